@@ -3,9 +3,9 @@
 // Nothing else makes errors for callers, so that what a message may hold is decided in one file: addresses, causes
 // and option names; never a token, a key, or the contents of a file.
 
-import { conflictingOptions, invalidOption } from './core/options.ts'
+import { optionError, invalidOption } from './core/options.ts'
 
-export { conflictingOptions, invalidOption }
+export { optionError, invalidOption }
 
 /** An Error with a code, as Node's own have. */
 export type CodedError<Code extends string = string> = Error & { code: Code }

@@ -8,7 +8,7 @@
 // The error says what was received, as that saves a search; but never for an option that holds a secret, nor for
 // anything that could hold one by mistake: a URL with a password in it, or a PEM where a file name belongs.
 
-import { canonicalIP, isIP, parseAddress } from './endpoint.ts'
+import { canonicalIP, parseAddress } from './endpoint.ts'
 import type { Endpoint } from './endpoint.ts'
 
 /** The numbers and the choice that the state machine goes by. Times are milliseconds. */
@@ -86,16 +86,11 @@ export function invalidOption(
   value: unknown,
   expected: string,
 ): TypeError & { code: 'ERR_INVALID_ARG_VALUE' } {
-  const message = `The option '${name}' must be ${expected}. Received ${describe(name, value)}`
-  return invalid(message)
+  return optionError(`The option '${name}' must be ${expected}. Received ${describe(name, value)}`)
 }
 
-/** The same error for options that are right one by one, but not together. */
-export function conflictingOptions(message: string): TypeError & { code: 'ERR_INVALID_ARG_VALUE' } {
-  return invalid(message)
-}
-
-function invalid(message: string): TypeError & { code: 'ERR_INVALID_ARG_VALUE' } {
+/** The same error in words of its own, for options that do not go together or whose file cannot be used. */
+export function optionError(message: string): TypeError & { code: 'ERR_INVALID_ARG_VALUE' } {
   const code: 'ERR_INVALID_ARG_VALUE' = 'ERR_INVALID_ARG_VALUE'
   return Object.assign(new TypeError(message), { code })
 }
@@ -231,18 +226,12 @@ export function toEndpoint(value: unknown): Endpoint | undefined {
 }
 
 /**
- * A host in its canonical form: an IP as it is written shortest, a name in lower case and without the dot at its
- * end, as that one is neither in certificates nor in SNI, and the same server must not count twice.
+ * A host in its canonical form, or undefined: an IP as canonicalIP writes it, a name in lower case and without the
+ * dot at its end, as that one is neither in certificates nor in SNI, and the same server must not count twice.
  */
 export function toHost(text: string): string | undefined {
-  if (isIP(text) !== 0) return canonicalIP(text)
-  const name = text.toLowerCase().replace(/\.$/, '')
-  if (name.length === 0 || name.length > 253) return undefined
-  const labels = name.split('.')
-  // The underscore is not for host names by RFC 1123, but resolvers take it and private zones have it.
-  if (!labels.every((label) => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/.test(label))) return undefined
-  // A last label that is a number is an IPv4 address gone wrong (10.0.0.256, 10.1), which resolvers differ about.
-  return /^(\d+|0x[0-9a-f]*)$/.test(labels[labels.length - 1] ?? '') ? undefined : name
+  if (text.startsWith('[')) return undefined
+  return canonicalIP(text) ?? parseAddress(`${text}:1`)?.host.replace(/\.$/, '')
 }
 
 function unique(endpoints: readonly Endpoint[]): readonly Endpoint[] {
@@ -297,7 +286,7 @@ function checkCredentials(options: Readonly<Record<string, unknown>>): void {
   }
   for (const [value, file] of PAIRS) {
     if (given(options, value) && given(options, file)) {
-      throw conflictingOptions(`The options '${value}' and '${file}' exclude each other: give one of them`)
+      throw optionError(`The options '${value}' and '${file}' exclude each other: give one of them`)
     }
   }
   checkTogether(options, CERTS, [...KEYS, 'pfx'], 'a certificate proves nothing without its key')
@@ -312,7 +301,7 @@ function checkTogether(
 ): void {
   const present = these.find((name) => given(options, name))
   if (present === undefined || need.some((name) => given(options, name))) return
-  throw conflictingOptions(`The option '${present}' needs '${need[0]}' or '${need[1]}': ${why}`)
+  throw optionError(`The option '${present}' needs '${need[0]}' or '${need[1]}': ${why}`)
 }
 
 /** As node:tls sees it, null and the empty string are no certificate and no key. */
