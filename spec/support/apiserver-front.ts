@@ -1,0 +1,246 @@
+/**
+ * The connections of one stand-in apiserver: TCP, TLS, and HTTP on top, each a server of its own that is handed what
+ * the one below has accepted, so that a misbehaviour can step in between. What is asked and answered is not known here.
+ */
+import { readFileSync } from 'node:fs'
+import http from 'node:http'
+import http2 from 'node:http2'
+import net from 'node:net'
+import tls from 'node:tls'
+import { GOOD, type Behaviour, type ConnectionFault } from './apiserver-behaviour.ts'
+import { Exchange, clientNameOf } from './apiserver-exchange.ts'
+import type { ServerConfig, ServerStats } from './apiserver-protocol.ts'
+
+/** kube-apiserver closes idle connections after 3 minutes (Go's net/http IdleTimeout there). */
+const IDLE_TIMEOUT = 180_000
+const FOLDER = new URL('certificates/', import.meta.url)
+const HANDSHAKE_FAILURE = Buffer.from([0x15, 3, 3, 0, 2, 2, 40])
+
+export interface FrontHandlers {
+  readonly request: (exchange: Exchange) => void
+  readonly upgrade: (request: http.IncomingMessage, socket: net.Socket, head: Buffer) => void
+}
+
+export class Front {
+  readonly #config: ServerConfig
+  readonly #handlers: FrontHandlers
+  readonly #tcp: net.Server
+  readonly #tls: tls.Server
+  readonly #http1: http.Server
+  readonly #http2: http2.Http2Server
+  readonly #sockets = new Map<net.Socket, { requests: number; http2: boolean }>()
+  readonly #raw = new Set<net.Socket>()
+  readonly #sessions = new Set<http2.ServerHttp2Session>()
+  #heldBack: net.Socket[] = []
+  #behaviour: Behaviour = GOOD
+  #accepted = 0
+  #draining = false
+  #stats: ServerStats = emptyStats()
+
+  constructor(config: ServerConfig, handlers: FrontHandlers) {
+    this.#config = config
+    this.#handlers = handlers
+    this.#tcp = net.createServer({ noDelay: true }, (socket) => this.#onTcp(socket))
+    this.#tls = tls.createServer({
+      ...this.#certificate(undefined),
+      ca: pem('ca.crt'), requestCert: true, rejectUnauthorized: false,
+      minVersion: config.minVersion, maxVersion: config.maxVersion,
+      ticketKeys: Buffer.from(config.ticketKeys, 'base64'), sessionIdContext: 'apiserver',
+      ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+    }, (socket) => this.#onTls(socket))
+    this.#tls.on('tlsClientError', () => { this.#stats.handshakesFailed += 1 })
+    this.#http1 = http.createServer({ keepAliveTimeout: IDLE_TIMEOUT, requestTimeout: 0, headersTimeout: 0 },
+      (request, response) => this.#onRequest(Exchange.http1(request, response), request.socket))
+    this.#http1.on('upgrade', (request, socket, head) => {
+      if (socket instanceof net.Socket) this.#handlers.upgrade(request, socket, head)
+    })
+    this.#http2 = http2.createServer((request, response) => this.#onRequest(Exchange.http2(request, response), undefined))
+    this.#http2.on('session', (session) => {
+      this.#sessions.add(session)
+      session.on('error', () => undefined)
+      session.once('close', () => this.#sessions.delete(session))
+    })
+  }
+
+  /** The port it listens on; rejects with the system's error. */
+  listen(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#tcp.once('error', reject)
+      this.#tcp.listen({ host: this.#config.host, port: this.#config.port, backlog: 511 }, () => {
+        const address = this.#tcp.address()
+        resolve(typeof address === 'object' && address !== null ? address.port : this.#config.port)
+      })
+    })
+  }
+
+  get stats(): ServerStats {
+    return { ...this.#stats, open: this.#sockets.size, rawOpen: this.#raw.size }
+  }
+
+  resetStats(): void {
+    this.#stats = emptyStats()
+  }
+
+  behave(behaviour: Behaviour): void {
+    const before = this.#behaviour
+    if (behaviour.certificate !== before.certificate) {
+      // Throws for a fixture that does not exist, before anything has changed.
+      this.#tls.setSecureContext({
+        ...this.#certificate(behaviour.certificate), ca: pem('ca.crt'),
+        minVersion: this.#config.minVersion, maxVersion: this.#config.maxVersion,
+        ticketKeys: Buffer.from(this.#config.ticketKeys, 'base64'), sessionIdContext: 'apiserver',
+      })
+    }
+    this.#behaviour = behaviour
+    if (behaviour.deaf && !before.deaf) for (const socket of this.#sockets.keys()) deafen(socket)
+    if (!behaviour.deaf && before.deaf) this.#hearAgain()
+  }
+
+  /** Stops listening, lets what is under way finish, and resolves when the last connection is closed. */
+  drain(): Promise<void> {
+    this.#draining = true
+    for (const session of this.#sessions) session.close()
+    for (const [socket, use] of this.#sockets) if (!use.http2 && use.requests === 0) socket.end()
+    for (const socket of this.#raw) if (!this.#behindTls.has(socket)) socket.destroy()
+    return new Promise((resolve) => this.#tcp.close(() => resolve()))
+  }
+
+  readonly #behindTls = new WeakSet<net.Socket>()
+
+  #onTcp(socket: net.Socket): void {
+    this.#stats.rawConnections += 1
+    this.#accepted += 1
+    this.#raw.add(socket)
+    socket.on('error', () => undefined)
+    socket.once('close', () => this.#raw.delete(socket))
+    const { half, connection, latency, deaf } = this.#behaviour
+    if (deaf) {
+      socket.pause()
+      this.#heldBack.push(socket)
+    } else if (half === 'handshake' && this.#accepted % 2 === 1) {
+      this.#fault('reset-handshake', socket)
+    } else if (connection !== undefined) {
+      this.#fault(connection, socket)
+    } else if (latency > 0) {
+      setTimeout(() => this.#secure(socket), latency)
+    } else {
+      this.#secure(socket)
+    }
+  }
+
+  #secure(socket: net.Socket): void {
+    if (socket.destroyed) return
+    this.#behindTls.add(socket)
+    this.#tls.emit('connection', socket)
+  }
+
+  #fault(fault: ConnectionFault, socket: net.Socket): void {
+    switch (fault) {
+      case 'hang-handshake':
+        socket.resume()
+        return
+      case 'reset-handshake':
+        socket.once('data', () => socket.resetAndDestroy())
+        return
+      case 'fin-handshake':
+        socket.once('data', () => socket.end())
+        return
+      case 'alert':
+        socket.once('data', () => socket.end(HANDSHAKE_FAILURE))
+        return
+      case 'old-tls':
+        oldTls().emit('connection', socket)
+        return
+      case 'plain-http':
+        socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n'))
+        return
+    }
+  }
+
+  #onTls(socket: tls.TLSSocket): void {
+    const http2 = socket.alpnProtocol === 'h2'
+    this.#stats.connections += 1
+    if (socket.isSessionReused()) this.#stats.sessionsReused += 1
+    note(this.#stats.servernames, 'servername' in socket ? socket.servername : undefined)
+    note(this.#stats.clients, clientNameOf(socket))
+    this.#sockets.set(socket, { requests: 0, http2 })
+    socket.on('error', () => undefined)
+    socket.once('close', () => this.#sockets.delete(socket))
+    if (this.#behaviour.half === 'request' && this.#accepted % 2 === 1) {
+      socket.once('data', () => socket.resetAndDestroy())
+      return
+    }
+    if (http2) this.#http2.emit('connection', socket)
+    else this.#http1.emit('connection', socket)
+    if (this.#behaviour.deaf) deafen(socket)
+  }
+
+  #onRequest(exchange: Exchange, socket: net.Socket | undefined): void {
+    this.#stats.requests += 1
+    const path = exchange.url.pathname
+    this.#stats.byPath[path] = (this.#stats.byPath[path] ?? 0) + 1
+    note(this.#stats.tokens, exchange.headers.authorization)
+    const use = socket === undefined ? undefined : this.#sockets.get(socket)
+    if (use !== undefined) use.requests += 1
+    exchange.onClose(() => {
+      if (use !== undefined) use.requests -= 1
+      if (this.#draining && use?.requests === 0) socket?.end()
+    })
+    this.#handlers.request(exchange)
+  }
+
+  /** What an upgrade asked for counts like any request. */
+  noteUpgrade(request: http.IncomingMessage, path: string): void {
+    this.#stats.requests += 1
+    this.#stats.byPath[path] = (this.#stats.byPath[path] ?? 0) + 1
+    note(this.#stats.tokens, request.headers.authorization)
+  }
+
+  #hearAgain(): void {
+    for (const socket of this.#sockets.keys()) {
+      socket.uncork()
+      socket.resume()
+    }
+    const heldBack = this.#heldBack
+    this.#heldBack = []
+    for (const socket of heldBack) this.#secure(socket)
+  }
+
+  #certificate(name: string | undefined): { cert: string; key: string } {
+    const own = this.#config.host === '::1' ? 'ip6' : this.#config.host.split('.').at(-1) ?? '1'
+    const wanted = name ?? this.#config.certificate
+    const file = wanted === 'kubeadm' || wanted === 'own-ip' ? `${wanted}-${own}` : wanted
+    return { cert: pem(`${file}.crt`), key: pem('server.key') }
+  }
+}
+
+function pem(file: string): string {
+  return readFileSync(new URL(file, FOLDER), 'utf8')
+}
+
+/** Nothing is read from it and nothing written to it from now on; the kernel still acknowledges. */
+function deafen(socket: net.Socket): void {
+  socket.cork()
+  socket.pause()
+}
+
+function note(seen: string[], value: unknown): void {
+  if (typeof value === 'string' && value !== '' && !seen.includes(value)) seen.push(value)
+}
+
+let old: tls.Server | undefined
+
+function oldTls(): tls.Server {
+  old ??= tls.createServer({
+    cert: pem('every-ip.crt'), key: pem('server.key'),
+    minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0',
+  })
+  return old
+}
+
+function emptyStats(): ServerStats {
+  return {
+    connections: 0, open: 0, rawConnections: 0, rawOpen: 0, handshakesFailed: 0, sessionsReused: 0, requests: 0,
+    byPath: {}, tokens: [], servernames: [], clients: [], watches: 0,
+  }
+}
