@@ -5,14 +5,14 @@
 // throws, and the dialer makes that a warning and an empty list.
 
 import { randomBytes } from 'node:crypto'
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { open, rename, unlink } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { toEndpoint } from './core/options.ts'
 import type { Endpoint } from './core/endpoint.ts'
 import { causeText, codeOf, invalidOption } from './errors.ts'
 
-/** Says whose file it is and how to read it, lest another program's JSON be taken for a list, or overwritten silently. */
+/** Says whose file it is and how to read it, lest another program's be taken for a list, or overwritten. */
 const KIND = 'kube-multidialer/endpoints'
 const VERSION = 1
 
@@ -32,7 +32,8 @@ export interface FileStore {
  *
  * `load()` gives an empty list if there is no such file yet, and throws an Error that names the file if it is damaged,
  * not one of ours, or not readable. `save()` replaces the file as a whole (mode 0600, never half of it to be seen) and
- * rejects if that fails; of several at once the newest wins. The folder must exist.
+ * rejects if that fails, or if the file holds something else, as a mistaken path must not cost anyone a file; a
+ * damaged one of ours is replaced. Of several saves at once the newest wins. The folder must exist.
  *
  * @throws TypeError with code ERR_INVALID_ARG_VALUE if `path` is not the path of a file
  */
@@ -55,11 +56,14 @@ export function fileStore(path: string): FileStore {
     load: () => load(file),
     save(endpoints) {
       const text = serialise(endpoints)
-      if (running === undefined) return write(text)
-      // While one is being written the newest waits, and takes the place of what waited before it: that one's
-      // caller learns how the newest ended.
-      if (next === undefined) next = { text, done: running.catch(() => {}).then(() => writeNext()) }
-      else next.text = text
+      if (next !== undefined) {
+        // The newest takes the place of what waits, and that one's caller learns how the newest ended.
+        next.text = text
+      } else if (running === undefined) {
+        return write(text)
+      } else {
+        next = { text, done: running.catch(() => {}).then(writeNext) }
+      }
       return next.done
     },
   }
@@ -76,6 +80,23 @@ function serialise(endpoints: readonly Endpoint[]): string {
   return `${JSON.stringify({ kind: KIND, version: VERSION, endpoints: list }, undefined, 2)}\n`
 }
 
+/** How every file of ours begins, and a damaged one as far as it goes. */
+const BEGINNING = `{\n  "kind": "${KIND}"`
+
+async function refuseForeign(file: string): Promise<void> {
+  const handle = await open(file, READ).catch((error: unknown) => {
+    if (codeOf(error) !== 'ENOENT') throw error
+  })
+  if (handle === undefined) return
+  try {
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(BEGINNING.length), 0, BEGINNING.length, 0)
+    if (BEGINNING.startsWith(buffer.toString('latin1', 0, bytesRead))) return
+    throw new Error('it holds something else; remove it, or choose another file')
+  } finally {
+    await handle.close()
+  }
+}
+
 function load(file: string): Endpoint[] {
   try {
     return parse(read(file))
@@ -85,9 +106,12 @@ function load(file: string): Endpoint[] {
   }
 }
 
+/** Without waiting: to open a pipe that nobody writes to would stop the process. Windows has neither. */
+const READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
+
 /** By one descriptor, so that what was measured is what is read. */
 function read(file: string): string {
-  const fd = openSync(file, 'r')
+  const fd = openSync(file, READ)
   try {
     const stat = fstatSync(fd)
     if (!stat.isFile()) throw new Error('it is not a regular file')
@@ -133,6 +157,7 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
 async function replace(file: string, text: string): Promise<void> {
   const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`
   try {
+    await refuseForeign(file)
     const handle = await open(temporary, 'wx', 0o600)
     try {
       await handle.writeFile(text)

@@ -1,0 +1,135 @@
+// Errors: what a program can go by, and what a person reads.
+
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import {
+  abortError, AttemptError, causeText, closedError, codeOf, foreignHost, invalidOption, mostTellingCode, MultidialError,
+  severedError, timeoutError,
+} from '../lib/errors.ts'
+
+const coded = (code: string, message = code): Error => Object.assign(new Error(message), { code })
+
+describe('MultidialError', () => {
+  const refused = coded('ECONNREFUSED', 'connect ECONNREFUSED 10.77.0.1:6443')
+  const silent = coded('ETIMEDOUT', 'TLS handshake timed out after 5000 ms')
+  const failures = [{ address: '10.77.0.1:6443', error: refused }, { address: '10.77.0.2:6443', error: silent }]
+
+  it('D6 names each endpoint with its cause, and has one error for each', () => {
+    const error = new MultidialError(failures)
+    assert.equal(error.message, 'no apiserver could be reached: 10.77.0.1:6443 (connect ECONNREFUSED 10.77.0.1:6443), ' +
+      '10.77.0.2:6443 (TLS handshake timed out after 5000 ms)')
+    assert.ok(error instanceof AggregateError)
+    assert.equal(error.name, 'MultidialError')
+    assert.equal(error.code, 'ECONNREFUSED')
+    assert.ok(error.errors.every((one) => one instanceof AttemptError && one instanceof Error))
+    assert.deepEqual(error.errors.map(({ address, code, cause }) => [address, code, cause]), [
+      ['10.77.0.1:6443', 'ECONNREFUSED', refused], ['10.77.0.2:6443', 'ETIMEDOUT', silent],
+    ])
+  })
+  it('keeps the last of several failures at one endpoint', () => {
+    const error = new MultidialError([...failures, { address: '10.77.0.1:6443', error: silent }])
+    assert.deepEqual(error.errors.map(({ address, cause }) => [address, cause]), [
+      ['10.77.0.1:6443', silent], ['10.77.0.2:6443', silent],
+    ])
+    assert.equal(error.code, 'ETIMEDOUT')
+  })
+  it('without a failure it says so', () => {
+    const error = new MultidialError([])
+    assert.equal(error.message, 'no apiserver could be reached')
+    assert.equal(error.code, undefined)
+    assert.equal('cause' in error, false)
+  })
+  it('tells what ended the dial, and takes its code where no attempt has one', () => {
+    const reason = timeoutError('the dial', 15_000)
+    const error = new MultidialError([{ address: 'h:1', error: 'odd' }], reason)
+    assert.equal(error.message, 'no apiserver could be reached: the dial timed out after 15000 ms, h:1 (odd)')
+    assert.equal(error.code, 'ETIMEDOUT')
+    assert.equal(error.cause, reason)
+    assert.equal(new MultidialError(failures, reason).code, 'ECONNREFUSED')
+  })
+})
+
+describe('mostTellingCode', () => {
+  const order = [
+    ['CERT_HAS_EXPIRED', 'ERR_TLS_CERT_ALTNAME_INVALID', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN',
+      'DEPTH_ZERO_SELF_SIGNED_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'INVALID_PURPOSE'],
+    ['EPROTO', 'ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'],
+    ['EMFILE', 'ENFILE', 'ENOBUFS', 'EACCES'],
+    ['ENOTFOUND', 'EAI_AGAIN'],
+    ['ECONNREFUSED'],
+    ['ECONNRESET', 'EPIPE', 'EHOSTUNREACH', 'ENETUNREACH', 'SOMETHING_ELSE'],
+    ['ETIMEDOUT'],
+    ['ABORT_ERR'],
+  ]
+  for (const [i, rank] of order.entries()) {
+    for (const code of rank) {
+      it(`${code} stands before ${order[i + 1]?.join(', ') ?? 'none'}`, () => {
+        const later = order.slice(i + 1).flat()
+        assert.equal(mostTellingCode([undefined, ...later, code]), code)
+      })
+    }
+  }
+  it('among equals the first counts', () => {
+    assert.equal(mostTellingCode(['EPIPE', 'ECONNRESET']), 'EPIPE')
+  })
+  it('is undefined where none has a code', () => {
+    assert.equal(mostTellingCode([]), undefined)
+    assert.equal(mostTellingCode([undefined, undefined]), undefined)
+  })
+})
+
+describe('causeText and codeOf', () => {
+  class Nameless extends Error { override name = 'Nameless' }
+  const rows: readonly (readonly [string, unknown, string])[] = [
+    ['an error says its message', new Error('a'), 'a'],
+    ['a message becomes one line', new Error(' a\r\n  b\n'), 'a b'],
+    ['a long message is cut', new Error('a'.repeat(300)), `${'a'.repeat(200)}...`],
+    ['a string says itself', 'a', 'a'],
+    ['an error without a message says its code', coded('EX', ''), 'EX'],
+    ['an error without both says its name', new Nameless(''), 'Nameless'],
+    ['an aggregate without a message says those of its errors', new AggregateError([new Error('a'), 'b']), 'a, b'],
+    ['an empty aggregate says its name', new AggregateError([]), 'AggregateError'],
+    ['an object with a code says that', { code: 'EX' }, 'EX'],
+    ['an empty string says nothing', '', 'unknown error'],
+    ['undefined says nothing', undefined, 'unknown error'],
+    ['null says nothing', null, 'unknown error'],
+  ]
+  for (const [name, error, text] of rows) it(name, () => assert.equal(causeText(error), text))
+  it('a code is a string that is not empty', () => {
+    for (const error of [undefined, null, 'EX', {}, { code: 5 }, { code: '' }]) assert.equal(codeOf(error), undefined)
+    assert.equal(codeOf({ code: 'EX' }), 'EX')
+  })
+})
+
+describe('the other errors', () => {
+  it('a foreign host is named, with what to do', () => {
+    const error = foreignHost('example.com')
+    assert.equal(error.code, 'ERR_MULTIDIALER_FOREIGN_HOST')
+    assert.match(error.message, /^'example.com' is not a host of this cluster: .*Use another agent.*option 'server'$/)
+  })
+  it('a closed dialer says so', () => {
+    assert.equal(closedError().code, 'ERR_MULTIDIALER_CLOSED')
+    assert.match(closedError().message, /closed/)
+  })
+  it('H3 a severed socket says which endpoint stopped answering, with the code that clients retry', () => {
+    const error = severedError('10.77.0.1:6443', 'two heartbeats unanswered')
+    assert.equal(error.code, 'ECONNRESET')
+    assert.equal(error.address, '10.77.0.1:6443')
+    assert.equal(error.message,
+      'apiserver 10.77.0.1:6443 stopped answering (two heartbeats unanswered); the connection was severed')
+  })
+  it('a limit that was reached is named with its milliseconds', () => {
+    const error = timeoutError('TLS handshake with h:1', 5_000)
+    assert.equal(error.code, 'ETIMEDOUT')
+    assert.equal(error.message, 'TLS handshake with h:1 timed out after 5000 ms')
+  })
+  it("an abort is as Node's own, with the reason as its cause", () => {
+    const reason = new Error('why')
+    const error = abortError(reason)
+    assert.equal(error.name, 'AbortError')
+    assert.equal(error.code, 'ABORT_ERR')
+    assert.equal(error.cause, reason)
+    assert.equal('cause' in abortError(), false)
+  })
+  it('a wrong option is a TypeError', () => assert.ok(invalidOption('a', 1, 'b') instanceof TypeError))
+})
