@@ -35,7 +35,7 @@ export class Exchange {
     http2: boolean, request: Readable, response: Writable,
     writeHead: (status: number, headers: OutgoingHttpHeaders) => void, flush: () => void) {
     this.method = method ?? 'GET'
-    this.url = new URL((path ?? '/').replace(/^\/+/, '/'), 'https://kubernetes.invalid')
+    this.url = urlOf(path)
     this.headers = headers
     this.socket = socket
     this.http2 = http2
@@ -92,6 +92,13 @@ export class Exchange {
   end(text = ''): void {
     if (!this.#closed) this.#response.end(text)
   }
+}
+
+/** Where a request goes; the root for one that goes nowhere. */
+export function urlOf(path: string = '/'): URL {
+  const base = 'https://kubernetes.invalid'
+  const absolute = path.replace(/^\/+/, '/')
+  return URL.canParse(absolute, base) ? new URL(absolute, base) : new URL(base)
 }
 
 /** The common name in a connection's client certificate, if there is one. */

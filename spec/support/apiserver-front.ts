@@ -11,8 +11,6 @@ import { GOOD, type Behaviour, type ConnectionFault } from './apiserver-behaviou
 import { Exchange, clientNameOf } from './apiserver-exchange.ts'
 import type { ServerConfig, ServerStats } from './apiserver-protocol.ts'
 
-/** kube-apiserver closes idle connections after 3 minutes (Go's net/http IdleTimeout there). */
-const IDLE_TIMEOUT = 180_000
 const FOLDER = new URL('certificates/', import.meta.url)
 const HANDSHAKE_FAILURE = Buffer.from([0x15, 3, 3, 0, 2, 2, 40])
 
@@ -20,6 +18,10 @@ export interface FrontHandlers {
   readonly request: (exchange: Exchange) => void
   readonly upgrade: (request: http.IncomingMessage, socket: net.Socket, head: Buffer) => void
 }
+
+/** A draining server waits this long (ms) for the first request on a connection that came just before it stopped. */
+const LAST_REQUEST = 1_000
+
 
 export class Front {
   readonly #config: ServerConfig
@@ -29,11 +31,14 @@ export class Front {
   readonly #http1: http.Server
   readonly #http2: http2.Http2Server
   readonly #sockets = new Map<net.Socket, { requests: number; http2: boolean }>()
-  readonly #raw = new Set<net.Socket>()
+  /** By the other end's address and port, which a TLS socket and the TCP socket below it have in common. */
+  readonly #raw = new Map<string, net.Socket>()
+  readonly #behindTls = new WeakSet<net.Socket>()
   readonly #sessions = new Set<http2.ServerHttp2Session>()
   #heldBack: net.Socket[] = []
   #behaviour: Behaviour = GOOD
   #accepted = 0
+  #secured = 0
   #draining = false
   #stats: ServerStats = emptyStats()
 
@@ -49,7 +54,8 @@ export class Front {
       ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
     }, (socket) => this.#onTls(socket))
     this.#tls.on('tlsClientError', () => { this.#stats.handshakesFailed += 1 })
-    this.#http1 = http.createServer({ keepAliveTimeout: IDLE_TIMEOUT, requestTimeout: 0, headersTimeout: 0 },
+    // No timeout of Node's own, nor the Keep-Alive header that announces one: Go's server has neither.
+    this.#http1 = http.createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 },
       (request, response) => this.#onRequest(Exchange.http1(request, response), request.socket))
     this.#http1.on('upgrade', (request, socket, head) => {
       if (socket instanceof net.Socket) this.#handlers.upgrade(request, socket, head)
@@ -57,6 +63,7 @@ export class Front {
     this.#http2 = http2.createServer((request, response) => this.#onRequest(Exchange.http2(request, response), undefined))
     this.#http2.on('session', (session) => {
       this.#sessions.add(session)
+      if (this.#draining) session.close()
       session.on('error', () => undefined)
       session.once('close', () => this.#sessions.delete(session))
     })
@@ -101,18 +108,22 @@ export class Front {
     this.#draining = true
     for (const session of this.#sessions) session.close()
     for (const [socket, use] of this.#sockets) if (!use.http2 && use.requests === 0) socket.end()
-    for (const socket of this.#raw) if (!this.#behindTls.has(socket)) socket.destroy()
+    for (const socket of this.#raw.values()) if (!this.#behindTls.has(socket)) socket.destroy()
     return new Promise((resolve) => this.#tcp.close(() => resolve()))
   }
 
-  readonly #behindTls = new WeakSet<net.Socket>()
+  /** RST instead of FIN, which only the TCP socket below can send. */
+  reset(socket: net.Socket): void {
+    this.#raw.get(remoteOf(socket))?.resetAndDestroy()
+  }
 
   #onTcp(socket: net.Socket): void {
     this.#stats.rawConnections += 1
     this.#accepted += 1
-    this.#raw.add(socket)
+    const remote = remoteOf(socket)
+    this.#raw.set(remote, socket)
     socket.on('error', () => undefined)
-    socket.once('close', () => this.#raw.delete(socket))
+    socket.once('close', () => this.#raw.delete(remote))
     const { half, connection, latency, deaf } = this.#behaviour
     if (deaf) {
       socket.pause()
@@ -159,17 +170,20 @@ export class Front {
 
   #onTls(socket: tls.TLSSocket): void {
     const http2 = socket.alpnProtocol === 'h2'
+    this.#secured += 1
     this.#stats.connections += 1
     if (socket.isSessionReused()) this.#stats.sessionsReused += 1
     note(this.#stats.servernames, 'servername' in socket ? socket.servername : undefined)
     note(this.#stats.clients, clientNameOf(socket))
-    this.#sockets.set(socket, { requests: 0, http2 })
+    const use = { requests: 0, http2 }
+    this.#sockets.set(socket, use)
     socket.on('error', () => undefined)
     socket.once('close', () => this.#sockets.delete(socket))
-    if (this.#behaviour.half === 'request' && this.#accepted % 2 === 1) {
-      socket.once('data', () => socket.resetAndDestroy())
+    if (this.#behaviour.half === 'request' && this.#secured % 2 === 1) {
+      socket.once('data', () => this.reset(socket))
       return
     }
+    if (this.#draining) setTimeout(() => { if (use.requests === 0) socket.end() }, LAST_REQUEST)
     if (http2) this.#http2.emit('connection', socket)
     else this.#http1.emit('connection', socket)
     if (this.#behaviour.deaf) deafen(socket)
@@ -222,6 +236,10 @@ function pem(file: string): string {
 function deafen(socket: net.Socket): void {
   socket.cork()
   socket.pause()
+}
+
+function remoteOf(socket: net.Socket): string {
+  return `${socket.remoteAddress}:${socket.remotePort}`
 }
 
 function note(seen: string[], value: unknown): void {

@@ -3,11 +3,10 @@
  * make its faults real. Which servers there are, and what they are told of each other, is control-plane.ts's.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import net from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { ClusterState, Command, FromServer, Misbehaviour, ServerConfig, ServerStats, StoreEvent, StoreReply, StoreRequest, ToServer } from './apiserver-protocol.ts'
-import { guard } from './process-guard.ts'
+import { stopProcess } from './stopped-process.ts'
 
 const PROGRAM = fileURLToPath(new URL('apiserver.ts', import.meta.url))
 const STARTED_WITHIN = 30_000
@@ -48,7 +47,7 @@ export class ApiServer {
   readonly #pending = new Map<number, { resolve: (stats: ServerStats | undefined) => void; reject: (error: Error) => void }>()
   #child: ChildProcess | undefined
   #state: 'running' | 'stopped' | 'gone' = 'gone'
-  #guard: (() => void) | undefined
+  #unwatch: (() => void) | undefined
   #lastId = 0
   #holds = 0
   #exited: Promise<void> = Promise.resolve()
@@ -73,7 +72,7 @@ export class ApiServer {
     const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...env } = process.env
     const loader = process.features.typescript ? [] : ['--import', import.meta.resolve('tsx')]
     const child = spawn(process.execPath, [...loader, '--disable-warning=ExperimentalWarning', PROGRAM], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env,
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env,
     })
     this.#child = child
     this.#state = 'running'
@@ -113,17 +112,15 @@ export class ApiServer {
     const pid = this.pid
     if (this.#state !== 'running' || pid === undefined) throw new Error(`${this.name} is ${this.#state}: it cannot be stopped`)
     this.#state = 'stopped'
-    this.#guard = guard(pid)
-    this.#child?.kill('SIGSTOP')
-    while (!isStopped(pid)) await new Promise((resolve) => setTimeout(resolve, 1))
+    this.#unwatch = await stopProcess(pid)
   }
 
   /** SIGCONT. Resolves when it answers again. */
   async cont(): Promise<void> {
     if (this.#state !== 'stopped') throw new Error(`${this.name} is ${this.#state}: it cannot be continued`)
     this.#child?.kill('SIGCONT')
-    this.#guard?.()
-    this.#guard = undefined
+    this.#unwatch?.()
+    this.#unwatch = undefined
     this.#state = 'running'
     await this.stats()
   }
@@ -218,8 +215,8 @@ export class ApiServer {
   #onExit(child: ChildProcess): void {
     children.delete(child)
     if (this.#child !== child) return
-    this.#guard?.()
-    this.#guard = undefined
+    this.#unwatch?.()
+    this.#unwatch = undefined
     this.#state = 'gone'
     for (const { reject } of this.#pending.values()) reject(new Error(`${this.name} is gone`))
     this.#pending.clear()
@@ -244,16 +241,6 @@ export class ApiServer {
 
 const children = new Set<ChildProcess>()
 process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')))
-
-function isStopped(pid: number): boolean {
-  try {
-    // The state follows the command's name, which stands in parentheses and may hold any character.
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return 'TtXZ'.includes(stat.slice(stat.lastIndexOf(')') + 2)[0] ?? '')
-  } catch {
-    return true     // gone, or a system without /proc, where kill(2) has done all there is to wait for
-  }
-}
 
 /** Resolves when a connection to there is refused. */
 async function refused(host: string, port: number): Promise<void> {

@@ -33,6 +33,7 @@ export interface Surroundings {
   readonly draining: () => boolean
   /** Resolves when the server is not deaf. */
   readonly hearing: () => Promise<void>
+  readonly reset: (exchange: Exchange) => void
   readonly ask: (request: StoreRequest) => Promise<StoreReply>
 }
 
@@ -54,11 +55,16 @@ export class Routes {
     if (path === ENDPOINTS || path === SLICES || path === `${SLICES}/kubernetes`) {
       if (heartbeat === 'silent') return
       if (heartbeat !== undefined) return this.#refuse(exchange, heartbeat)
-      if (answer !== undefined) return sendRaw(exchange.socket, answer)
+      if (answer !== undefined) return sendRaw(exchange.socket, answer, () => this.#around.reset(exchange))
     }
     if (HEALTH.includes(path)) return this.#health(exchange)
     if (!this.#authorized(exchange)) return this.#refuse(exchange, 401)
     return this.#route(exchange, path)
+  }
+
+  /** What became of an answer that threw: nothing where the client is gone, which it may be at any moment. */
+  fail(exchange: Exchange, error: unknown): void {
+    this.#json(exchange, 500, status(500, 'InternalError', String(error)))
   }
 
   /** The status with which an upgrade is to be refused, if it is. */

@@ -3,6 +3,7 @@
  * apiserver-*.ts together and talks to its parent, a ControlPlane, over IPC; it ends with the parent, however that ends.
  */
 import { behaviourOf, GOOD, type Behaviour } from './apiserver-behaviour.ts'
+import { urlOf } from './apiserver-exchange.ts'
 import { Front } from './apiserver-front.ts'
 import type { ClusterState, Command, FromServer, ServerConfig, ServerStats, StoreReply, StoreRequest, ToServer } from './apiserver-protocol.ts'
 import { Routes } from './apiserver-routes.ts'
@@ -67,11 +68,12 @@ class ApiServerProcess {
       behaviour: () => this.#behaviour,
       draining: () => this.#draining,
       hearing: () => this.#hearing(),
+      reset: (exchange) => this.#front.reset(exchange.socket),
     })
     this.#front = new Front(config, {
-      request: (exchange) => { void routes.answer(exchange) },
+      request: (exchange) => { routes.answer(exchange).catch((error: unknown) => routes.fail(exchange, error)) },
       upgrade: (request, socket, head) => {
-        const url = new URL(request.url ?? '/', 'https://kubernetes.invalid')
+        const url = urlOf(request.url)
         const certified = 'authorized' in socket && socket.authorized === true && request.headers.authorization === undefined
         const refusal = routes.refusalOf(request.headers.authorization, certified)
         this.#front.noteUpgrade(request, url.pathname)

@@ -8,7 +8,7 @@ export interface Address { readonly host: string; readonly port: number }
 export type DiscoveryOverride =
   | { readonly addresses: readonly (string | Address)[] }   // 'host:port', all ready
   | { readonly subsets: unknown }       // of the Endpoints, taken as they are; the slices hold what is well-formed in them
-  | { readonly slices: unknown }        // items of the EndpointSlice list; the Endpoints are 404
+  | { readonly slices: unknown; readonly endpoints?: number }   // items of the list; status of the Endpoints, 404 by default
   | { readonly status: number }         // for both
   | { readonly body: string; readonly status?: number; readonly contentType?: string }    // for both
 
@@ -27,7 +27,7 @@ export function discoveryOf(override: DiscoveryOverride, revision: number): Disc
     const known = Array.isArray(override.subsets) ? override.subsets.filter(isSubset) : []
     return { endpoints: endpoints(override.subsets, revision), ...slices(known.flatMap(sliceOf), revision) }
   }
-  if ('slices' in override) return { endpoints: failure(404), ...slices(override.slices, revision) }
+  if ('slices' in override) return { endpoints: failure(override.endpoints ?? 404), ...slices(override.slices, revision) }
   if ('body' in override) {
     const { body, status = 200, contentType = 'application/json' } = override
     return all({ status, contentType, body })

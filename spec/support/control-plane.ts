@@ -46,8 +46,8 @@ export class ControlPlane {
   readonly #listed = new Set<ApiServer>()
   readonly #hadHosts = new Set<string>()
   readonly #sharedTicket = randomBytes(48).toString('base64')
-  #port: number
-  #ownHosts: boolean
+  readonly #port: number
+  readonly #ownHosts: boolean
   #token: string
   #forbidden: readonly DiscoveryPath[] = []
   #override: DiscoveryOverride | undefined
@@ -90,7 +90,7 @@ export class ControlPlane {
 
   /** A server more; listed unless told otherwise. */
   async addServer(options: ServerOptions = {}): Promise<ApiServer> {
-    const server = this.#make(options)
+    const server = this.#make(options, await this.#portOf(options))
     await server.start()
     await (options.listed === false ? this.unlist(server) : this.list(server))
     return server
@@ -154,25 +154,28 @@ export class ControlPlane {
   async #startAll(): Promise<void> {
     const { servers = 3 } = this.#options
     const wanted = typeof servers === 'number' ? Array.from({ length: servers }, (): ServerOptions => ({})) : servers
-    const made = wanted.map((options) => {
-      const server = this.#make(options)
+    const ports = await Promise.all(wanted.map((options) => this.#portOf(options)))
+    const made = wanted.map((options, index) => {
+      const server = this.#make(options, ports[index] ?? 0)
       if (options.listed !== false) this.#listed.add(server)
       return server
     })
     const results = await Promise.allSettled(made.map((server) => server.start()))
     for (const result of results) if (result.status === 'rejected') throw result.reason
-    // Where each has a port of its own, they are known only now.
-    await this.#push()
   }
 
-  #make(options: ServerOptions): ApiServer {
+  #portOf(options: ServerOptions): Promise<number> {
+    if (options.port !== undefined) return Promise.resolve(options.port)
+    return this.#ownHosts ? Promise.resolve(this.#port) : freePort(false)
+  }
+
+  #make(options: ServerOptions, port: number): ApiServer {
     const { certificate = 'kubeadm', http2 = false, minVersion = 'TLSv1.2', maxVersion = 'TLSv1.3' } = this.#options
     const own = this.#options.sharedTickets === true ? this.#sharedTicket : randomBytes(48).toString('base64')
     this.#lastName += 1
     const host = options.host ?? this.#nextHost()
     this.#hadHosts.add(host)
-    const { name = `apiserver-${this.#lastName}`, port = this.#ownHosts ? this.#port : 0 } = options
-    const { listed: _listed, ...rest } = options
+    const { listed: _listed, name = `apiserver-${this.#lastName}`, ...rest } = options
     const config = { certificate, http2, minVersion, maxVersion, ticketKeys: this.#options.ticketKeys ?? own, ...rest, name, host, port }
     const server = new ApiServer(config, {
       answer: (request) => this.#store.answer(request),
@@ -237,10 +240,10 @@ function newToken(): string {
 }
 
 async function freePort(ownHosts: boolean): Promise<number> {
-  if (!ownHosts) return 0
+  const hosts = ownHosts ? ['127.0.0.1', '127.0.0.2', '127.0.0.3'] : ['127.0.0.1']
   for (;;) {
     const port = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from))
-    const free = await Promise.all(['127.0.0.1', '127.0.0.2', '127.0.0.3'].map((host) => canListen(host, port)))
+    const free = await Promise.all(hosts.map((host) => canListen(host, port)))
     if (free.every(Boolean)) return port
   }
 }
