@@ -5,14 +5,14 @@
  * A spec file calls `await enterClientNamespace()` first, and starts one cluster at a time.
  */
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { Certificates, type KeyPair } from './certificates.ts'
-import { assets } from './enter.ts'
+import { assets, unavailable } from './enter.ts'
 import { bridgeAddress, clientNamespaceOf, currentRun, Network } from './namespaces.ts'
 import { Daemon } from './processes.ts'
 import { ApiServer, type HarnessRequest, type Surroundings } from './server.ts'
@@ -72,22 +72,22 @@ export class Cluster implements AsyncDisposable {
   /** Resolves when every server is ready and listed in the Endpoints. */
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const runName = currentRun()
-    if (runName === undefined) throw new Error('call enterClientNamespace() before Cluster.start()')
+    if (runName === undefined) throw new Error(unavailable() ?? 'call enterClientNamespace() before Cluster.start()')
     const folder = await mkdtemp(join(tmpdir(), `${runName}-`))
     const network = await Network.create(runName)
-    const [etcd, certificates] = await Promise.all([startEtcd(network, folder), Certificates.create(folder)])
-    await writeFile(join(folder, 'tokens.csv'), tokenTable())
-    await writeFile(join(folder, 'audit-policy.json'), JSON.stringify(auditPolicy))
-    const flags = serverFlags(folder, certificates, options)
-    const around = { folder, binary: join(assets(), 'kube-apiserver'), network, certificates, token: harnessToken, flags }
-    const cluster = new Cluster(runName, around, etcd)
     try {
+      const [etcd, certificates] = await Promise.all([startEtcd(network, folder), Certificates.create(folder)])
+      const binary = join(assets(), 'kube-apiserver')
+      const flags = serverFlags(folder, certificates, options)
+      const around = { folder, binary, network, certificates, token: harnessToken, flags }
+      const cluster = new Cluster(runName, around, etcd)
       await cluster.#populate(options.servers ?? 3)
+      return cluster
     } catch (error) {
-      await cluster.stop()
+      await network.remove() // Kills what runs on it.
+      await rm(folder, { recursive: true, force: true })
       throw error
     }
-    return cluster
   }
 
   /** Throws a RangeError when there is no such server, so that specs need not check. */
@@ -113,7 +113,7 @@ export class Cluster implements AsyncDisposable {
     return server
   }
 
-  /** Takes a server away: terminated, so that it leaves the Endpoints at once, then its host removed. */
+  /** Takes a server away for good: terminates it, then removes its host. */
   async removeServer(server: ApiServer): Promise<void> {
     await server.terminate()
     await server.remove()
@@ -136,7 +136,7 @@ export class Cluster implements AsyncDisposable {
 
   /**
    * Resolves when the Endpoints hold exactly the given addresses, by default those of the servers that run. The lease
-   * of a killed server ends after 15 s, and the others look every 10 s: that takes some 25 s. Rejects after 60 s.
+   * of a killed server ends after 15 s, and the others look every 10 s: that takes 15 to 25 s. Rejects after 60 s.
    */
   async waitForEndpoints(addresses?: readonly string[]): Promise<void> {
     const deadline = Date.now() + 60_000
@@ -182,6 +182,8 @@ export class Cluster implements AsyncDisposable {
   }
 
   async #populate(count: number): Promise<void> {
+    await writeFile(join(this.folder, 'tokens.csv'), tokenTable(), { mode: 0o600 })
+    await writeFile(join(this.folder, 'audit-policy.json'), JSON.stringify(auditPolicy))
     for (let made = 0; made < count; made++) await this.#newServer()
     await writeFile(this.kubeconfigFile, JSON.stringify(kubeconfig(this.server(0).url, this.caFile, this.token('admin'))))
     for (const user of users) await writeFile(this.tokenFile(user), this.token(user), { mode: 0o600 })
@@ -276,7 +278,8 @@ function kubeconfig(server: string, caFile: string, token: string): unknown {
 }
 
 async function startEtcd(network: Network, folder: string): Promise<Daemon> {
-  const etcd = await Daemon.spawn(network.bridge, join(folder, 'etcd.log'), [
+  const log = join(folder, 'etcd.log')
+  const etcd = await Daemon.spawn(network.bridge, log, [
     join(assets(), 'etcd'),
     '--data-dir', join(folder, 'etcd'),
     '--listen-client-urls', etcdUrl,
@@ -285,7 +288,7 @@ async function startEtcd(network: Network, folder: string): Promise<Daemon> {
     '--unsafe-no-fsync',
   ])
   while (!(await accepts(bridgeAddress, 2379))) {
-    if (!etcd.running) throw new Error(`etcd ended before it was ready, see ${join(folder, 'etcd.log')}`)
+    if (!etcd.running) throw new Error(`etcd ended before it was ready:\n${await readFile(log, 'utf8')}`)
     await delay(20)
   }
   return etcd

@@ -12,6 +12,7 @@ import { readFileSync, readdirSync, statSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
 const run = promisify(execFile)
@@ -77,15 +78,16 @@ export async function processesIn(namespace: string): Promise<number[]> {
   return (await ip('netns', 'pids', namespace)).split('\n').filter(line => line !== '').map(Number)
 }
 
-/** Kills what lives in a namespace, then removes its name. It is no error when either is already gone. */
+/**
+ * Kills what lives in a namespace, waits for its end, then removes the name. It is no error when either is already gone.
+ */
 export async function removeNamespace(namespace: string): Promise<void> {
   if (!namespaces().includes(namespace)) return
-  for (const pid of await processesIn(namespace).catch(() => [])) {
-    try {
-      process.kill(pid, 'SIGKILL')
-    } catch {
-      // It ended by itself in between.
-    }
+  let alive = await processesIn(namespace).catch(() => [])
+  while (alive.length > 0) {
+    for (const pid of alive) kill(pid)
+    await delay(10)
+    alive = await processesIn(namespace).catch(() => [])
   }
   await ip('netns', 'del', namespace).catch((error: unknown) => {
     if (namespaces().includes(namespace)) throw error
@@ -106,6 +108,14 @@ export async function sweep(): Promise<void> {
     if (runName !== undefined && startTime(Number(pid)) !== started) left.add(runName)
   }
   for (const runName of left) await removeRun(runName)
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended by itself in between.
+  }
 }
 
 function namespaces(): string[] {
