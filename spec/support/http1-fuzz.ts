@@ -1,0 +1,194 @@
+// The fuzzer of everything in the core that reads what a network sent: responses and endpoint lists, from a seed.
+//
+// It asserts what holds for any bytes whatever: no exception, one outcome however the bytes are split, an end of every
+// endless response within the parser's bound, memory bounded, and no endpoint out of a list that an oracle of another
+// make (node:net's) would not let pass.
+
+import { BlockList, isIP } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
+import { readEndpointsBody } from '../../lib/core/endpoints-body.ts'
+import { ResponseParser } from '../../lib/core/http1.ts'
+import type { Endpoint, Scope } from '../../lib/core/endpoint.ts'
+import { bytesOf, listText, mutated, Random, responseText } from './grammar.ts'
+import { atRandom, byteByByte, outcomeOf } from './http1-outcome.ts'
+
+export interface Progress {
+  readonly cases: number
+  /** How often each outcome came up, by its kind or reason. */
+  readonly verdicts: ReadonlyMap<string, number>
+  /** Bytes of JavaScript heap and buffers at the worst sample. */
+  readonly worstMemory: number
+  readonly slowestMs: number
+}
+
+export interface FuzzOptions {
+  readonly cases: number
+  readonly seed: number
+  /** Called before each case, for a watchdog elsewhere. */
+  readonly onCase?: (index: number) => void
+  /** Called every `SAMPLE` cases. */
+  readonly onProgress?: (progress: Progress) => void
+}
+
+/** Heap and buffers together: garbage not yet collected is in it, so it is far above what one parser holds. */
+const MEMORY_LIMIT = 400 * 1_048_576
+/** What a response may have on the wire before there must be a verdict; see the header of http1.ts. */
+const WIRE_LIMIT = 24 * 1_048_576
+const SAMPLE = 1_000
+/** An endless response takes a thousand times as long as another case. */
+const ENDLESS_EVERY = 20_000
+
+/** Runs the cases; throws for the first that breaks a promise, naming seed and case. */
+export function fuzz({ cases, seed, onCase, onProgress }: FuzzOptions): Progress {
+  const verdicts = new Map<string, number>()
+  let worstMemory = 0
+  let slowestMs = 0
+  for (let index = 0; index < cases; index++) {
+    onCase?.(index)
+    const startedAt = performance.now()
+    const label = labelled(seed, index)
+    verdicts.set(label, (verdicts.get(label) ?? 0) + 1)
+    slowestMs = Math.max(slowestMs, performance.now() - startedAt)
+    if ((index + 1) % SAMPLE !== 0 && index + 1 < cases) continue
+    const { heapUsed, external } = process.memoryUsage()
+    worstMemory = Math.max(worstMemory, heapUsed + external)
+    if (worstMemory > MEMORY_LIMIT) throw new Error(`seed ${seed}, case ${index}: ${worstMemory} bytes of memory`)
+    onProgress?.({ cases: index + 1, verdicts, worstMemory, slowestMs })
+  }
+  return { cases, verdicts, worstMemory, slowestMs }
+}
+
+/** Each case has a generator of its own, so that one can be run alone: the label of its outcome, or an exception. */
+export function labelled(seed: number, index: number): string {
+  const random = new Random(seed + Math.imul(index + 1, 0x9e3779b1))
+  try {
+    if (index % ENDLESS_EVERY === ENDLESS_EVERY - 1) return endlessCase(random)
+    return random.chance(0.25) ? listCase(random) : responseCase(random)
+  } catch (cause) {
+    throw new Error(`seed ${seed}, case ${index} failed`, { cause })
+  }
+}
+
+function responseCase(random: Random): string {
+  const text = bytesOf(responseText(random, random.pick([0, 0.02, 0.1])))
+  const bytes = random.chance(0.5) ? mutated(random, text) : text
+  const closes = random.chance(0.5)
+  const whole = outcomeOf([bytes], closes)
+  const splits = bytes.length > 4_096 ? [atRandom(bytes, random)] : [byteByByte(bytes), atRandom(bytes, random)]
+  for (const split of splits) {
+    const outcome = outcomeOf(split, closes)
+    if (!isDeepStrictEqual(outcome, whole)) {
+      throw new Error(`Split-dependent: ${JSON.stringify([whole, outcome, Buffer.from(bytes).toString('latin1')])}`)
+    }
+  }
+  return whole.kind === 'malformed' ? `malformed: ${whole.reason}` : whole.kind
+}
+
+const CHUNKED = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+
+/** Beginnings, and what follows them for ever. */
+const ENDLESS: readonly (readonly [string, string])[] = [
+  ['', 'HTTP/1.1 100 Continue\r\n\r\n'],
+  ['HTTP/1.1 200 ', 'O'],
+  ['HTTP/1.1 200 OK\r\n', 'X: y\r\n'],
+  ['HTTP/1.1 200 OK\r\nX:', ' '],
+  ['HTTP/1.1 200 OK\r\n\r\n', 'x'],
+  ['HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n', 'x'],
+  [CHUNKED, '1\r\nx\r\n'],
+  [CHUNKED, '0000000000000001\r\nx\r\n'],
+  [CHUNKED, '1;a\r\nx\r\n'],
+  [`${CHUNKED}1;a=`, 'b'],
+  [`${CHUNKED}1;a="`, '\\"'],
+  [`${CHUNKED}0\r\n`, 'X: y\r\n'],
+  [CHUNKED, '0'],
+]
+
+function endlessCase(random: Random): string {
+  const [start, more] = random.pick(ENDLESS)
+  const parser = new ResponseParser()
+  const chunk = bytesOf(more.repeat(Math.ceil(random.pick([100, 1_460, 65_536]) / more.length)))
+  let verdict = parser.push(bytesOf(start))
+  for (let sent = 0; verdict.kind === 'more'; sent += chunk.length) {
+    if (sent > WIRE_LIMIT) throw new Error(`No verdict after ${sent} bytes of ${JSON.stringify([start, more])}`)
+    verdict = parser.push(chunk)
+  }
+  if (verdict.kind !== 'malformed') throw new Error(`An end of ${JSON.stringify([start, more])}`)
+  return `endless: ${verdict.reason}`
+}
+
+const SCOPES: readonly Scope[] = ['loopback', 'link-local', 'multicast', 'unspecified']
+
+function listCase(random: Random): string {
+  const { text, via } = listText(random, random.pick([0.01, 0.05, 0.15]))
+  const spoilt = random.chance(0.3) ? Buffer.from(mutated(random, Buffer.from(text))).toString() : text
+  const allowed = new Set(SCOPES.filter(() => random.chance(0.1)))
+  const body = readEndpointsBody(spoilt, via, allowed)
+  if (body.kind === 'rejected') {
+    assertShort([body.reason], 2_000)
+    return 'list rejected'
+  }
+  assertVetted(body.ready, allowed)
+  assertVetted(body.unready, allowed)
+  assertDistinct([...body.ready, ...body.unready])
+  if (body.ready.length === 0) throw new Error('A list with no ready endpoint')
+  if (body.refused.length > 9) throw new Error(`${body.refused.length} sentences`)
+  assertShort(body.refused, 200)
+  return body.refused.length === 0 ? 'list taken' : 'list taken in part'
+}
+
+function assertShort(sentences: readonly string[], limit: number): void {
+  for (const sentence of sentences) {
+    if (sentence.length > limit || !/^[\x20-\x7e]+$/.test(sentence)) throw new Error(`Not short: ${sentence}`)
+  }
+}
+
+function assertDistinct(endpoints: readonly Endpoint[]): void {
+  const keys = new Set(endpoints.map(({ host, port }) => `${new URL(`http://${isIP(host) === 6 ? `[${host}]` : host}`).host} ${port}`))
+  if (keys.size !== endpoints.length) throw new Error(`The same endpoint twice: ${JSON.stringify(endpoints)}`)
+}
+
+/** Throws unless each is an IP literal of an allowed scope, with a port, and there are at most 64. */
+export function assertVetted(endpoints: readonly Endpoint[], allowed: ReadonlySet<Scope>): void {
+  if (endpoints.length > 64) throw new Error(`${endpoints.length} endpoints`)
+  for (const { host, port } of endpoints) {
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new Error(`Port ${port}`)
+    if (isIP(host) === 0 || host.includes('%')) throw new Error(`Host ${host}`)
+    const scope = scopeByBlockList(host)
+    if (scope !== 'global' && !allowed.has(scope)) throw new Error(`${host} is ${scope}`)
+  }
+}
+
+const V4_BLOCKS: readonly (readonly [Scope, string, number])[] = [
+  ['loopback', '127.0.0.0', 8],
+  ['link-local', '169.254.0.0', 16],
+  ['multicast', '224.0.0.0', 4],
+  ['multicast', '255.255.255.255', 32],
+  ['unspecified', '0.0.0.0', 8],
+]
+
+const BLOCKS: readonly (readonly [Scope, BlockList])[] = SCOPES.map((scope) => [scope, blocksOf(scope)])
+
+function blocksOf(scope: Scope): BlockList {
+  const list = new BlockList()
+  if (scope === 'loopback') list.addAddress('::1', 'ipv6')
+  if (scope === 'unspecified') list.addAddress('::', 'ipv6')
+  if (scope === 'link-local') list.addSubnet('fe80::', 10, 'ipv6')
+  if (scope === 'multicast') list.addSubnet('ff00::', 8, 'ipv6')
+  for (const [of, net, bits] of V4_BLOCKS) {
+    if (of !== scope) continue
+    list.addSubnet(net, bits, 'ipv4')
+    for (const prefix of ['::', '::ffff:0:', '64:ff9b::']) list.addSubnet(`${prefix}${net}`, 96 + bits, 'ipv6')
+    const [high, low] = [0, 2].map((from) => net.split('.').slice(from, from + 2)
+      .map((octet) => Number(octet).toString(16).padStart(2, '0')).join(''))
+    list.addSubnet(`2002:${high}:${low}::`, 16 + bits, 'ipv6')
+    list.addSubnet(`::ffff:${net}`, 96 + bits, 'ipv6')
+  }
+  return list
+}
+
+/** The scope of an IP literal by node:net's reckoning. ::1 is in the block of 0.0.0.0/8, too: it is loopback. */
+export function scopeByBlockList(host: string): Scope {
+  const family = isIP(host) === 6 ? 'ipv6' : 'ipv4'
+  for (const [scope, list] of BLOCKS) if (list.check(host, family)) return scope
+  return 'global'
+}
