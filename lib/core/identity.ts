@@ -23,12 +23,15 @@ export interface Identity {
   readonly names: readonly string[]
 }
 
+/** Asked for where an endpoint is known by nothing but an IP, which SNI cannot carry. */
+const SERVICE_NAME = 'kubernetes.default.svc'
+
 /**
  * The service names that every apiserver of a cluster has in its certificate, and that nothing else has: whoever may
  * issue certificates for them from the cluster's CA is the control plane. The one with the cluster's domain
  * (kubernetes.default.svc.cluster.local) is left out, as that domain is not known here.
  */
-const SERVICE_NAMES: readonly string[] = ['kubernetes.default.svc', 'kubernetes.default', 'kubernetes']
+const SERVICE_NAMES: readonly string[] = [SERVICE_NAME, 'kubernetes.default', 'kubernetes']
 
 /** What the endpoint must prove, and which name to ask for. Hosts must be canonical, as toEndpoint makes them. */
 export function identityOf(endpoint: Endpoint, policy: IdentityPolicy): Identity {
@@ -36,13 +39,13 @@ export function identityOf(endpoint: Endpoint, policy: IdentityPolicy): Identity
   // I1: the caller knows best; nothing else counts, not even the seed's own host.
   if (servername !== undefined) return { sni: sniOf(servername), names: [servername] }
 
-  // I2: the seed is what the caller wrote down, so it is held to that, as every HTTPS client would. For a seed that
-  // is an IP no name is sent either, lest a server that picks its certificate by name picks one without that IP.
+  // I2: the seed is what the caller wrote down, so it is held to that, as every HTTPS client would.
   const { host, port } = endpoint
-  if (seeds.some((seed) => seed.host === host && seed.port === port)) return { sni: sniOf(host), names: [host] }
-
+  if (seeds.some((seed) => seed.host === host && seed.port === port)) {
+    return { sni: sniOf(host) || SERVICE_NAME, names: [host] }
+  }
   const names = new Set([...seeds.map((seed) => seed.host), host, ...SERVICE_NAMES])
-  return { sni: sniOf(host) || firstName(seeds) || 'kubernetes.default.svc', names: [...names] }
+  return { sni: sniOf(host) || firstName(seeds) || SERVICE_NAME, names: [...names] }
 }
 
 function firstName(seeds: readonly Endpoint[]): string {
