@@ -55,6 +55,10 @@ export class MultidialError extends AggregateError {
   }
 }
 
+/** The codes of node:tls and OpenSSL for a certificate that does not prove who the server must be. */
+const IDENTITY: RegExp = new RegExp('^(ERR_TLS_CERT_.*|CERT_.*|CRL_.*|UNABLE_TO_.*|SELF_SIGNED_.*|DEPTH_ZERO_.*' +
+  '|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED|HOSTNAME_MISMATCH|ERROR_IN_CERT_.*)$')
+
 /**
  * What a code tells, the most telling first. The order is that of how long the cause will last if nobody acts, and
  * of how sure it is: a program retries what is near the end, a person is needed for what is at the start.
@@ -62,8 +66,7 @@ export class MultidialError extends AggregateError {
 const TELLING: readonly (readonly [string, RegExp])[] = [
   // A server is there and is not who it must be: a wrong CA, name or date, or somebody in between. It stays so until
   // a person acts, and is lost among refusals if it is not put first.
-  ['identity', new RegExp('^(ERR_TLS_CERT_.*|CERT_.*|CRL_.*|UNABLE_TO_.*|SELF_SIGNED_.*|DEPTH_ZERO_.*|INVALID_CA' +
-    '|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED|HOSTNAME_MISMATCH|ERROR_IN_CERT_.*)$')],
+  ['identity', IDENTITY],
   // A server is there and does not speak TLS as we do, or refuses our client certificate.
   ['tls', /^(EPROTO|ERR_SSL_.*|ERR_TLS_.*|ERR_OSSL_.*)$/],
   // The cause is on this machine; looking at the servers would be in vain.
@@ -79,6 +82,16 @@ const TELLING: readonly (readonly [string, RegExp])[] = [
   // Given up because the dial ended; says nothing of the endpoint.
   ['given up', /^ABORT_ERR$/],
 ]
+
+/** Whether a code says that the server is not who it must be: a matter for a warning, and for a person. */
+export function isIdentityCode(code: string | undefined): boolean {
+  return code !== undefined && IDENTITY.test(code)
+}
+
+/** Whether the cause is on this machine, so that no endpoint is to blame (H1). */
+export function isLocalCode(code: string | undefined): boolean {
+  return code !== undefined && /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL|ABORT_ERR)$/.test(code)
+}
 
 /** The code that tells a person most; among equals the first. Undefined if none has a code. */
 export function mostTellingCode(codes: readonly (string | undefined)[]): string | undefined {

@@ -4,7 +4,6 @@ import assert from 'node:assert/strict'
 import { createPrivateKey } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
@@ -76,9 +75,10 @@ after(() => server.close())
 
 /** Whom a server takes us for, or the code of the handshake's error. */
 async function handshake(credentials: Credentials): Promise<string> {
-  const { port } = server.address() as AddressInfo
+  const address = server.address()
+  assert.ok(typeof address === 'object' && address !== null)
   const { context } = credentials.current()
-  const socket = tls.connect({ host: '127.0.0.1', port, secureContext: context, servername: 'localhost' })
+  const socket = tls.connect({ host: '127.0.0.1', port: address.port, secureContext: context, servername: 'localhost' })
   try {
     let text = ''
     for await (const chunk of socket) text += String(chunk)

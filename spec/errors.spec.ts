@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import {
-  abortError, AttemptError, causeText, closedError, codeOf, foreignHost, invalidOption, mostTellingCode, MultidialError,
-  severedError, timeoutError,
+  abortError, AttemptError, causeText, closedError, codeOf, foreignHost, invalidOption, isIdentityCode, isLocalCode,
+  mostTellingCode, MultidialError, severedError, timeoutError,
 } from '../lib/errors.ts'
 
 const coded = (code: string, message = code): Error => Object.assign(new Error(message), { code })
@@ -69,6 +69,16 @@ describe('mostTellingCode', () => {
       })
     }
   }
+  it('the first of these ranks is that of identity, and no other', () => {
+    assert.ok(order[0]?.every(isIdentityCode))
+    for (const code of [undefined, ...order.slice(1).flat()]) assert.equal(isIdentityCode(code), false)
+  })
+  it('H1 errors of this machine blame no endpoint, and no other is taken for one', () => {
+    for (const code of ['EMFILE', 'ENFILE', 'ENOBUFS', 'ABORT_ERR']) assert.ok(isLocalCode(code), code)
+    for (const code of [undefined, 'ECONNREFUSED', 'ETIMEDOUT', 'ECONNRESET', 'EPROTO', 'CERT_HAS_EXPIRED']) {
+      assert.equal(isLocalCode(code), false)
+    }
+  })
   it('among equals the first counts', () => {
     assert.equal(mostTellingCode(['EPIPE', 'ECONNRESET']), 'EPIPE')
   })

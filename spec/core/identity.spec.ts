@@ -48,12 +48,12 @@ const rows: readonly Row[] = [
     identity: { sni: 'api2.example.com', names: ['api2.example.com'] },
   },
   {
-    name: 'I2 a seed that is an IP proves that IP, and no name is sent', endpoint: ip, seeds: [ip],
-    identity: { sni: '', names: ['10.77.0.1'] },
+    name: 'I2 a seed that is an IP proves that IP, and is asked by kubernetes.default.svc', endpoint: ip, seeds: [ip],
+    identity: { sni: 'kubernetes.default.svc', names: ['10.77.0.1'] },
   },
   {
-    name: 'I2 a seed that is an IPv6 address proves that address, and no name is sent', endpoint: ip6, seeds: [named, ip6],
-    identity: { sni: '', names: ['2001:db8::1'] },
+    name: "I2 a seed that is an IP is not asked by another seed's name, which it need not prove", endpoint: ip6,
+    seeds: [named, ip6], identity: { sni: 'kubernetes.default.svc', names: ['2001:db8::1'] },
   },
   {
     name: "I2 any other endpoint proves the seed's name, its IP, or a service name, and is asked by the seed's name",
