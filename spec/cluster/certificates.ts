@@ -10,7 +10,9 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
-const serviceNames = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local']
+const serviceNames = [
+  'kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local',
+]
 const serviceIp = '10.96.0.1'
 
 /**

@@ -79,7 +79,7 @@ export async function processesIn(namespace: string): Promise<number[]> {
 }
 
 /**
- * Kills what lives in a namespace, waits for its end, then removes the name. It is no error when either is already gone.
+ * Kills what lives in a namespace, waits for its end, then removes the name. It is no error when either is gone.
  */
 export async function removeNamespace(namespace: string): Promise<void> {
   if (!namespaces().includes(namespace)) return
@@ -100,7 +100,7 @@ export async function removeRun(runName: string): Promise<void> {
   for (const folder of foldersOf(runName)) await rm(folder, { recursive: true, force: true })
 }
 
-/** Removes what earlier runs left behind that were killed before they could clean up. Runs still alive are untouched. */
+/** Removes what earlier runs left behind, being killed before they could clean up. Runs still alive are untouched. */
 export async function sweep(): Promise<void> {
   const left = new Set<string>()
   for (const name of [...namespaces(), ...readdirSync(tmpdir())]) {
@@ -130,7 +130,8 @@ function namespaces(): string[] {
 function startTime(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] // The command before it may hold spaces and parentheses.
+    // The command before it may hold spaces and parentheses.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
   } catch {
     return undefined
   }
@@ -209,7 +210,9 @@ export class Network {
    */
   async cut(host: Host, direction: Direction): Promise<void> {
     if (direction === 'both') await ip('-n', this.bridge, 'link', 'set', host.port, 'down')
-    if (direction === 'requests' || direction === 'path') await batch(undefined, [neighbour(host.address, nobody, 'eth0')])
+    if (direction === 'requests' || direction === 'path') {
+      await batch(undefined, [neighbour(host.address, nobody, 'eth0')])
+    }
     if (direction === 'replies' || direction === 'path') {
       await batch(host.namespace, [neighbour(clientAddress, nobody, 'eth0')])
     }

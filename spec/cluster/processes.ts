@@ -21,10 +21,8 @@ export class Daemon {
     try {
       // Neither setpriv nor nsenter forks, so the pid is that of the command. A session of its own keeps the Ctrl-C of
       // a terminal from it.
-      const child = spawn('setpriv', ['--pdeathsig', 'SIGKILL', 'nsenter', `--net=/run/netns/${namespace}`, ...command], {
-        stdio: ['ignore', log.fd, log.fd],
-        detached: true,
-      })
+      const inNamespace = ['--pdeathsig', 'SIGKILL', 'nsenter', `--net=/run/netns/${namespace}`, ...command]
+      const child = spawn('setpriv', inNamespace, { stdio: ['ignore', log.fd, log.fd], detached: true })
       await once(child, 'spawn')
       if (child.pid === undefined) throw new Error(`${command[0]} has no pid`)
       child.unref()

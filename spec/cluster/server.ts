@@ -186,9 +186,9 @@ export class ApiServer {
    */
   request(path: string, { method = 'GET', body, timeout = 10_000 }: HarnessRequest = {}): Promise<HarnessAnswer> {
     const headers = { authorization: `Bearer ${this.#around.token}`, 'content-type': 'application/json' }
-    const signal = AbortSignal.timeout(timeout)
+    const options = { method, headers, signal: AbortSignal.timeout(timeout), agent: false, rejectUnauthorized: false }
     return new Promise((resolve, reject) => {
-      const request = https.request(this.url + path, { method, headers, signal, agent: false, rejectUnauthorized: false })
+      const request = https.request(this.url + path, options)
       request.on('error', reject)
       request.on('response', response => {
         let text = ''

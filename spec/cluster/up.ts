@@ -10,7 +10,8 @@ import { Cluster, enterClientNamespace, unavailable, type ApiServer, type Direct
 
 const help = `\
   list                 the servers, and the Endpoints they publish
-  kill N               kill -9            start N [CERT]   again; CERT: own, ipOnly, namesOnly, otherName, otherCa, expired
+  kill N               kill -9            start N [CERT]   again; CERT: own, ipOnly, namesOnly, otherName, otherCa,
+                                                           expired
   stop N | cont N      SIGSTOP | SIGCONT  term N           SIGTERM: a graceful end
   cut N [HOW] | mend N drop packets       HOW: both (link down), path, requests, replies
   add | remove N       a server more | gone for good
@@ -18,6 +19,20 @@ const help = `\
   quit`
 const directions = ['both', 'path', 'requests', 'replies'] as const
 const certificates = ['own', 'ipOnly', 'namesOnly', 'otherName', 'otherCa', 'expired'] as const
+
+type Action = (server: ApiServer, how: string | undefined) => Promise<void> | void
+
+const actions: ReadonlyMap<string, Action> = new Map<string, Action>([
+  ['kill', server => server.kill()],
+  ['term', server => server.terminate()],
+  ['start', (server, how) => server.start(oneOf(certificates, how ?? 'own'))],
+  ['stop', server => server.stop()],
+  ['cont', server => server.cont()],
+  ['cut', (server, how) => server.cut(oneOf<Direction>(directions, how ?? 'both'))],
+  ['mend', server => server.mend()],
+  ['remove', server => cluster.removeServer(server)],
+  ['renumber', server => cluster.renumber(server)],
+])
 
 const reason = unavailable()
 if (reason !== undefined) {
@@ -89,20 +104,6 @@ async function list(): Promise<void> {
   }
   console.log(`Endpoints: ${await cluster.endpoints().then(found => found.join(' '), () => 'nobody answers')}`)
 }
-
-type Action = (server: ApiServer, how: string | undefined) => Promise<void> | void
-
-const actions: ReadonlyMap<string, Action> = new Map<string, Action>([
-  ['kill', server => server.kill()],
-  ['term', server => server.terminate()],
-  ['start', (server, how) => server.start(oneOf(certificates, how ?? 'own'))],
-  ['stop', server => server.stop()],
-  ['cont', server => server.cont()],
-  ['cut', (server, how) => server.cut(oneOf<Direction>(directions, how ?? 'both'))],
-  ['mend', server => server.mend()],
-  ['remove', server => cluster.removeServer(server)],
-  ['renumber', server => cluster.renumber(server)],
-])
 
 function oneOf<T extends string>(words: readonly T[], word: string): T {
   const found = words.find(each => each === word)
