@@ -99,6 +99,15 @@ export class Credentials {
     return { context: this.#context, generation: this.#generation }
   }
 
+  /** For one connection whose caller brings TLS options of its own: they win, and it is shared with nobody. */
+  contextWith(own: tls.SecureContextOptions): tls.SecureContext {
+    const given = contextOptionsOf(own)
+    const identified = given.cert !== undefined || given.key !== undefined || given.pfx !== undefined
+    const { cert, key, pfx, passphrase, ...shared } = withContents(this.#base, this.#contents)
+    const identity = contextOptionsOf({ cert, key, pfx, passphrase } as tls.SecureContextOptions)
+    return tls.createSecureContext({ ...shared, ...(identified ? {} : identity), ...given })
+  }
+
   /**
    * The token to send, or undefined where none was given.
    *
@@ -207,12 +216,17 @@ function contextOptionsOf(options: CredentialOptions): tls.SecureContextOptions 
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined && value !== null))
 }
 
-function buildContext(base: tls.SecureContextOptions, contents: Contents): tls.SecureContext {
+function withContents(base: tls.SecureContextOptions, contents: Contents): tls.SecureContextOptions {
   const options: tls.SecureContextOptions = { ...base }
   for (const [file, name] of FILE_NAMES) {
     const content = contents[file]
     if (content !== undefined) options[name] = content
   }
+  return options
+}
+
+function buildContext(base: tls.SecureContextOptions, contents: Contents): tls.SecureContext {
+  const options = withContents(base, contents)
   checkAuthorities(options.ca, contents.caFile === undefined ? 'ca' : 'caFile')
   try {
     return tls.createSecureContext(options)
@@ -234,7 +248,7 @@ function authorityFault(ca: unknown): string | undefined {
   if (typeof ca !== 'string' && !(ca instanceof Uint8Array)) return 'it is neither a string nor a Buffer'
   const text = typeof ca === 'string' ? ca : Buffer.from(ca).toString('latin1')
   const begun = text.match(/-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----/g)?.length ?? 0
-  const whole = text.match(/-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----[^]*?-----END (X509 |TRUSTED )?CERTIFICATE-----/g)
+  const whole = text.match(/-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[^]*?-----END \1-----/g)
   if (begun === 0) return 'there is none in it'
   if (whole === null || whole.length !== begun) return 'the last one is cut off'
   return whole.every(isCertificate) ? undefined : 'one of them is damaged'
@@ -262,10 +276,13 @@ function contextError(options: tls.SecureContextOptions, contents: Contents, err
     ...Object.entries(others).map(([name, value]) => [name, { [name]: value }] as const),
   ]
   const guilty = lone.find(([, subset]) => !buildable(subset))?.[0]
-  const name = nameGiven(guilty ?? 'key', contents)
-  if (guilty === undefined && cert !== undefined && key !== undefined) {
-    return optionError(`The option '${name}' must fit '${nameGiven('cert', contents)}': ${openSSLText(error)}`)
+  if (guilty === undefined) {
+    const pair = cert !== undefined && key !== undefined && !buildable({ cert, key, passphrase })
+    const what = pair ? `The option '${nameGiven('key', contents)}' must fit '${nameGiven('cert', contents)}'`
+      : 'The TLS options cannot be used together'
+    return optionError(`${what}: ${openSSLText(error)}`)
   }
+  const name = nameGiven(guilty, contents)
   const passphrased = (guilty === 'key' || guilty === 'pfx') && passphrase !== undefined
   return optionError(`The option '${name}' cannot be used${passphrased ? " with the 'passphrase' given" : ''}: ` +
     openSSLText(error))
@@ -292,9 +309,14 @@ function openSSLText(error: unknown): string {
 
 type TokenSource = (fresh: boolean) => string | Promise<string>
 
-function tokenSource(options: CredentialOptions, warn: (e: Error) => void, hooks: CredentialHooks): TokenSource | undefined {
-  const { token, tokenFile } = options
-  if (tokenFile !== undefined) return fileToken({ option: 'tokenFile', name: tokenFile, path: resolve(tokenFile) }, warn)
+function tokenSource(
+  { token, tokenFile }: CredentialOptions,
+  warn: (warning: Error) => void,
+  hooks: CredentialHooks,
+): TokenSource | undefined {
+  if (tokenFile !== undefined) {
+    return fileToken({ option: 'tokenFile', name: tokenFile, path: resolve(tokenFile) }, warn)
+  }
   if (typeof token === 'function') return functionToken(token, hooks)
   return token === undefined ? undefined : () => token
 }

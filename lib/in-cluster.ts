@@ -13,7 +13,7 @@ import { codeOf } from './errors.ts'
 /** Where the kubelet mounts the service account of a pod. */
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 
-/** What `new Multidialer(...)` needs in a pod, to be extended as wanted: `{ ...inClusterOptions(), balance: 'spread' }`. */
+/** What a dialer needs in a pod, to be extended as wanted: `{ ...inClusterOptions(), balance: 'spread' }`. */
 export interface InClusterOptions {
   server: string
   tokenFile: string

@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict'
 import { createPrivateKey } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
@@ -21,7 +23,8 @@ const ca = fixture('ca.crt')
 const otherCA = fixture('other-ca.crt')
 const a = { cert: fixture('client-a.crt'), key: fixture('client-a.key') }
 const b = { cert: fixture('client-b.crt'), key: fixture('client-b.key') }
-const lockedKey = createPrivateKey(a.key).export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: CANARY })
+const lockedKey = createPrivateKey(a.key)
+  .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: CANARY })
 
 const root = mkdtempSync(join(tmpdir(), 'multidialer-credentials-'))
 after(() => rmSync(root, { recursive: true }))
@@ -74,10 +77,10 @@ before(async () => {
 after(() => server.close())
 
 /** Whom a server takes us for, or the code of the handshake's error. */
-async function handshake(credentials: Credentials): Promise<string> {
+async function handshake(credentials: Credentials, own?: tls.SecureContextOptions): Promise<string> {
   const address = server.address()
   assert.ok(typeof address === 'object' && address !== null)
-  const { context } = credentials.current()
+  const context = own === undefined ? credentials.current().context : credentials.contextWith(own)
   const socket = tls.connect({ host: '127.0.0.1', port: address.port, secureContext: context, servername: 'localhost' })
   try {
     let text = ''
@@ -115,13 +118,15 @@ describe('credentials: the context', () => {
     assert.equal(await handshake(credentials), await handshake(new Credentials({ ca, ...a })))
   })
   it('takes the other options of a SecureContext', async () => {
-    const dated = new Credentials({ ca, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-GCM-SHA256' })
+    const ciphers = 'ECDHE-ECDSA-AES128-GCM-SHA256'
+    const dated = new Credentials({ ca, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2', ciphers })
     assert.equal(await handshake(dated), 'nobody')
-    server.setSecureContext({ cert: fixture('name-localhost.crt'), key: fixture('server.key'), ca, minVersion: 'TLSv1.3' })
+    const own = { cert: fixture('name-localhost.crt'), key: fixture('server.key'), ca }
+    server.setSecureContext({ ...own, minVersion: 'TLSv1.3' })
     try {
       assert.match(await handshake(dated), /ERR_SSL|EPROTO/)
     } finally {
-      server.setSecureContext({ cert: fixture('name-localhost.crt'), key: fixture('server.key'), ca })
+      server.setSecureContext(own)
     }
   })
   it('takes a CA as a Buffer, in an array, and with comments around it', () => {
@@ -145,10 +150,43 @@ describe('credentials: the context', () => {
   })
 })
 
+describe('credentials: a context for one connection with TLS options of its own', () => {
+  const proved = async (dialer: CredentialOptions, own: tls.SecureContextOptions): Promise<string> =>
+    handshake(new Credentials(dialer), own)
+
+  it('without any is as the shared one, but not the shared one itself', async () => {
+    const credentials = new Credentials({ ca, ...a })
+    assert.notEqual(credentials.contextWith({}), credentials.current().context)
+    assert.equal(await handshake(credentials, {}), await handshake(credentials))
+  })
+  it("the connection's own certificate wins, and its own CA", async () => {
+    assert.equal(await proved({ ca, ...a }, b), await proved({ ca, ...b }, {}))
+    assert.equal(await proved({ ca: otherCA, ...a }, { ca }), await proved({ ca, ...a }, {}))
+    assert.match(await proved({ ca, ...a }, { ca: otherCA }), /UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|SELF_SIGNED/)
+  })
+  it("of a pair none is mixed with the dialer's: a passphrase of its key opens no other", async () => {
+    const locked = { cert: a.cert, key: lockedKey, passphrase: CANARY }
+    assert.equal(await proved({ ca, ...locked }, b), await proved({ ca, ...b }, {}))
+    assert.throws(() => new Credentials({ ca, ...locked }).contextWith({ cert: a.cert, key: lockedKey }))
+  })
+  it("the dialer's files count as its values do", async () => {
+    const files = { caFile: put('ca.crt', ca), certFile: put('c', a.cert), keyFile: put('k', a.key) }
+    assert.equal(await proved(files, {}), await proved({ ca, ...a }, {}))
+    assert.equal(await proved(files, b), await proved({ ca, ...b }, {}))
+  })
+  it('leaves the shared context and its generation as they were', () => {
+    const credentials = new Credentials({ ca, ...a })
+    const before = credentials.current()
+    credentials.contextWith(b)
+    assert.deepEqual(credentials.current(), before)
+  })
+})
+
 describe('credentials: what cannot be used is refused at construction', () => {
   for (const option of ['tokenFile', 'caFile', 'certFile', 'keyFile'] as const) {
     it(`${option} that is missing`, () => {
-      refused({ [option]: join(folder, 'none') }, new RegExp(`'${option}' must be the path of a file that can be used: '.*none' cannot be read: ENOENT`))
+      refused({ [option]: join(folder, 'none') },
+        new RegExp(`'${option}' must be the path of a file that can be used: '.*none' cannot be read: ENOENT`))
     })
     it(`${option} that is a folder`, () => refused({ [option]: folder }, /cannot be read: it is not a regular file$/))
     it(`${option} that is a part of a file`, () => {
@@ -158,14 +196,19 @@ describe('credentials: what cannot be used is refused at construction', () => {
       refused({ [option]: put('large', Buffer.alloc(4 * 1024 * 1024 + 1)) }, /it is larger than 4194304 bytes$/)
     })
     for (const [what, value] of [
-      ['a token', `eyJhbGciOi.${CANARY}`], ['a PEM', `-----BEGIN PRIVATE KEY-----\n${CANARY}`], ['a path with a break', `/a\n${CANARY}`],
+      ['a token', `eyJhbGciOi.${CANARY}`], ['a PEM', `-----BEGIN PRIVATE KEY-----\n${CANARY}`],
+      ['a path with a break', `/a\n${CANARY}`],
       ['a bootstrap token', `abcdef.0123456789${CANARY}`],
     ] as const) {
       it(`${option} that is ${what} does not show it`, () => refused({ [option]: value }, /whose name is not shown/))
     }
   }
-  it('a file name that is short is shown as it was given', () => refused({ caFile: 'ca.crt' }, /: 'ca\.crt' cannot be read/))
-  it('a path with an odd error code shows that', () => refused({ caFile: `/${'a'.repeat(300)}` }, /cannot be read: ENAMETOOLONG$/))
+  it('a file name that is short is shown as it was given', () => {
+    refused({ caFile: 'ca.crt' }, /: 'ca\.crt' cannot be read/)
+  })
+  it('a path with an odd error code shows that', () => {
+    refused({ caFile: `/${'a'.repeat(300)}` }, /cannot be read: ENAMETOOLONG$/)
+  })
 
   const authorities: readonly (readonly [string, string, RegExp])[] = [
     ['is empty', '', /there is none in it/], ['is no PEM', CANARY, /there is none in it/],
@@ -173,7 +216,8 @@ describe('credentials: what cannot be used is refused at construction', () => {
     ['is cut off', ca.slice(0, -40), /the last one is cut off/],
     ['has a second one cut off', ca + otherCA.slice(0, -40), /the last one is cut off/],
     ['is damaged', ca.replace(/\n[^\n]{20}/, '\n!!!!'), /one of them is damaged/],
-    ['has a damaged one among good ones', `${ca}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`, /one of them is damaged/],
+    ['has a damaged one among good ones',
+      `${ca}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`, /one of them is damaged/],
   ]
   for (const [name, text, words] of authorities) {
     it(`caFile that ${name}`, () => {
@@ -182,7 +226,8 @@ describe('credentials: what cannot be used is refused at construction', () => {
     if (text !== '') it(`ca that ${name}`, () => refused({ ca: text }, new RegExp(`'ca' must hold.*${words.source}`)))
   }
   it('ca that is a number', () => {
-    assert.throws(() => Reflect.construct(Credentials, [{ ca: 5 }]), { message: /'ca' must hold.*neither a string nor a Buffer/ })
+    assert.throws(() => Reflect.construct(Credentials, [{ ca: 5 }]),
+      { message: /'ca' must hold.*neither a string nor a Buffer/ })
   })
 
   it('cert that is no PEM', () => refused({ cert: CANARY, key: a.key }, /^The option 'cert' cannot be used: /))
@@ -196,14 +241,17 @@ describe('credentials: what cannot be used is refused at construction', () => {
     refused({ certFile: put('c', a.cert), keyFile: put('k', b.key) }, /^The option 'keyFile' must fit 'certFile': /)
   })
   it('an encrypted key with a wrong passphrase', () => {
-    refused({ cert: a.cert, key: lockedKey, passphrase: `${CANARY}!` }, /^The option 'key' cannot be used with the 'passphrase' given: /)
+    refused({ cert: a.cert, key: lockedKey, passphrase: `${CANARY}!` },
+      /^The option 'key' cannot be used with the 'passphrase' given: /)
   })
   it('an encrypted key without a passphrase', () => {
     refused({ cert: a.cert, keyFile: put('k', lockedKey.toString()) }, /^The option 'keyFile' cannot be used: /)
   })
-  it('a pfx that is none', () => refused({ pfx: CANARY, passphrase: CANARY }, /^The option 'pfx' cannot be used with the/))
+  it('a pfx that is none', () => {
+    refused({ pfx: CANARY, passphrase: CANARY }, /^The option 'pfx' cannot be used with the 'passphrase' given/)
+  })
   it('a passphrase that is no string is not shown', () => {
-    assert.throws(() => Reflect.construct(Credentials, [{ cert: a.cert, key: a.key, passphrase: 271828 }]), (error: unknown) => {
+    assert.throws(() => Reflect.construct(Credentials, [{ ...a, passphrase: 271828 }]), (error: unknown) => {
       assert.match(String(error), /'key' cannot be used with the 'passphrase' given/)
       assert.ok(!inspect(error).includes('271828'))
       return true
@@ -211,10 +259,12 @@ describe('credentials: what cannot be used is refused at construction', () => {
   })
   it('ciphers and versions that there are not', () => {
     refused({ ciphers: 'none' }, /^The option 'ciphers' cannot be used: /)
-    assert.throws(() => Reflect.construct(Credentials, [{ minVersion: 'TLSv9' }]), { message: /'minVersion' cannot be used/ })
+    assert.throws(() => Reflect.construct(Credentials, [{ minVersion: 'TLSv9' }]),
+      { message: /'minVersion' cannot be used/ })
   })
-  it('versions that exclude each other still name the cause', () => {
-    refused({ minVersion: 'TLSv1.3', secureProtocol: 'TLSv1_2_method' }, /cannot be used: .*TLS_PROTOCOL_VERSION|cannot be used: .*secureProtocol/)
+  it('options that are right one by one, but not together', () => {
+    refused({ minVersion: 'TLSv1.3', secureProtocol: 'TLSv1_2_method', ...a },
+      /^The TLS options cannot be used together: .*conflicts with secureProtocol/)
   })
   it('a tokenFile without a token', () => {
     for (const text of ['', ' \n', `${CANARY}\n${CANARY}`, `${CANARY}\0`, `é${CANARY}`]) {
@@ -358,7 +408,8 @@ describe('credentials: the token from a function', () => {
     let calls = 0
     let now = 1_000
     const token = (): string => `token-${++calls}`
-    return { credentials: new Credentials({ token }, { now: () => now }), calls: () => calls, pass: (ms) => { now += ms } }
+    const credentials = new Credentials({ token }, { now: () => now })
+    return { credentials, calls: () => calls, pass: (ms) => { now += ms } }
   }
 
   it('is not asked for before it is needed', () => assert.equal(counted().calls(), 0))
@@ -406,7 +457,8 @@ describe('credentials: the token from a function', () => {
   }
   it('its own words are shown without what it gave before, nor what looks like a token', async () => {
     const answers = [() => CANARY, () => {
-      throw new Error(`${CANARY} expired; Bearer ${CANARY.slice(1)} and eyJhbGciOi.${CANARY.slice(2)} and ${'x9'.repeat(30)}`)
+      const jwt = `eyJhbGciOi.${CANARY.slice(2)}`
+      throw new Error(`${CANARY} expired; Bearer ${CANARY.slice(1)} and ${jwt} and ${'x9'.repeat(30)}`)
     }]
     const credentials = new Credentials({ token: () => answers.shift()?.() ?? '' })
     await credentials.token()
@@ -422,7 +474,8 @@ describe('credentials: the token from a function', () => {
     const credentials = new Credentials({ token: () => answers.shift() ?? '' }, { tokenTimeout: 5 })
     const alive = setInterval(() => {}, 1_000)   // the limit's own timer keeps no process alive
     try {
-      await assert.rejects(credentials.token(), { code: 'ERR_MULTIDIALER_TOKEN', message: /gave no answer within 5 ms$/ })
+      await assert.rejects(credentials.token(),
+        { code: 'ERR_MULTIDIALER_TOKEN', message: /gave no answer within 5 ms$/ })
     } finally {
       clearInterval(alive)
     }

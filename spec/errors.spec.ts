@@ -16,8 +16,8 @@ describe('MultidialError', () => {
 
   it('D6 names each endpoint with its cause, and has one error for each', () => {
     const error = new MultidialError(failures)
-    assert.equal(error.message, 'no apiserver could be reached: 10.77.0.1:6443 (connect ECONNREFUSED 10.77.0.1:6443), ' +
-      '10.77.0.2:6443 (TLS handshake timed out after 5000 ms)')
+    assert.equal(error.message, 'no apiserver could be reached: ' +
+      '10.77.0.1:6443 (connect ECONNREFUSED 10.77.0.1:6443), 10.77.0.2:6443 (TLS handshake timed out after 5000 ms)')
     assert.ok(error instanceof AggregateError)
     assert.equal(error.name, 'MultidialError')
     assert.equal(error.code, 'ECONNREFUSED')

@@ -2,17 +2,22 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { after, beforeEach, describe, it } from 'node:test'
 import { fileStore } from '../lib/file-store.ts'
 
+const windows = process.platform === 'win32' && 'Windows has neither modes nor pipes in its file system'
 const CANARY = 'canary-7f3a'
 const root = mkdtempSync(join(tmpdir(), 'multidialer-file-store-'))
 after(() => rmSync(root, { recursive: true }))
 
-const three = [{ host: '10.77.0.1', port: 6443 }, { host: '2001:db8::1', port: 1 }, { host: 'api.example.com', port: 443 }]
+const three = [
+  { host: '10.77.0.1', port: 6443 }, { host: '2001:db8::1', port: 1 }, { host: 'api.example.com', port: 443 },
+]
 const many = (count: number): { host: string; port: number }[] =>
   Array.from({ length: count }, (_, i) => ({ host: `10.1.${i >> 8}.${i & 255}`, port: 6443 }))
 
@@ -47,7 +52,7 @@ describe('fileStore: save and load', () => {
     await fileStore(file).save(many(100))
     assert.deepEqual(fileStore(file).load(), many(64))
   })
-  it('the file is for its owner alone, even where the one before was not', { skip: process.platform === 'win32' }, async () => {
+  it('the file is for its owner alone, even where the one before was not', { skip: windows }, async () => {
     await fileStore(file).save(three)
     chmodSync(file, 0o666)
     await fileStore(file).save(three)
@@ -140,7 +145,7 @@ describe('fileStore: a file that cannot be used', () => {
     })
   }
   it('load throws when it is a folder', () => assert.throws(() => fileStore(folder).load(), /cannot be used/))
-  it('load throws when it is a pipe, and does not wait for a writer', { skip: process.platform === 'win32' }, () => {
+  it('load throws when it is a pipe, and does not wait for a writer', { skip: windows }, () => {
     execFileSync('mkfifo', [file])
     assert.throws(() => fileStore(file).load(), /not a regular file/)
   })

@@ -36,7 +36,10 @@ describe('inClusterOptions', () => {
         refusal(/KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be set.*Elsewhere, give 'server'/))
     })
   }
-  for (const [host, port] of [['10.96.0.1', '0'], ['10.96.0.1', '65536'], ['10.96.0.1', 'tcp'], ['10.96.0.256', '443'], ['[::1]', '1']]) {
+  const wrong: readonly (readonly [string, string])[] = [
+    ['10.96.0.1', '0'], ['10.96.0.1', '65536'], ['10.96.0.1', 'tcp'], ['10.96.0.256', '443'], ['[::1]', '1'],
+  ]
+  for (const [host, port] of wrong) {
     it(`refuses host ${host} and port ${port}`, () => {
       assert.throws(() => inClusterOptions({ root, env: env(host, port) }), refusal(/are no host and port$/))
     })
@@ -44,7 +47,8 @@ describe('inClusterOptions', () => {
   it('names the file that is missing', () => {
     const folder = mkdtempSync(join(root, 'half-'))
     const sources = { root: folder, env: env('10.96.0.1', '443') }
-    assert.throws(() => inClusterOptions(sources), refusal(/token' cannot be read \(ENOENT\).*automountServiceAccountToken/))
+    assert.throws(() => inClusterOptions(sources),
+      refusal(/token' cannot be read \(ENOENT\).*automountServiceAccountToken/))
     writeFileSync(join(folder, 'token'), 'x')
     assert.throws(() => inClusterOptions(sources), refusal(/ca\.crt' cannot be read \(ENOENT\)/))
   })

@@ -61,25 +61,33 @@ const rows: readonly Row[] = [
     identity: { sni: 'api.example.com', names: ['api.example.com', '10.77.0.2', ...SERVICE] },
   },
   {
-    name: 'I2 where the seed is an IP, any other endpoint is asked by kubernetes.default.svc', endpoint: peer, seeds: [ip],
+    name: 'I2 where the seed is an IP, any other endpoint is asked by kubernetes.default.svc',
+    endpoint: peer, seeds: [ip],
     identity: { sni: 'kubernetes.default.svc', names: ['10.77.0.1', '10.77.0.2', ...SERVICE] },
   },
   {
     name: 'I2 of several seeds the first that is a name is asked for, and each host counts', endpoint: peer,
     seeds: [ip, named, other],
-    identity: { sni: 'api.example.com', names: ['10.77.0.1', 'api.example.com', 'api2.example.com', '10.77.0.2', ...SERVICE] },
+    identity: {
+      sni: 'api.example.com',
+      names: ['10.77.0.1', 'api.example.com', 'api2.example.com', '10.77.0.2', ...SERVICE],
+    },
   },
   {
     name: 'I2 an alternate that is a name may prove it, and is asked by it', endpoint: other, seeds: [named],
     identity: { sni: 'api2.example.com', names: ['api.example.com', 'api2.example.com', ...SERVICE] },
   },
   {
-    name: "I2 another port of the seed's host is another endpoint, and its host counts once", endpoint: at('10.77.0.1', 6444),
-    seeds: [ip], identity: { sni: 'kubernetes.default.svc', names: ['10.77.0.1', ...SERVICE] },
+    name: "I2 another port of the seed's host is another endpoint, and its host counts once",
+    endpoint: at('10.77.0.1', 6444), seeds: [ip],
+    identity: { sni: 'kubernetes.default.svc', names: ['10.77.0.1', ...SERVICE] },
   },
   {
     name: 'I2 a seed that is a service name counts once', endpoint: peer, seeds: [at('kubernetes.default.svc', 443)],
-    identity: { sni: 'kubernetes.default.svc', names: ['kubernetes.default.svc', '10.77.0.2', 'kubernetes.default', 'kubernetes'] },
+    identity: {
+      sni: 'kubernetes.default.svc',
+      names: ['kubernetes.default.svc', '10.77.0.2', 'kubernetes.default', 'kubernetes'],
+    },
   },
   {
     name: 'I2 an IPv6 endpoint proves its address', endpoint: ip6, seeds: [ip],
@@ -90,7 +98,8 @@ const rows: readonly Row[] = [
 describe('identity', () => {
   for (const { name, endpoint, seeds, servername, identity } of rows) {
     it(name, () => {
-      const policy = Object.freeze({ servername, seeds: Object.freeze(seeds.map((seed) => Object.freeze({ ...seed }))) })
+      const frozen = Object.freeze(seeds.map((seed) => Object.freeze({ ...seed })))
+      const policy = Object.freeze({ servername, seeds: frozen })
       assert.deepEqual(identityOf(Object.freeze({ ...endpoint }), policy), identity)
     })
   }

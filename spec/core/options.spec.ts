@@ -33,10 +33,12 @@ describe('options: the server', () => {
     ['is an IPv6 address in brackets', 'https://[2001:DB8:0::1]:6443', [{ host: '2001:db8::1', port: 6443 }]],
     ['is an IPv6 address in brackets without a port', 'https://[::1]', [{ host: '::1', port: 443 }]],
     ['is a name, kept in lower case', 'https://API.Example.com:6443', [{ host: 'api.example.com', port: 6443 }]],
-    ['is a name whose final dot is dropped', 'https://api.example.com.:6443', [{ host: 'api.example.com', port: 6443 }]],
+    ['is a name whose final dot is dropped',
+      'https://api.example.com.:6443', [{ host: 'api.example.com', port: 6443 }]],
     ['is a name without a dot or a port', 'https://kubernetes', [{ host: 'kubernetes', port: 443 }]],
     ['may be several, strings and URLs', [server, new URL('https://[::1]:1')], [seed, { host: '::1', port: 1 }]],
-    ['counts once when it is given twice', [server, `${server}/`, 'https://b', server], [seed, { host: 'b', port: 443 }]],
+    ['counts once when it is given twice',
+      [server, `${server}/`, 'https://b', server], [seed, { host: 'b', port: 443 }]],
   ]
   for (const [name, value, seeds] of right) {
     it(name, () => assert.deepEqual(checkOptions({ server: value }).seeds, seeds))
@@ -45,16 +47,21 @@ describe('options: the server', () => {
   const wrong: readonly (readonly [string, unknown])[] = [
     ['is missing', undefined], ['is null', null], ['is an empty string', ''], ['is a number', 6443],
     ['is an object without href', {}], ['is an object whose href is no string', { href: 1 }],
-    ['is plain HTTP', 'http://10.77.0.1:6443'], ['has no scheme', '10.77.0.1:6443'], ['has two slashes too few', 'https:h'],
+    ['is plain HTTP', 'http://10.77.0.1:6443'], ['has no scheme', '10.77.0.1:6443'],
+    ['has two slashes too few', 'https:h'],
     ['has a path', 'https://10.77.0.1:6443/k8s/clusters/c-1'], ['has two slashes at its end', `${server}//`],
     ['has a query', `${server}/?a=b`], ['has an empty query', `${server}?`], ['has a fragment', `${server}#`],
-    ['has a user', `https://admin:${CANARY}@10.77.0.1:6443`], ['has spaces', ` ${server}`], ['has a line break', `${server}\n`],
-    ['has a backslash', 'https://10.77.0.1:6443\\'], ['has no host', 'https://:6443'], ['is nothing but a scheme', 'https://'],
+    ['has a user', `https://admin:${CANARY}@10.77.0.1:6443`],
+    ['has spaces', ` ${server}`], ['has a line break', `${server}\n`],
+    ['has a backslash', 'https://10.77.0.1:6443\\'],
+    ['has no host', 'https://:6443'], ['is nothing but a scheme', 'https://'],
     ['is an IPv6 address without brackets', 'https://2001:db8::1'],
     ['is an IPv6 address without brackets, but a port', 'https://2001:db8::1:6443'],
     ['is an IPv4 address in brackets', 'https://[10.77.0.1]:6443'], ['has a zone', 'https://[fe80::1%25eth0]:6443'],
-    ['has a bracket that stays open', 'https://[::1'], ['has port 0', 'https://h:0'], ['has port 65536', 'https://h:65536'],
-    ['has an empty port', 'https://h:'], ['has a port that is no number', 'https://h:x'], ['has a signed port', 'https://h:+1'],
+    ['has a bracket that stays open', 'https://[::1'],
+    ['has port 0', 'https://h:0'], ['has port 65536', 'https://h:65536'],
+    ['has an empty port', 'https://h:'],
+    ['has a port that is no number', 'https://h:x'], ['has a signed port', 'https://h:+1'],
     ['has an octet above 255', 'https://10.0.0.256'], ['has a leading zero', 'https://010.0.0.1'],
     ['has three octets', 'https://10.0.1'], ['has a label with a hyphen at its end', 'https://a-.example'],
     ['has an empty label', 'https://a..example'], ['has a label of 64', `https://${'a'.repeat(64)}`],
@@ -62,7 +69,7 @@ describe('options: the server', () => {
   ]
   for (const [name, value] of wrong) {
     it(`is refused when it ${name}`, () => {
-      refused({ server: value }, 'server', /'https:\/\/host:port' without a path, a query or a user \(an IPv6 address in/)
+      refused({ server: value }, 'server', /'https:\/\/host:port' without a path, a query or a user \(an IPv6 address/)
     })
   }
   it('is refused as an empty array', () => {
@@ -98,7 +105,8 @@ describe('options: alternates', () => {
 
 describe('options: servername and rejectUnauthorized', () => {
   const names: readonly (readonly [string | undefined, string | undefined])[] = [
-    [undefined, undefined], ['API.example.com.', 'api.example.com'], ['10.0.0.1', '10.0.0.1'], ['2001:DB8::1', '2001:db8::1'],
+    [undefined, undefined], ['API.example.com.', 'api.example.com'], ['10.0.0.1', '10.0.0.1'],
+    ['2001:DB8::1', '2001:db8::1'],
   ]
   for (const [given, kept] of names) {
     it(`servername ${given} is kept as ${kept}`, () => {
@@ -160,15 +168,21 @@ describe('options: settings', () => {
 
 describe('options: credentials', () => {
   const right: readonly object[] = [
-    { token: 'abc.def-_~+/=' }, { token: () => 'x' }, { tokenFile: 'token' }, { caFile: 'ca.crt' }, { ca: 'x', token: 'x' },
+    { token: 'abc.def-_~+/=' }, { token: () => 'x' }, { tokenFile: 'token' }, { caFile: 'ca.crt' },
+    { ca: 'x', token: 'x' },
     { certFile: 'c', keyFile: 'k' }, { cert: 'c', key: 'k' }, { certFile: 'c', key: 'k' }, { cert: 'c', keyFile: 'k' },
-    { pfx: 'p' }, { cert: '', key: null, ca: '' }, { ca: null, caFile: 'ca.crt' }, { cert: 'c', privateKeyIdentifier: 'k' },
+    { pfx: 'p' }, { cert: '', key: null, ca: '' }, { ca: null, caFile: 'ca.crt' },
+    { cert: 'c', privateKeyIdentifier: 'k' },
     { cert: 'c', pfx: 'p' }, { key: 'k', pfx: 'p' },
   ]
   for (const options of right) {
-    it(`${JSON.stringify(options)} is right`, () => assert.deepEqual(checkOptions({ server, ...options }).seeds, [seed]))
+    it(`${JSON.stringify(options)} is right`, () => {
+      assert.deepEqual(checkOptions({ server, ...options }).seeds, [seed])
+    })
   }
-  const tokens = ['', `${CANARY}\n`, `${CANARY}\r\nx: y`, `a ${CANARY}`, `\t${CANARY}`, `${CANARY}\0`, `${CANARY}é`, 5, null, {}]
+  const tokens = [
+    '', `${CANARY}\n`, `${CANARY}\r\nx: y`, `a ${CANARY}`, `\t${CANARY}`, `${CANARY}\0`, `${CANARY}é`, 5, null, {},
+  ]
   for (const token of tokens) {
     it(`a token ${JSON.stringify(token).replace(CANARY, '...')} is refused`, () => {
       refused({ server, token }, 'token', /non-empty string of visible ASCII characters.*or a function/)
@@ -176,10 +190,13 @@ describe('options: credentials', () => {
   }
   for (const name of ['tokenFile', 'caFile', 'certFile', 'keyFile']) {
     for (const value of ['', 'a\0b', 5, null, Buffer.from('x'), () => 'x']) {
-      it(`${name} is refused as ${typeof value} ${JSON.stringify(value)}`, () => refused({ server, [name]: value }, name))
+      it(`${name} is refused as ${typeof value} ${JSON.stringify(value)}`, () => {
+        refused({ server, [name]: value }, name)
+      })
     }
   }
-  for (const [value, file] of [['token', 'tokenFile'], ['ca', 'caFile'], ['cert', 'certFile'], ['key', 'keyFile']] as const) {
+  for (const value of ['token', 'ca', 'cert', 'key']) {
+    const file = `${value}File`
     it(`${value} and ${file} exclude each other`, () => {
       refused({ server, [value]: CANARY, [file]: 'f' }, file,
         new RegExp(`^The options '${value}' and '${file}' exclude each other: give one of them$`))
@@ -243,7 +260,9 @@ describe('invalidOption', () => {
     ['a\tb', "'a?b'"], ['ab '.repeat(40), `'${'ab '.repeat(20)}...'`],
   ]
   for (const [value, text] of shown) {
-    it(`shows ${text}`, () => assert.equal(invalidOption('o', value, 'x').message, `The option 'o' must be x. Received ${text}`))
+    it(`shows ${text}`, () => {
+      assert.equal(invalidOption('o', value, 'x').message, `The option 'o' must be x. Received ${text}`)
+    })
   }
   for (const name of ['token', 'key', 'passphrase', 'pfx', 'cert', 'key[0]', 'key.pem']) {
     it(`never shows the value of ${name}`, () => {
