@@ -93,6 +93,11 @@ export function isLocalCode(code: string | undefined): boolean {
   return code !== undefined && /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL|ABORT_ERR)$/.test(code)
 }
 
+/** The error of a failure; one that was found by the clock has none of its own. */
+export function failureError(failure: { readonly message: string; readonly error?: unknown }): Error {
+  return failure.error instanceof Error ? failure.error : coded('ETIMEDOUT', failure.message)
+}
+
 /** The code that tells a person most; among equals the first. Undefined if none has a code. */
 export function mostTellingCode(codes: readonly (string | undefined)[]): string | undefined {
   const present = codes.filter((code) => code !== undefined)

@@ -1,0 +1,11 @@
+/** What this package exports, and nothing else. */
+export { MultidialerAgent } from './agent.ts'
+export type { Endpoint } from './core/endpoint.ts'
+export type { EndpointSnapshot, Snapshot } from './core/snapshot.ts'
+export type { Counters, Origin, Status } from './core/state.ts'
+export { AttemptError, MultidialError } from './errors.ts'
+export { fileStore } from './file-store.ts'
+export { inClusterOptions } from './in-cluster.ts'
+export { Multidialer } from './multidialer.ts'
+export type { FailedEvent, FailoverEvent, MultidialerEvents, MultidialerOptions } from './multidialer.ts'
+export type { EndpointStore } from './runtime.ts'

@@ -1,0 +1,220 @@
+/** The class: options in, sockets out, events on the way. What is decided is decided in core/. */
+import { EventEmitter } from 'node:events'
+import type { SecureContextOptions, TLSSocket } from 'node:tls'
+import { debuglog } from 'node:util'
+import type { Endpoint } from './core/endpoint.ts'
+import { checkOptions } from './core/options.ts'
+import type { Snapshot } from './core/snapshot.ts'
+import type { Report } from './core/state.ts'
+import { Credentials } from './credentials.ts'
+import { failureError } from './errors.ts'
+import type { DialCallback, DialerPool, DialRequest } from './pool.ts'
+import type { EndpointStore } from './runtime.ts'
+import { Runtime } from './runtime.ts'
+import type { ConnectSocket } from './socket.ts'
+
+/**
+ * How to reach the cluster, and how to go about it. All of tls.SecureContextOptions (`ca`, `cert`, `key`, `pfx`, ...)
+ * is taken as well. Times are milliseconds.
+ */
+export interface MultidialerOptions extends SecureContextOptions {
+  /** The seed or seeds, `https://host:port`; port 443 by default. Kept for good. */
+  server: string | URL | readonly (string | URL)[]
+  /** 'host:port' of others known beforehand, used until the first list arrives. */
+  alternates?: readonly string[] | undefined
+  /** kubeconfig's tls-server-name: every endpoint must prove exactly this name. */
+  servername?: string | undefined
+  /** Whether certificates are verified. True unless explicitly false. */
+  rejectUnauthorized?: boolean | undefined
+  /** For discovery alone: callers carry their own. A function may be asked again every minute, and after a 401. */
+  token?: string | (() => string | Promise<string>) | undefined
+  /** Read again when it changes, as are the other files. */
+  tokenFile?: string | undefined
+  caFile?: string | undefined
+  certFile?: string | undefined
+  keyFile?: string | undefined
+  /** Aborting it is `close()`. */
+  signal?: AbortSignal | undefined
+  /** The dialer to wrap: gives a connected stream to the endpoint, through a proxy or a tunnel. TLS is put on top. */
+  connectSocket?: ConnectSocket | undefined
+  /** For listed endpoints: another address for it (NAT), or undefined to drop it. */
+  mapEndpoint?: ((endpoint: Endpoint) => Endpoint | undefined) | undefined
+  /** Keeps the list across restarts, as hints for the first dial. `fileStore(path)` is one. */
+  store?: EndpointStore | undefined
+  /** The last working endpoint first (`sticky`, the default), or a random ready one for each connection (`spread`). */
+  balance?: 'sticky' | 'spread' | undefined
+  /** An idle connection older than this, ±10 %, is not used again. Off by default. */
+  maxConnectionAge?: number | undefined
+  /** Silence after which the next endpoint is tried beside the first: 250. */
+  attemptDelay?: number | undefined
+  /** TCP and TLS of one attempt together: 5,000. */
+  attemptTimeout?: number | undefined
+  /** The whole dial: 15,000. */
+  dialTimeout?: number | undefined
+  /** Between two refreshes of the list, ±20 %: 60,000. 0 turns discovery off. */
+  refreshInterval?: number | undefined
+  /** Silence of an endpoint with open sockets after which it is asked, or up to 20 % earlier: 5,000. 0 turns it off. */
+  heartbeatInterval?: number | undefined
+  /** For the answer to a heartbeat: 2,000. */
+  heartbeatTimeout?: number | undefined
+}
+
+export interface FailoverEvent {
+  readonly from: string
+  readonly to: string
+  readonly reason: string
+}
+
+export interface FailedEvent {
+  readonly address: string
+  readonly error: Error
+}
+
+export interface MultidialerEvents {
+  /** The list has changed. */
+  endpoints: [endpoints: readonly Endpoint[]]
+  /** Another endpoint than before serves from now on. */
+  failover: [failover: FailoverEvent]
+  /** An endpoint has failed, or fails in another way than before. */
+  failed: [failed: FailedEvent]
+  /** Something that a person should look at: each kind once until it changes. */
+  warning: [warning: Error & { kind: string }]
+}
+
+const debug = debuglog('multidialer')
+
+/** Runtimes are nobody's business but this package's: not a property, so that inspecting a dialer shows no internals. */
+const runtimes = new WeakMap<Multidialer, Runtime>()
+
+/**
+ * Hands out connected, verified TLS sockets to an apiserver that works, as long as one does. Nothing is started
+ * before the first dial. Emits `endpoints`, `failover`, `failed` and `warning` (see MultidialerEvents); never `error`.
+ */
+export class Multidialer extends EventEmitter<MultidialerEvents> {
+  /**
+   * For `agent.createConnection`, `https.request({ createConnection })`, got, ws. Returns undefined and never throws;
+   * the callback is called once, never at once. Errors: MultidialError, ERR_MULTIDIALER_FOREIGN_HOST,
+   * ERR_MULTIDIALER_CLOSED, ABORT_ERR; ETIMEDOUT where the options have a `timeout`.
+   */
+  readonly createConnection: (options: DialRequest, callback: DialCallback) => undefined
+
+  /** @throws TypeError with code ERR_INVALID_ARG_VALUE, naming the option that is wrong */
+  constructor(options: MultidialerOptions) {
+    super()
+    const checked = checkOptions(options)
+    const { connectSocket, mapEndpoint, store, signal } = options
+    const credentials = new Credentials(options, { onWarning: (warning) => runtime.warn('credentials', warning) })
+    const onReport = (report: Report): void => this.#report(report)
+    const runtime = new Runtime({ checked, credentials, connectSocket, mapEndpoint, store, onReport })
+    runtimes.set(this, runtime)
+    this.createConnection = (request, callback) => createConnection(runtime, request, callback)
+    if (signal?.aborted === true) runtime.close()
+    else signal?.addEventListener('abort', () => this.close(), { once: true })
+  }
+
+  /**
+   * A connected, verified socket, for `http2.connect` or raw use. Its listeners and its end are its caller's.
+   * `ALPNProtocols` is ['http/1.1'] by default. Rejects as `createConnection` does.
+   */
+  connect(options: { ALPNProtocols?: string[]; signal?: AbortSignal } = {}): Promise<TLSSocket> {
+    return new Promise((resolve, reject) => {
+      runtimeOf(this).dial({ ...options }, (error, socket) => {
+        if (socket === undefined) reject(error)
+        else resolve(socket)
+      })
+    })
+  }
+
+  /** Asks for the endpoints now. Rejects with a MultidialError that has what each of those asked said. */
+  refresh(): Promise<readonly Endpoint[]> {
+    return runtimeOf(this).refresh()
+  }
+
+  /** What is known, as plain JSON that holds no secret. */
+  snapshot(): Snapshot {
+    return runtimeOf(this).snapshot()
+  }
+
+  /** Ends every dial with ERR_MULTIDIALER_CLOSED. Sockets that were handed out stay their callers'. */
+  close(): void {
+    runtimeOf(this).close()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  #report(report: Report): void {
+    try {
+      this.#emit(report)
+    } catch (thrown) {
+      // A listener's bug must surface, and must not keep the other effects from being done.
+      process.nextTick(() => {
+        throw thrown
+      })
+    }
+  }
+
+  #emit(report: Report): void {
+    switch (report.event) {
+      case 'endpoints':
+        debug('endpoints %j', report.endpoints)
+        this.emit('endpoints', report.endpoints.map((endpoint) => ({ ...endpoint })))
+        return
+      case 'failover':
+        debug('failover from %s to %s: %s', report.from, report.to, report.reason)
+        this.emit('failover', { from: report.from, to: report.to, reason: report.reason })
+        return
+      case 'failed': {
+        const { address, failure } = report
+        debug('failed %s: %s', address, failure.message)
+        this.emit('failed', { address, error: failureError(failure) })
+        return
+      }
+      case 'warning': {
+        debug('warning: %s', report.message)
+        const cause = report.error === undefined ? undefined : { cause: report.error }
+        this.emit('warning', Object.assign(new Error(report.message, cause), { kind: report.kind }))
+        return
+      }
+    }
+  }
+}
+
+/** For the adapters of this package. */
+export function poolOf(dialer: Multidialer): DialerPool {
+  return runtimeOf(dialer)
+}
+
+function runtimeOf(dialer: Multidialer): Runtime {
+  const runtime = runtimes.get(dialer)
+  if (runtime === undefined) throw new TypeError('not a Multidialer')
+  return runtime
+}
+
+function createConnection(runtime: Runtime, options: DialRequest, callback: DialCallback): undefined {
+  const request = { ...options, servername: explicitServername(options) }
+  const { timeout } = options
+  let timer: NodeJS.Timeout | undefined
+  const giveUp = runtime.dial(request, (error, socket) => {
+    clearTimeout(timer)
+    callback(error, socket)
+  })
+  if (typeof timeout === 'number' && timeout > 0) {
+    const late = (): void => giveUp(Object.assign(new Error(`no connection within ${timeout} ms`), { code: 'ETIMEDOUT' }))
+    timer = setTimeout(late, timeout)
+  }
+}
+
+/** The name that the caller gave, and not the one that https.Agent derives from the Host header or the host. */
+function explicitServername(options: DialRequest & { headers?: unknown }): string | undefined {
+  const { servername, host, headers } = options
+  if (servername === undefined || servername === '' || servername === host) return undefined
+  return servername === hostHeaderOf(headers) ? undefined : servername
+}
+
+function hostHeaderOf(headers: unknown): string | undefined {
+  if (typeof headers !== 'object' || headers === null) return undefined
+  const [, value] = Object.entries(headers).find(([name]) => name.toLowerCase() === 'host') ?? []
+  return typeof value === 'string' ? value.replace(/:\d+$/, '') : undefined
+}

@@ -1,0 +1,55 @@
+/** Which of a request's options are TLS options of the caller's own: they win over the dialer's for that connection. */
+import type { ConnectionOptions, SecureContextOptions } from 'node:tls'
+import type { DialRequest } from './pool.ts'
+
+/** Those that change the context: certificates, keys, CAs, protocols. */
+const CONTEXT = [
+  'ca', 'cert', 'key', 'pfx', 'passphrase', 'crl', 'minVersion', 'maxVersion', 'secureProtocol', 'secureOptions',
+  'ciphers', 'honorCipherOrder', 'ecdhCurve', 'sigalgs', 'dhparam', 'sessionIdContext', 'sessionTimeout', 'ticketKeys',
+  'allowPartialTrustChain', 'clientCertEngine', 'privateKeyEngine', 'privateKeyIdentifier',
+] as const satisfies readonly (keyof SecureContextOptions)[]
+
+/** Those that change what one handshake must prove. */
+const HANDSHAKE = [
+  'secureContext', 'checkServerIdentity', 'requestOCSP',
+] as const
+
+/** Those that say by which way to go; they prove nothing, and are nobody's secret. */
+const ROUTE = [
+  'localAddress', 'localPort', 'family', 'hints', 'lookup', 'autoSelectFamily', 'autoSelectFamilyAttemptTimeout',
+  'ALPNProtocols', 'highWaterMark',
+] as const
+
+export interface OwnTLS {
+  /** Options of a context of its own; undefined where the dialer's will do. */
+  readonly context: SecureContextOptions | undefined
+  readonly handshake: ConnectionOptions
+  readonly servername: string | undefined
+  readonly rejectUnauthorized: boolean | undefined
+}
+
+/** The caller's own; undefined where there are none, and the dialer's own hold. */
+export function ownTLSOf(request: DialRequest, rejectUnauthorized: boolean): OwnTLS | undefined {
+  const context: SecureContextOptions | undefined = pick(request, CONTEXT)
+  const handshake: ConnectionOptions | undefined = pick(request, HANDSHAKE)
+  const { servername } = request
+  const policy = request.rejectUnauthorized === rejectUnauthorized ? undefined : request.rejectUnauthorized
+  const named = typeof servername === 'string' && servername !== ''
+  if (context === undefined && handshake === undefined && !named && typeof policy !== 'boolean') return undefined
+  return {
+    context,
+    handshake: handshake ?? {},
+    servername: named ? servername : undefined,
+    rejectUnauthorized: policy,
+  }
+}
+
+export function routeOf(request: DialRequest): ConnectionOptions {
+  return pick(request, ROUTE) ?? {}
+}
+
+/** Those of the options that are set; undefined where none is. Clients pass null for what their user did not set. */
+function pick(request: DialRequest, names: readonly string[]): object | undefined {
+  const entries = Object.entries(request).filter(([name, value]) => names.includes(name) && value !== undefined && value !== null)
+  return entries.length === 0 ? undefined : Object.fromEntries(entries)
+}

@@ -1,0 +1,590 @@
+/**
+ * The interpreter of effects: it owns the clock, the random seed, the timer, the sockets and the queue of events,
+ * and decides nothing. An effect that causes an event enqueues it; `step` is never re-entered.
+ */
+import { randomInt } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import type { ConnectionOptions, TLSSocket } from 'node:tls'
+import type { Credentials } from './credentials.ts'
+import type { Address, Endpoint, Scope } from './core/endpoint.ts'
+import { addressOf, canonicalIP, scopeOf } from './core/endpoint.ts'
+import { readEndpointsBody } from './core/endpoints-body.ts'
+import { identityOf } from './core/identity.ts'
+import type { CheckedOptions } from './core/options.ts'
+import type { Snapshot } from './core/snapshot.ts'
+import { snapshotOf } from './core/snapshot.ts'
+import type { Effect, Event, Failure, Id, Reading, RefreshOutcome, Rejection, Report, State } from './core/state.ts'
+import { initialState, nextDeadline, step } from './core/step.ts'
+import {
+  abortError, causeText, closedError, codeOf, failureError, foreignHost, isIdentityCode, isLocalCode, MultidialError,
+  severedError, timeoutError,
+} from './errors.ts'
+import type { Answer } from './monitor.ts'
+import { Monitor } from './monitor.ts'
+import type { OwnTLS } from './own-tls.ts'
+import { ownTLSOf, routeOf } from './own-tls.ts'
+import type { DialCallback, DialerPool, DialRequest } from './pool.ts'
+import type { ConnectSocket } from './socket.ts'
+import { attempt, Sessions } from './socket.ts'
+
+/** setTimeout fires at once for more. */
+const LONGEST_TIMER = 2_147_483_647
+/** A heartbeat goes without its token after this share of its time: that the endpoint lives is worth knowing anyway. */
+const TOKEN_SHARE = 0.5
+
+export interface RuntimeOptions {
+  readonly checked: CheckedOptions
+  readonly credentials: Credentials
+  readonly connectSocket: ConnectSocket | undefined
+  readonly mapEndpoint: ((endpoint: Endpoint) => Endpoint | undefined) | undefined
+  readonly store: EndpointStore | undefined
+  readonly onReport: (report: Report) => void
+}
+
+/** Where endpoints are kept from one process to the next, as hints. */
+export interface EndpointStore {
+  load(): Endpoint[] | Promise<Endpoint[]>
+  save(endpoints: Endpoint[]): void | Promise<void>
+}
+
+interface PendingDial {
+  readonly request: DialRequest
+  readonly own: OwnTLS | undefined
+  readonly callback: DialCallback
+  readonly attempts: Map<Id, PendingAttempt>
+  readonly unlisten: () => void
+}
+
+interface PendingAttempt {
+  readonly cancel: () => void
+  socket?: TLSSocket
+}
+
+/** A socket in its caller's hands. */
+interface Held {
+  readonly id: Id
+  readonly socket: TLSSocket
+  read: number
+  written: number
+  idle: boolean
+  wasIdle: boolean
+  retired: boolean
+}
+
+interface Refresh {
+  readonly resolve: (endpoints: readonly Endpoint[]) => void
+  readonly reject: (error: Error) => void
+}
+
+export class Runtime implements DialerPool {
+  readonly #options: RuntimeOptions
+  readonly #monitor: Monitor
+  readonly #allowed: ReadonlySet<Scope>
+  readonly #dials = new Map<Id, PendingDial>()
+  readonly #refreshes = new Map<Id, Refresh>()
+  readonly #heartbeats = new Map<Id, () => void>()
+  readonly #held = new Map<Id, Held>()
+  readonly #bySocket = new WeakMap<Duplex, Held>()
+  readonly #queue: Event[] = []
+  #draining = false
+  #state: State
+  #lastId = 0
+  #timer: NodeJS.Timeout | undefined
+  #timerAt = Infinity
+  #sessions = new Sessions()
+  #generation = 0
+  #hinted = false
+  /** The hosts and ports of this cluster, for the peers that they were made of. */
+  #served: { readonly peers: State['peers']; readonly hosts: Set<string>; readonly ports: Set<number> } | undefined
+
+  constructor(options: RuntimeOptions) {
+    this.#options = options
+    const { settings, seeds, alternates } = options.checked
+    this.#allowed = new Set(seeds.flatMap(({ host }) => scopeOf(host) ?? []))
+    this.#state = initialState(settings, seeds, alternates, randomInt(2 ** 32))
+    this.#monitor = new Monitor((endpoint, settle) => this.#connectOwn(endpoint, settle))
+  }
+
+  get closed(): boolean {
+    return this.#state.closed
+  }
+
+  dial(request: DialRequest, callback: DialCallback): (reason: Error) => void {
+    const refusal = this.#refusal(request)
+    if (refusal !== undefined) {
+      process.nextTick(callback, refusal)
+      return () => {}
+    }
+    const id = ++this.#lastId
+    const own = ownTLSOf(request, this.#options.checked.rejectUnauthorized)
+    const giveUp = (reason: Error): void => this.#dispatch({ type: 'dialCancelled', dial: id, reason })
+    const unlisten = onAbort(request.signal ?? undefined, (reason) => giveUp(abortError(reason)))
+    this.#dials.set(id, { request, own, callback, attempts: new Map(), unlisten })
+    this.#loadHints()
+    this.#dispatch({ type: 'dialRequested', dial: id, own: own !== undefined })
+    return giveUp
+  }
+
+  refresh(): Promise<readonly Endpoint[]> {
+    const refresh = ++this.#lastId
+    return new Promise((resolve, reject) => {
+      this.#refreshes.set(refresh, { resolve, reject })
+      this.#loadHints()
+      this.#dispatch({ type: 'refreshRequested', refresh })
+    })
+  }
+
+  snapshot(): Snapshot {
+    return snapshotOf(this.#state, performance.now())
+  }
+
+  serves(request: DialRequest): boolean {
+    return this.#isServed(request.host ?? undefined, request.port ?? undefined)
+  }
+
+  released(socket: Duplex): boolean {
+    const held = this.#bySocket.get(socket)
+    if (held === undefined) return true
+    held.idle = true
+    return !held.retired
+  }
+
+  acquired(socket: Duplex): void {
+    const held = this.#bySocket.get(socket)
+    if (held === undefined) return
+    held.idle = false
+    if (this.#state.sampleAt === Infinity) this.#dispatch({ type: 'trafficResumed' })
+  }
+
+  close(): void {
+    this.#dispatch({ type: 'closed' })
+    this.#monitor.closeAll()
+    clearTimeout(this.#timer)
+  }
+
+  /** What another part of the shell has to warn of. */
+  warn(kind: string, error: Error): void {
+    this.#dispatch({ type: 'warningRaised', kind, message: error.message, error })
+  }
+
+  // ---- events in, effects out
+
+  #dispatch(event: Event): void {
+    this.#queue.push(event)
+    if (this.#draining) return
+    this.#draining = true
+    try {
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        const [state, effects] = step(this.#state, next, performance.now())
+        this.#state = state
+        for (const effect of effects) this.#perform(effect)
+      }
+    } finally {
+      this.#draining = false
+    }
+    this.#arm()
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.type) {
+      case 'connect':
+        return this.#attempt(effect.dial, effect.attempt, effect.endpoint)
+      case 'destroy':
+        return this.#destroy(effect.dial, effect.attempt)
+      case 'deliver':
+        return this.#deliver(effect.dial, effect.attempt)
+      case 'reject':
+        return this.#settle(effect.dial, this.#rejectionError(effect.rejection))
+      case 'heartbeat':
+        return this.#heartbeat(effect)
+      case 'abandon':
+        this.#heartbeats.get(effect.heartbeat)?.()
+        this.#heartbeats.delete(effect.heartbeat)
+        return
+      case 'closeMonitor':
+        return this.#monitor.close(effect.address)
+      case 'retire':
+        return this.#retire(effect.socket)
+      case 'sever':
+        return this.#sever(effect.socket, effect.address, effect.reason)
+      case 'settleRefresh':
+        return this.#settleRefresh(effect.refresh, effect.outcome)
+      case 'save':
+        return this.#save(effect.endpoints)
+      case 'report':
+        return this.#options.onReport(effect.report)
+    }
+  }
+
+  // ---- the clock
+
+  #arm(): void {
+    const at = nextDeadline(this.#state)?.at ?? Infinity
+    // A timer that fires too early costs less than a new one for each event.
+    if (at < this.#timerAt || this.#timer === undefined) this.#setTimer(at)
+    if (this.#dials.size > 0 || this.#refreshes.size > 0) this.#timer?.ref()
+    else this.#timer?.unref()
+  }
+
+  #setTimer(at: number): void {
+    clearTimeout(this.#timer)
+    this.#timerAt = at
+    if (at === Infinity) {
+      this.#timer = undefined
+      return
+    }
+    const delay = Math.min(LONGEST_TIMER, Math.max(0, Math.ceil(at - performance.now())))
+    // What has arrived by now is read first: it may be just what is being waited for.
+    this.#timer = setTimeout(() => setImmediate(() => this.#wake()), delay)
+  }
+
+  #wake(): void {
+    this.#timer = undefined
+    this.#timerAt = Infinity
+    const at = nextDeadline(this.#state)?.at ?? Infinity
+    if (at > performance.now()) return this.#arm()
+    const readings = this.#sample()
+    if (this.#held.size > 0) this.#dispatch({ type: 'socketsSampled', readings })
+    this.#dispatch({ type: 'deadlineReached' })
+  }
+
+  /** What sockets have carried, of those that have carried anything since the last time. */
+  #sample(): Reading[] {
+    const readings: Reading[] = []
+    for (const held of this.#held.values()) {
+      const { id, socket, idle } = held
+      const read = socket.bytesRead
+      const written = socket.bytesWritten
+      if (read === held.read && written === held.written && idle === held.wasIdle) continue
+      held.read = read
+      held.written = written
+      held.wasIdle = idle
+      readings.push({ socket: id, read, written, idle })
+    }
+    return readings
+  }
+
+  // ---- dials
+
+  #attempt(dialId: Id, attemptId: Id, endpoint: Endpoint): void {
+    const dial = this.#dials.get(dialId)
+    if (dial === undefined) return
+    const { request, own } = dial
+    let reached = false
+    const route = routeOf(request)
+    const cancel = this.#secure(endpoint, own, { ...route, ...own?.handshake }, request.keylog, true, (error, socket) => {
+      const pending = dial.attempts.get(attemptId)
+      if (pending === undefined) return drop(socket)
+      if (socket === undefined) {
+        dial.attempts.delete(attemptId)
+        const failure = failureOf(error, own !== undefined && reached)
+        return this.#dispatch({ type: 'attemptFailed', dial: dialId, attempt: attemptId, failure })
+      }
+      pending.socket = socket
+      this.#dispatch({ type: 'attemptConnected', dial: dialId, attempt: attemptId })
+    }, () => {
+      reached = true
+    })
+    dial.attempts.set(attemptId, { cancel })
+  }
+
+  #destroy(dialId: Id, attemptId: Id): void {
+    const dial = this.#dials.get(dialId)
+    const pending = dial?.attempts.get(attemptId)
+    dial?.attempts.delete(attemptId)
+    if (pending?.socket === undefined) pending?.cancel()
+    else drop(pending.socket)
+  }
+
+  #deliver(dialId: Id, attemptId: Id): void {
+    const dial = this.#dials.get(dialId)
+    const socket = dial?.attempts.get(attemptId)?.socket
+    if (dial === undefined || socket === undefined) return
+    dial.attempts.delete(attemptId)
+    const held = { id: attemptId, socket, read: 0, written: 0, idle: false, wasIdle: false, retired: false }
+    this.#held.set(attemptId, held)
+    this.#bySocket.set(socket, held)
+    socket.once('close', () => {
+      this.#held.delete(attemptId)
+      this.#dispatch({ type: 'socketClosed', socket: attemptId })
+    })
+    this.#settle(dialId, null, socket)
+  }
+
+  #settle(dialId: Id, error: Error | null, socket?: TLSSocket): void {
+    const dial = this.#dials.get(dialId)
+    if (dial === undefined) return
+    this.#dials.delete(dialId)
+    dial.unlisten()
+    // A socket has no listener for its errors until its caller has it: that cannot wait. An error must not come
+    // before `dial` has returned: that can.
+    if (socket !== undefined) invoke(dial.callback, null, socket)
+    else process.nextTick(invoke, dial.callback, error)
+  }
+
+  #rejectionError(rejection: Rejection): Error {
+    switch (rejection.kind) {
+      case 'closed':
+        return closedError()
+      case 'cancelled':
+        return rejection.reason instanceof Error ? rejection.reason : abortError(rejection.reason)
+      case 'failed':
+        return new MultidialError(rejection.causes.map(({ address, failure }) => ({ address, error: failureError(failure) })))
+      case 'timedOut': {
+        const failures = rejection.causes.map(({ address, failure }) => ({ address, error: failureError(failure) }))
+        return new MultidialError(failures, timeoutError('the dial', this.#options.checked.settings.dialTimeout))
+      }
+    }
+  }
+
+  // ---- sockets in use
+
+  #retire(id: Id): void {
+    const held = this.#held.get(id)
+    if (held === undefined) return
+    held.retired = true
+    if (held.idle) held.socket.destroy()
+  }
+
+  #sever(id: Id, address: Address, reason: string): void {
+    const held = this.#held.get(id)
+    if (held === undefined) return
+    this.#held.delete(id)
+    const error = severedError(address, reason)
+    // A socket that nobody listens to must not end the process.
+    if (held.socket.listenerCount('error') === 0) held.socket.on('error', () => {})
+    held.socket.destroy(error)
+  }
+
+  // ---- heartbeats and lists
+
+  #heartbeat(effect: Effect & { type: 'heartbeat' }): void {
+    const { heartbeat, endpoint, via, fresh, reauthorize } = effect
+    const address = addressOf(endpoint)
+    const token = (): Promise<string | undefined> => this.#token(reauthorize)
+    const giveUp = this.#monitor.ask({ endpoint, via, fresh, token }, (answer) => {
+      if (!this.#heartbeats.delete(heartbeat)) return
+      this.#dispatch(this.#eventOf(answer, address, heartbeat, via))
+    })
+    this.#heartbeats.set(heartbeat, giveUp)
+  }
+
+  #eventOf(answer: Answer, address: Address, heartbeat: Id, via: 'endpoints' | 'endpointslices'): Event {
+    if ('error' in answer) {
+      return { type: 'heartbeatFailed', address, heartbeat, failure: failureOf(answer.error, false) }
+    }
+    const { response, fresh } = answer
+    const event = { type: 'heartbeatAnswered', address, heartbeat, status: response.status, fresh } as const
+    if (response.status !== 200) return event
+    const body = readEndpointsBody(response.body, via, this.#allowed)
+    if (body.kind === 'rejected' || this.#options.mapEndpoint === undefined) return { ...event, body }
+    const ready = this.#mapped(body.ready)
+    if (ready.length > 0) return { ...event, body: { ...body, ready, unready: this.#mapped(body.unready) } }
+    return { ...event, body: { kind: 'rejected', reason: 'mapEndpoint dropped every endpoint' } }
+  }
+
+  #mapped(endpoints: readonly Endpoint[]): Endpoint[] {
+    const mapped = new Map<Address, Endpoint>()
+    for (const endpoint of endpoints) {
+      try {
+        const to = this.#options.mapEndpoint?.({ ...endpoint })
+        if (to === undefined) continue
+        if (typeof to.host !== 'string' || to.host === '' || !Number.isInteger(to.port) || to.port < 1 || to.port > 65_535) {
+          throw new TypeError(`it must return { host, port } or undefined for ${addressOf(endpoint)}`)
+        }
+        const checked = { host: hostOf(to.host), port: to.port }
+        mapped.set(addressOf(checked), checked)
+      } catch (error) {
+        this.warn('mapEndpoint', new Error(`mapEndpoint failed: ${causeText(error)}`, { cause: error }))
+      }
+    }
+    return [...mapped.values()]
+  }
+
+  /** The token, or none where it takes too long: it is asked for again as soon as it is there. */
+  async #token(fresh: boolean): Promise<string | undefined> {
+    const { credentials, checked } = this.#options
+    let late = false
+    let timer: NodeJS.Timeout | undefined
+    const token = credentials.token(fresh).then(
+      (value) => {
+        if (late && value !== undefined) this.#dispatch({ type: 'refreshRequested' })
+        return value
+      },
+      (error: unknown) => {
+        this.warn('token', error instanceof Error ? error : new Error('the token could not be read'))
+        return undefined
+      },
+    )
+    const none = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => {
+        late = true
+        resolve(undefined)
+      }, TOKEN_SHARE * checked.settings.heartbeatTimeout).unref()
+    })
+    const value = await Promise.race([token, none])
+    clearTimeout(timer)
+    return value
+  }
+
+  #settleRefresh(id: Id, outcome: RefreshOutcome): void {
+    const refresh = this.#refreshes.get(id)
+    this.#refreshes.delete(id)
+    switch (outcome.kind) {
+      case 'refreshed':
+        return refresh?.resolve(outcome.endpoints.map((endpoint) => ({ ...endpoint })))
+      case 'closed':
+        return refresh?.reject(closedError())
+      case 'failed':
+        return refresh?.reject(
+          new MultidialError(outcome.causes.map(({ address, failure }) => ({ address, error: failureError(failure) }))),
+        )
+    }
+  }
+
+  // ---- hints
+
+  #loadHints(): void {
+    const { store } = this.#options
+    if (this.#hinted || store === undefined || this.#state.closed) return
+    this.#hinted = true
+    const loaded = (endpoints: unknown): void => {
+      if (!Array.isArray(endpoints) || !endpoints.every(isEndpoint)) {
+        throw new TypeError('load() must give a list of { host, port }')
+      }
+      this.#dispatch({ type: 'hintsLoaded', endpoints: endpoints.map(({ host, port }) => ({ host: hostOf(host), port })) })
+    }
+    const failed = (error: unknown): void => {
+      this.warn('store', new Error(`stored endpoints cannot be used: ${causeText(error)}`, { cause: error }))
+    }
+    try {
+      // A list that is there already must be known before the dial that asked for it.
+      const endpoints = store.load()
+      if (endpoints instanceof Promise) endpoints.then(loaded).catch(failed)
+      else loaded(endpoints)
+    } catch (error) {
+      failed(error)
+    }
+  }
+
+  #save(endpoints: readonly Endpoint[]): void {
+    const failed = (error: unknown): void => {
+      this.warn('store', new Error(`endpoints cannot be stored: ${causeText(error)}`, { cause: error }))
+    }
+    const saved = async (): Promise<void> => this.#options.store?.save(endpoints.map((endpoint) => ({ ...endpoint })))
+    saved().catch(failed)
+  }
+
+  // ---- connections
+
+  /** A connection of the dialer's own, for a heartbeat. */
+  #connectOwn(endpoint: Endpoint, settle: (error: Error | undefined, socket?: TLSSocket) => void): () => void {
+    return this.#secure(endpoint, undefined, {}, undefined, false, settle)
+  }
+
+  #secure(
+    endpoint: Endpoint,
+    own: OwnTLS | undefined,
+    tls: ConnectionOptions,
+    keylog: DialRequest['keylog'],
+    ref: boolean,
+    settle: (error: Error | undefined, socket?: TLSSocket) => void,
+    onReached?: () => void,
+  ): () => void {
+    const { checked, credentials, connectSocket } = this.#options
+    const { context, generation } = credentials.current()
+    if (generation !== this.#generation) {
+      this.#generation = generation
+      this.#sessions = new Sessions()
+      this.#monitor.closeAll()
+    }
+    const identity = identityOf(endpoint, { servername: own?.servername ?? checked.servername, seeds: checked.seeds })
+    let secureContext = context
+    try {
+      if (own?.context !== undefined) secureContext = credentials.contextWith(own.context)
+    } catch (error) {
+      onReached?.()
+      process.nextTick(settle, error)
+      return () => {}
+    }
+    const rejectUnauthorized = own?.rejectUnauthorized ?? checked.rejectUnauthorized
+    const sessions = own === undefined ? this.#sessions : undefined
+    return attempt(
+      { endpoint, identity, rejectUnauthorized, connectSocket, tls: { secureContext, ...tls }, sessions, ref, keylog, onReached },
+      settle,
+    )
+  }
+
+  // ---- whose host it is
+
+  #refusal(request: DialRequest): Error | undefined {
+    if (this.#state.closed) return closedError()
+    if (request.signal?.aborted === true) return abortError(request.signal.reason)
+    return this.serves(request) ? undefined : foreignHost(`${request.host ?? ''}${request.port ? `:${request.port}` : ''}`)
+  }
+
+  #isServed(host: string | undefined, port: string | number | undefined): boolean {
+    if (host === undefined || host === '') return true
+    if (this.#served?.peers !== this.#state.peers) this.#learnServed()
+    const served = this.#served
+    if (served === undefined) return false
+    const { hosts, ports } = served
+    if (port !== undefined && port !== '' && !ports.has(Number(port))) return false
+    if (hosts.has(host)) return true
+    const plain = hostOf(host)
+    return hosts.has(plain) || /^kubernetes(\.default(\.svc(\.[a-z0-9-]+)*)?)?$/.test(plain)
+  }
+
+  #learnServed(): void {
+    const { peers } = this.#state
+    // 443 is what a URL without a port means.
+    const hosts = new Set<string>()
+    const ports = new Set([443])
+    for (const { endpoint } of peers.values()) {
+      hosts.add(endpoint.host)
+      ports.add(endpoint.port)
+    }
+    this.#served = { peers, hosts, ports }
+  }
+}
+
+/** As the core writes hosts: no brackets, no final dot, lower case, IPs canonical. */
+function hostOf(host: string): string {
+  const bare = host.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '').toLowerCase()
+  return canonicalIP(bare) ?? bare
+}
+
+function isEndpoint(value: unknown): value is Endpoint {
+  if (typeof value !== 'object' || value === null || !('host' in value) || !('port' in value)) return false
+  const { host, port } = value
+  return typeof host === 'string' && host !== '' && Number.isInteger(port) && Number(port) > 0 && Number(port) < 65_536
+}
+
+function failureOf(error: Error | undefined, callersFault: boolean): Failure {
+  const code = codeOf(error)
+  const message = causeText(error)
+  if (callersFault || isLocalCode(code)) return { blame: 'none', message, error }
+  return { blame: isIdentityCode(code) ? 'identity' : 'endpoint', message, error }
+}
+
+function onAbort(signal: AbortSignal | undefined, listener: (reason: unknown) => void): () => void {
+  if (signal === undefined) return () => {}
+  const aborted = (): void => listener(signal.reason)
+  signal.addEventListener('abort', aborted, { once: true })
+  return () => signal.removeEventListener('abort', aborted)
+}
+
+/** A callback that throws is its owner's bug, and must surface without keeping the queue from its next event. */
+function invoke(callback: DialCallback, error: Error | null, socket?: TLSSocket): void {
+  try {
+    callback(error, socket)
+  } catch (thrown) {
+    process.nextTick(() => {
+      throw thrown
+    })
+  }
+}
+
+function drop(socket: TLSSocket | undefined): void {
+  socket?.on('error', () => {}).destroy()
+}

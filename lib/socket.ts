@@ -1,0 +1,203 @@
+/**
+ * One attempt: TCP, TLS and identity, to one endpoint, settled exactly once. Nothing is decided about endpoints
+ * here; whether a certificate will do is (I1 to I4), with node:tls's own check of one name.
+ */
+import type { Duplex } from 'node:stream'
+import tls from 'node:tls'
+import type { PeerCertificate, TLSSocket } from 'node:tls'
+import type { Endpoint } from './core/endpoint.ts'
+import { addressOf } from './core/endpoint.ts'
+import type { Identity } from './core/identity.ts'
+import { isIdentityCode, codeOf } from './errors.ts'
+
+/** A dialer that is wrapped: gives a connected stream to the endpoint, through a proxy or a tunnel. */
+export type ConnectSocket = (endpoint: Endpoint, options: { signal: AbortSignal }) => Duplex | Promise<Duplex>
+
+export interface AttemptOptions {
+  readonly endpoint: Endpoint
+  readonly identity: Identity
+  readonly rejectUnauthorized: boolean
+  readonly connectSocket: ConnectSocket | undefined
+  /** What only this connection asks for; wins over all else. */
+  readonly tls: tls.ConnectionOptions
+  /** Where TLS sessions of this endpoint are kept; undefined where none may be used or kept. */
+  readonly sessions: Sessions | undefined
+  /** False: the socket keeps no process alive. */
+  readonly ref: boolean
+  readonly keylog?: ((line: Buffer, socket: TLSSocket) => void) | undefined
+  /** Called when TCP is there: from now on the caller's own TLS options may be to blame. */
+  readonly onReached?: (() => void) | undefined
+}
+
+export type Settle = (error: Error | undefined, socket?: TLSSocket) => void
+
+/** H6: TCP keepalive from 5 s of idleness on, then every 5 s, three times. Nodes that cannot set the latter ignore them. */
+const KEEPALIVE: readonly [boolean, number, number, number] = [true, 5_000, 5_000, 3]
+
+/** A session to resume, and what was proven when it began: a resumed handshake shows no certificate. */
+export interface Session {
+  readonly ticket: Buffer
+  readonly certificate: PeerCertificate
+}
+
+/**
+ * TLS sessions, the latest of each endpoint and name. They belong to one set of credentials and one policy: the owner
+ * of this makes a new one when any of these changes (I3).
+ */
+export class Sessions {
+  readonly #sessions = new Map<string, Session>()
+
+  get(endpoint: Endpoint, sni: string): Session | undefined {
+    return this.#sessions.get(keyOf(endpoint, sni))
+  }
+
+  set(endpoint: Endpoint, sni: string, session: Session): void {
+    this.#sessions.set(keyOf(endpoint, sni), session)
+  }
+
+  delete(endpoint: Endpoint, sni: string): void {
+    this.#sessions.delete(keyOf(endpoint, sni))
+  }
+}
+
+/**
+ * Begins one attempt. `settle` is called exactly once and never before this returns, unless the function that this
+ * returns is called first: that destroys whatever there is and settles nothing.
+ */
+export function attempt(options: AttemptOptions, settle: Settle): () => void {
+  const { connectSocket, endpoint } = options
+  if (connectSocket === undefined) return secure(options, { host: endpoint.host, port: endpoint.port }, settle)
+  const abort = new AbortController()
+  let given: (() => void) | undefined
+  const wrapped = new Promise<Duplex>((resolve) => resolve(connectSocket(endpoint, { signal: abort.signal })))
+  wrapped.then(
+    (stream) => {
+      if (abort.signal.aborted) return discard(stream)
+      const fault = faultOf(stream)
+      if (fault === undefined) given = secure(options, { socket: stream }, settle)
+      else settle(wrappedError(endpoint, fault))
+    },
+    (error: unknown) => {
+      if (!abort.signal.aborted) settle(error instanceof Error ? error : wrappedError(endpoint, String(error)))
+    },
+  )
+  return () => {
+    abort.abort()
+    given?.()
+  }
+}
+
+function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: Settle): () => void {
+  const { endpoint, identity, rejectUnauthorized, sessions, keylog } = options
+  const own = options.tls.checkServerIdentity
+  const session = sessions?.get(endpoint, identity.sni)
+  const demanded: tls.ConnectionOptions = {
+    ALPNProtocols: ['http/1.1'],
+    ...(session === undefined ? {} : { session: session.ticket }),
+    ...options.tls,
+    ...target,
+    // Always given, so that no variable of the environment has a say (I4).
+    rejectUnauthorized,
+    servername: identity.sni,
+    checkServerIdentity: (_host, certificate) =>
+      own === undefined ? identityError(identity.names, certificate) : own(identity.names[0] ?? endpoint.host, certificate),
+  }
+  let socket: TLSSocket
+  try {
+    socket = tls.connect(demanded)
+  } catch (error) {
+    // What tls.connect refuses at once, an option of the caller's for one.
+    process.nextTick(() => settle(error instanceof Error ? error : new Error(String(error))))
+    return () => {}
+  }
+  if (!options.ref) socket.unref()
+
+  const onError = (error: Error): void => finish(error)
+  const onClose = (): void => finish(coded('ECONNRESET', 'closed before it was secure'))
+  const onSecure = (): void => {
+    const error = rejectUnauthorized ? verificationError(socket, identity, session) : undefined
+    finish(error)
+  }
+  const finish = (error: Error | undefined): void => {
+    socket.off('error', onError).off('close', onClose).off('secureConnect', onSecure)
+    if (error === undefined) {
+      socket.setNoDelay(true)
+      socket.setKeepAlive(...KEEPALIVE)
+      settle(undefined, socket)
+      return
+    }
+    if (isIdentityCode(codeOf(error))) sessions?.delete(endpoint, identity.sni)
+    drop(socket)
+    settle(error)
+  }
+  socket.on('error', onError).on('close', onClose).on('secureConnect', onSecure)
+  if (options.onReached !== undefined) socket.once('connect', options.onReached)
+  if (keylog !== undefined) socket.on('keylog', (line: Buffer) => keylog(line, socket))
+  if (sessions !== undefined) {
+    socket.on('session', (ticket: Buffer) => {
+      const certificate = socket.isSessionReused() ? session?.certificate : socket.getPeerCertificate()
+      if (certificate !== undefined) sessions.set(endpoint, identity.sni, { ticket, certificate })
+    })
+  }
+  return () => {
+    socket.off('error', onError).off('close', onClose).off('secureConnect', onSecure)
+    drop(socket)
+  }
+}
+
+/** Why the peer is not who it must be; undefined where it is one of `names`. */
+export function identityError(names: readonly string[], certificate: PeerCertificate): Error | undefined {
+  let first: Error | undefined
+  for (const name of names) {
+    const error = tls.checkServerIdentity(name, certificate)
+    if (error === undefined) return undefined
+    first ??= error
+  }
+  const proven = certificate.subjectaltname ?? `CN ${certificate.subject?.CN ?? 'none'}`
+  const message = `its certificate proves none of ${names.join(', ')}, but ${proven.slice(0, 500)}`
+  return Object.assign(new Error(message, { cause: first?.message }), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' })
+}
+
+/**
+ * Node checks neither the name nor the CA on a resumed session (I3). The CA is the one that was good when the session
+ * began, or there would be no session; its certificate must still prove a name that counts now, and must not be over.
+ */
+function verificationError(socket: TLSSocket, identity: Identity, session: Session | undefined): Error | undefined {
+  if (!socket.authorized) return socket.authorizationError ?? new Error('not authorized')
+  if (!socket.isSessionReused()) return undefined
+  if (session === undefined) return coded('UNABLE_TO_GET_ISSUER_CERT', 'a session was resumed that is not known')
+  const { certificate } = session
+  if (Date.parse(certificate.valid_to) <= Date.now()) return coded('CERT_HAS_EXPIRED', 'certificate has expired')
+  return identityError(identity.names, certificate)
+}
+
+function coded(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code })
+}
+
+/** Destroyed by us: what it still says of that is of no interest. */
+function drop(socket: Duplex): void {
+  socket.on('error', () => {})
+  socket.destroy()
+}
+
+/** It came after the attempt was over. */
+function discard(stream: Duplex): void {
+  if (faultOf(stream) === undefined) drop(stream)
+}
+
+/** What is wrong with the stream that `connectSocket` gave; undefined where nothing is. */
+function faultOf(stream: unknown): string | undefined {
+  if (typeof stream !== 'object' || stream === null || !('pipe' in stream) || !('write' in stream)) {
+    return 'connectSocket must give a Duplex stream'
+  }
+  return 'destroyed' in stream && stream.destroyed === true ? 'connectSocket gave a stream that is destroyed' : undefined
+}
+
+function wrappedError(endpoint: Endpoint, message: string): Error {
+  return coded('ECONNRESET', `${message} (${addressOf(endpoint)})`)
+}
+
+function keyOf(endpoint: Endpoint, sni: string): string {
+  return `${addressOf(endpoint)} ${sni}`
+}
