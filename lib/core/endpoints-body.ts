@@ -81,7 +81,7 @@ class Sieve {
   }
 
   result(): EndpointsBody {
-    if (this.#surplus > 0) this.#spellOut(`${this.#surplus} addresses beyond the first ${ENDPOINT_LIMIT}`)
+    if (this.#surplus > 0) this.#spellOut(`${this.#surplus} beyond the first ${ENDPOINT_LIMIT} addresses`)
     const refused = this.#refused()
     if (this.#ready.size === 0) return { kind: 'rejected', reason: this.#reason(refused) }
     for (const address of this.#ready.keys()) this.#unready.delete(address)

@@ -263,6 +263,8 @@ export class ResponseParser {
     const colon = line.indexOf(':')
     const name = line.slice(0, colon).toLowerCase()
     const value = trimmed(line.slice(colon + 1))
+    // Parsers differ in whether `chunked` and a tab is `chunked`: llhttp would read such a body until the close.
+    if (name === 'transfer-encoding' && line.includes('\t')) return this.#fail('Transfer-Encoding not supported')
     const before = headers.get(name)
     if (before !== undefined && name === 'content-length') return this.#fail('Content-Length given twice')
     headers.set(name, before === undefined ? value : `${before}, ${value}`)
