@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import {
-  abortError, AttemptError, causeText, closedError, codeOf, foreignHost, invalidOption, isIdentityCode, isLocalCode,
-  mostTellingCode, MultidialError, severedError, timeoutError,
+  abortError, AttemptError, causeText, closedError, codeOf, failureError, foreignHost, invalidOption, isIdentityCode,
+  isLocalCode, mostTellingCode, MultidialError, severedError, timeoutError,
 } from '../lib/errors.ts'
 
 const coded = (code: string, message = code): Error => Object.assign(new Error(message), { code })
@@ -140,6 +140,13 @@ describe('the other errors', () => {
     assert.equal(error.code, 'ABORT_ERR')
     assert.equal(error.cause, reason)
     assert.equal('cause' in abortError(), false)
+  })
+  it('a failure gives its own error; one found by the clock becomes ETIMEDOUT', () => {
+    const error = coded('ECONNREFUSED')
+    assert.equal(failureError({ message: 'x', error }), error)
+    const late = failureError({ message: 'no answer within 5000 ms' })
+    assert.equal(codeOf(late), 'ETIMEDOUT')
+    assert.equal(late.message, 'no answer within 5000 ms')
   })
   it('a wrong option is a TypeError', () => assert.ok(invalidOption('a', 1, 'b') instanceof TypeError))
 })
