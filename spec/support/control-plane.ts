@@ -3,8 +3,9 @@
  * TLS, over one store. This file knows which servers there are and what they are told; a server's process is
  * apiserver-process.ts's, what it answers apiserver-*.ts's.
  *
- *     await using plane = await ControlPlane.start({ servers: 3 })
+ *     const plane = await ControlPlane.start({ servers: 3 })
  *     await plane.servers[0]?.kill()
+ *     await plane.stop()
  */
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync, renameSync } from 'node:fs'
