@@ -143,7 +143,8 @@ function assertShort(sentences: readonly string[], limit: number): void {
 }
 
 function assertDistinct(endpoints: readonly Endpoint[]): void {
-  const keys = new Set(endpoints.map(({ host, port }) => `${new URL(`http://${isIP(host) === 6 ? `[${host}]` : host}`).host} ${port}`))
+  const keys = new Set(endpoints.map(({ host,
+    port }) => `${new URL(`http://${isIP(host) === 6 ? `[${host}]` : host}`).host} ${port}`))
   if (keys.size !== endpoints.length) throw new Error(`The same endpoint twice: ${JSON.stringify(endpoints)}`)
 }
 
