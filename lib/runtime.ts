@@ -498,7 +498,7 @@ export class Runtime implements DialerPool {
       this.#sessions = new Sessions()
       this.#monitor.closeAll()
     }
-    const identity = identityOf(endpoint, { servername: own?.servername ?? checked.servername, seeds: checked.seeds })
+    const identity = identityOf(endpoint, { ...checked, servername: own?.servername ?? checked.servername })
     let secureContext = context
     try {
       if (own?.context !== undefined) secureContext = credentials.contextWith(own.context)

@@ -14,6 +14,8 @@ export interface IdentityPolicy {
   /** kubeconfig's tls-server-name, where given. */
   readonly servername: string | undefined
   readonly seeds: readonly Endpoint[]
+  /** Configured like the seeds, so that a name of theirs counts. */
+  readonly alternates: readonly Endpoint[]
 }
 
 export interface Identity {
@@ -35,7 +37,7 @@ const SERVICE_NAMES: readonly string[] = [SERVICE_NAME, 'kubernetes.default', 'k
 
 /** What the endpoint must prove, and which name to ask for. Hosts must be canonical, as toEndpoint makes them. */
 export function identityOf(endpoint: Endpoint, policy: IdentityPolicy): Identity {
-  const { servername, seeds } = policy
+  const { servername, seeds, alternates } = policy
   // I1: the caller knows best; nothing else counts, not even the seed's own host.
   if (servername !== undefined) return { sni: sniOf(servername), names: [servername] }
 
@@ -44,8 +46,10 @@ export function identityOf(endpoint: Endpoint, policy: IdentityPolicy): Identity
   if (seeds.some((seed) => seed.host === host && seed.port === port)) {
     return { sni: sniOf(host) || SERVICE_NAME, names: [host] }
   }
-  const names = new Set([...seeds.map((seed) => seed.host), host, ...SERVICE_NAMES])
-  return { sni: sniOf(host) || firstName(seeds) || SERVICE_NAME, names: [...names] }
+  // A name that was learned or stored proves nothing: whoever writes it down may own it, and a certificate for it.
+  const counts = isIP(host) !== 0 || alternates.some((alternate) => alternate.host === host)
+  const names = new Set([...seeds.map((seed) => seed.host), ...(counts ? [host] : []), ...SERVICE_NAMES])
+  return { sni: (counts && sniOf(host)) || firstName(seeds) || SERVICE_NAME, names: [...names] }
 }
 
 function firstName(seeds: readonly Endpoint[]): string {

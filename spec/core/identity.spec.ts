@@ -18,6 +18,7 @@ interface Row {
   readonly name: string
   readonly endpoint: Endpoint
   readonly seeds: readonly Endpoint[]
+  readonly alternates?: readonly Endpoint[]
   readonly servername?: string
   readonly identity: Identity
 }
@@ -75,7 +76,12 @@ const rows: readonly Row[] = [
   },
   {
     name: 'I2 an alternate that is a name may prove it, and is asked by it', endpoint: other, seeds: [named],
+    alternates: [other],
     identity: { sni: 'api2.example.com', names: ['api.example.com', 'api2.example.com', ...SERVICE] },
+  },
+  {
+    name: 'I2 a name that was learned or stored proves nothing, and is not asked for', endpoint: other, seeds: [named],
+    identity: { sni: 'api.example.com', names: ['api.example.com', ...SERVICE] },
   },
   {
     name: "I2 another port of the seed's host is another endpoint, and its host counts once",
@@ -96,10 +102,10 @@ const rows: readonly Row[] = [
 ]
 
 describe('identity', () => {
-  for (const { name, endpoint, seeds, servername, identity } of rows) {
+  for (const { name, endpoint, seeds, alternates = [], servername, identity } of rows) {
     it(name, () => {
       const frozen = Object.freeze(seeds.map((seed) => Object.freeze({ ...seed })))
-      const policy = Object.freeze({ servername, seeds: frozen })
+      const policy = Object.freeze({ servername, seeds: frozen, alternates })
       assert.deepEqual(identityOf(Object.freeze({ ...endpoint }), policy), identity)
     })
   }
