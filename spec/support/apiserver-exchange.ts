@@ -28,7 +28,7 @@ export class Exchange {
 
   static http2(request: Http2ServerRequest, response: Http2ServerResponse): Exchange {
     return new Exchange(request.method, request.url, request.headers, request.socket, true, request, response,
-      (status, headers) => { response.writeHead(status, headers) }, () => { response.write('') })
+      (status, headers) => { response.writeHead(status, headers) }, () => undefined)     // writeHead sends it already
   }
 
   private constructor(method: string | undefined, path: string | undefined, headers: IncomingHttpHeaders, socket: Socket,

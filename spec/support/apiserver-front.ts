@@ -22,6 +22,9 @@ export interface FrontHandlers {
 /** A draining server waits this long (ms) for the first request on a connection that came just before it stopped. */
 const LAST_REQUEST = 1_000
 
+/** Then connections that the other end does not close are cut (ms); kube-apiserver's limit for requests is 60 s, too. */
+const DRAINED_WITHIN = 60_000
+
 
 export class Front {
   readonly #config: ServerConfig
@@ -109,6 +112,7 @@ export class Front {
     for (const session of this.#sessions) session.close()
     for (const [socket, use] of this.#sockets) if (!use.http2 && use.requests === 0) socket.end()
     for (const socket of this.#raw.values()) if (!this.#behindTls.has(socket)) socket.destroy()
+    setTimeout(() => { for (const socket of this.#raw.values()) socket.destroy() }, DRAINED_WITHIN).unref()
     return new Promise((resolve) => this.#tcp.close(() => resolve()))
   }
 

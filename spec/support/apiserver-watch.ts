@@ -42,6 +42,7 @@ export class Watches {
     exchange.head(200, { 'content-type': 'application/json', 'x-served-by': this.#name })
     const since = query.get('resourceVersion') ?? ''
     const past = await this.#past(watch, since === '0' ? '' : since)
+    if (!this.#open.has(watch)) return
     if (typeof past === 'string') {
       exchange.end(past)
       return
@@ -65,6 +66,7 @@ export class Watches {
   /** Ends them all in good order, as a server does that shuts down. */
   end(): void {
     for (const watch of this.#open) watch.exchange.end()
+    this.#open.clear()
   }
 
   #tell(watch: Watch, event: StoreEvent): void {
