@@ -584,13 +584,13 @@ describe('variants of the control plane', () => {
 
   it('resumes TLS sessions, across servers only where they share ticket keys', async (t) => {
     for (const [sharedTickets, expected] of [[false, 0], [true, 1]] as const) {
-      const plane = await started(t, { servers: 2, sharedTickets })
+      const plane = await started(t, { servers: 2, sharedTickets, onePerPort: true })
       const [one, two] = plane.servers
       assert.ok(one && two)
-      // The ticket comes with what follows the handshake, so that an answer proves there is one.
+      // TLS 1.2, where the ticket is part of the handshake: there is nothing to wait for.
       const connect = async (server: ApiServer, session?: Buffer): Promise<Buffer | undefined> => {
         const socket = tls.connect({
-          host: server.host, port: server.port, ca: plane.ca, checkServerIdentity: () => undefined,
+          host: server.host, port: server.port, ca: plane.ca, checkServerIdentity: () => undefined, maxVersion: 'TLSv1.2',
           ...(session === undefined ? {} : { session }),
         })
         let ticket: Buffer | undefined
