@@ -10,7 +10,7 @@ import { Credentials } from './credentials.ts'
 import { failureError } from './errors.ts'
 import type { DialCallback, DialerPool, DialRequest } from './pool.ts'
 import type { EndpointStore } from './runtime.ts'
-import { Runtime } from './runtime.ts'
+import { onAbort, Runtime } from './runtime.ts'
 import type { ConnectSocket } from './socket.ts'
 
 /**
@@ -98,6 +98,8 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
    */
   readonly createConnection: (options: DialRequest, callback: DialCallback) => undefined
 
+  readonly #unlisten: () => void
+
   /** @throws TypeError with code ERR_INVALID_ARG_VALUE, naming the option that is wrong */
   constructor(options: MultidialerOptions) {
     super()
@@ -108,8 +110,8 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
     const runtime = new Runtime({ checked, credentials, connectSocket, mapEndpoint, store, onReport })
     runtimes.set(this, runtime)
     this.createConnection = (request, callback) => createConnection(runtime, request, callback)
+    this.#unlisten = onAbort(signal, () => this.close())
     if (signal?.aborted === true) runtime.close()
-    else signal?.addEventListener('abort', () => this.close(), { once: true })
   }
 
   /**
@@ -137,6 +139,7 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
 
   /** Ends every dial with ERR_MULTIDIALER_CLOSED. Sockets that were handed out stay their callers'. */
   close(): void {
+    this.#unlisten()
     runtimeOf(this).close()
   }
 
@@ -184,6 +187,11 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
 /** For the adapters of this package. */
 export function poolOf(dialer: Multidialer): DialerPool {
   return runtimeOf(dialer)
+}
+
+/** For the adapters of this package: certificates that come neither from a value nor from a file, but from time to time. */
+export function renewCertificates(dialer: Multidialer, values: Parameters<Runtime['renew']>[0]): void {
+  runtimeOf(dialer).renew(values)
 }
 
 function runtimeOf(dialer: Multidialer): Runtime {

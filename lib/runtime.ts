@@ -162,6 +162,11 @@ export class Runtime implements DialerPool {
     clearTimeout(this.#timer)
   }
 
+  /** Other certificates from now on: see Credentials. Sessions that the ones before made are dropped (I3). */
+  renew(values: Parameters<Credentials['renew']>[0]): void {
+    this.#options.credentials.renew(values)
+  }
+
   /** What another part of the shell has to warn of. */
   warn(kind: string, error: Error): void {
     this.#dispatch({ type: 'warningRaised', kind, message: error.message, error })
@@ -567,7 +572,8 @@ function failureOf(error: Error | undefined, callersFault: boolean): Failure {
   return { blame: isIdentityCode(code) ? 'identity' : 'endpoint', message, error }
 }
 
-function onAbort(signal: AbortSignal | undefined, listener: (reason: unknown) => void): () => void {
+/** Calls the listener when the signal is aborted; returns what stops listening. */
+export function onAbort(signal: AbortSignal | undefined, listener: (reason: unknown) => void): () => void {
   if (signal === undefined) return () => {}
   const aborted = (): void => listener(signal.reason)
   signal.addEventListener('abort', aborted, { once: true })
