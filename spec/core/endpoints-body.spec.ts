@@ -160,6 +160,8 @@ const ENDPOINTS: readonly Row[] = [
         'and 2 more'] }],
   ['R4 long and wild text is cut and escaped', endpoints(subset(['10.0.0.1', `\u202e\n"\\${'x'.repeat(100_000)}`])),
     { ...ONE, refused: [`address "\\u202e\\u000a\\u0022\\u005c${'x'.repeat(44)}"... is not an IP address`] }],
+  ['R4 text of 48 characters is shown whole', endpoints(subset(['10.0.0.1', 'x'.repeat(48)])),
+    { ...ONE, refused: [`address "${'x'.repeat(48)}" is not an IP address`] }],
   ['R4 a __proto__ key is harmless',
     `{"__proto__":{"kind":"Status","polluted":1},"kind":"Endpoints","apiVersion":"v1","subsets":[
     {"__proto__":{"ports":[]},"addresses":[{"ip":"10.0.0.1"},{"__proto__":{"ip":"10.0.0.2"}}],

@@ -60,7 +60,10 @@ const STATUS_LINES: readonly Row[] = [
   ['a status line of 65 KiB', `HTTP/1.1 200 ${'O'.repeat(65 * 1_024)}\r\n${EMPTY}`, 'head too long'],
   ['a TLS alert in plain', '\x15\x03\x03\x00\x02\x02\x28', 'a TLS record, not HTTP'],
   ['a TLS handshake in plain', '\x16\x03\x01\x02\x00', 'a TLS record, not HTTP'],
-  ['a control character that begins no TLS record', '\x18', 'not HTTP'],
+  ['the first content type of TLS', '\x14\x03\x03', 'a TLS record, not HTTP'],
+  ['the last content type of TLS', '\x17\x03\x03', 'a TLS record, not HTTP'],
+  ['a control character below the content types of TLS', '\x13', 'not HTTP'],
+  ['a control character above the content types of TLS', '\x18', 'not HTTP'],
   ['an SSH banner', 'SSH-2.0-OpenSSH_9.7\r\n', 'not HTTP'],
 ]
 
@@ -149,6 +152,9 @@ const CHUNKS: readonly Row[] = [
   ['chunks', `${CHUNKED}5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n`, { body: 'hello world', reusable: true }],
   ['sizes in any case, with zeros before them', `${CHUNKED}000A\r\n0123456789\r\n0b\r\n01234567890\r\n000\r\n\r\n`,
     { body: '012345678901234567890' }],
+  ['every hexadecimal digit', ...everyDigit()],
+  ...['/', ':', '@', '`'].map((digit): Row =>
+    [`size ${digit}, next to a digit`, `${CHUNKED}${digit}\r\n`, 'chunk size malformed']),
   ['16 digits', `${CHUNKED}0000000000000001\r\nx\r\n0000000000000000\r\n\r\n`, { body: 'x' }],
   ['17 digits', `${CHUNKED}00000000000000001\r\nx\r\n0\r\n\r\n`, 'chunk size malformed'],
   ['16 digits that are too many bytes', `${CHUNKED}ffffffffffffffff\r\n`, 'body too long'],
@@ -189,6 +195,12 @@ const CHUNKS: readonly Row[] = [
   ['a huge trailer', `${CHUNKED}0\r\nX: ${'y'.repeat(16 * 1_024)}\r\n\r\n`, 'trailer too long'],
   ['trailers count as headers', `${CHUNKED}0\r\n${'X: y\r\n'.repeat(100)}\r\n`, 'too many headers'],
 ]
+
+function everyDigit(): [string, Expected] {
+  const sizes = [...'123456789abcdefABCDEF'].map((digit) => Number.parseInt(digit, 16))
+  const chunks = [...'123456789abcdefABCDEF'].map((digit, at) => `${digit}\r\n${'x'.repeat(sizes[at] ?? 0)}\r\n`)
+  return [`${CHUNKED}${chunks.join('')}0\r\n\r\n`, { body: 'x'.repeat(sizes.reduce((sum, size) => sum + size, 0)) }]
+}
 
 const INTERIM = 'HTTP/1.1 100 Continue\r\n\r\n'
 
