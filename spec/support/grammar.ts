@@ -234,7 +234,8 @@ function ports(random: Random, fault: number): unknown {
 }
 
 function ip(random: Random, fault: number): unknown {
-  return random.usually<unknown>(random.pick(IPS), random.chance(0.9) ? ODD_IPS : ODD, fault * 4)
+  const usual = random.chance(0.5) ? random.pick(IPS) : `10.1.${random.below(4)}.${random.below(256)}`
+  return random.usually<unknown>(usual, random.chance(0.9) ? ODD_IPS : ODD, fault * 4)
 }
 
 function many(random: Random, fault: number, make: () => unknown): unknown {
