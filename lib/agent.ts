@@ -10,7 +10,7 @@ import type { DialerPool } from './pool.ts'
 import { PooledAgent } from './pooled-agent.ts'
 
 /** The options that say how a pool is kept. All others are the dialer's, certificates and keys before all. */
-const POOL_OPTIONS: ReadonlySet<string> = new Set<keyof https.AgentOptions>([
+const POOL_OPTIONS: ReadonlySet<string> = new Set([
   'keepAlive', 'keepAliveMsecs', 'agentKeepAliveTimeoutBuffer', 'maxSockets', 'maxTotalSockets', 'maxFreeSockets',
   'maxCachedSessions', 'scheduling', 'timeout', 'noDelay', 'defaultPort', 'protocol',
 ])

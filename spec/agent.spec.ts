@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import https from 'node:https'
+import type { Socket } from 'node:net'
 import { after, before, test } from 'node:test'
 import tls from 'node:tls'
 import { inspect } from 'node:util'
@@ -513,19 +514,22 @@ rule('a severed idle socket is gone at once, and no request is given to it', asy
 
 rule('a socket severed in any moment of its life is no unhandled error', async ({ agent, dialer, becomes, happens }) => {
   const pool = agent({ keepAlive: true })
-  const sever = (socket: tls.TLSSocket): void => void socket.destroy(codedError('ECONNRESET'))
+  const sever = (socket: Socket): void => void socket.destroy(codedError('ECONNRESET'))
   // As it is handed over.
   const first = send(pool, '/now/1')
   const dial = await happens(dialer.dialNumber(0))
-  sever(await happens(dial.connect()))
+  dial.delivered = sever
+  await happens(dial.connect())
   await happens(first.closed)
   assert.equal(first.events[0], 'error ECONNRESET ECONNRESET')
   // Between the end of the response and its return to the pool.
   const second = send(pool, '/now/2')
-  const socket = await happens(dialer.dialNumber(1).then((next) => next.connect()))
-  const response = await happens(second.response)
-  await happens(once(response, 'end'))
-  sever(socket)
+  const next = await happens(dialer.dialNumber(1))
+  next.delivered = (socket) => {
+    second.request.once('response', (response) => response.once('end', () => sever(socket)))
+  }
+  await happens(next.connect())
+  await happens(second.closed)
   await happens(becomes(pool, ({ total }) => total === 0))
   assert.deepEqual(second.events, ['response', 'end', 'close'])
 })

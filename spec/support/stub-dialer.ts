@@ -22,6 +22,8 @@ export class StubDial {
   /** Why its caller gave it up, if it did. */
   givenUp: Error | undefined
   settled = false
+  /** Called with the socket as soon as the caller has it, before anything else happens. */
+  delivered: (socket: TLSSocket) => void = () => {}
   readonly #callback: DialCallback
   readonly #port: number
 
@@ -52,6 +54,7 @@ export class StubDial {
           return
         }
         this.#settle(null, socket)
+        this.delivered(socket)
         resolve(socket)
       })
     })
