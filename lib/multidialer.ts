@@ -81,6 +81,12 @@ export interface MultidialerEvents {
   warning: [warning: Error & { kind: string }]
 }
 
+/** The type of `createConnection`: what it does is in the first form, what https.request's type asks for in the second. */
+export interface CreateConnection {
+  (options: DialRequest, callback: DialCallback): undefined
+  (options: DialRequest, callback: (error: Error | null, socket: TLSSocket) => void): undefined
+}
+
 const debug = debuglog('multidialer')
 
 /** Runtimes are nobody's business but this package's: not a property, so that inspecting a dialer shows no internals. */
@@ -96,7 +102,7 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
    * the callback is called once, never at once. Errors: MultidialError, ERR_MULTIDIALER_FOREIGN_HOST,
    * ERR_MULTIDIALER_CLOSED, ABORT_ERR; ETIMEDOUT where the options have a `timeout`.
    */
-  readonly createConnection: (options: DialRequest, callback: DialCallback) => undefined
+  readonly createConnection: CreateConnection
 
   readonly #unlisten: () => void
 
@@ -109,7 +115,9 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
     const onReport = (report: Report): void => this.#report(report)
     const runtime = new Runtime({ checked, credentials, connectSocket, mapEndpoint, store, onReport })
     runtimes.set(this, runtime)
-    this.createConnection = (request, callback) => createConnection(runtime, request, callback)
+    // Node's type has a socket beside an error, too; no Node calls it so.
+    this.createConnection = (request: DialRequest, callback: (error: Error | null, socket: TLSSocket) => void) =>
+      createConnection(runtime, request, callback as DialCallback)
     this.#unlisten = onAbort(signal, () => this.close())
     if (signal?.aborted === true) runtime.close()
   }
