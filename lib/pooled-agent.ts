@@ -63,6 +63,7 @@ export abstract class PooledAgent extends https.Agent {
   declare readonly freeSockets: NodeJS.Dict<Socket[]>
   /** All of them: being dialled, in use and idle. */
   declare totalSocketCount: number
+  declare keepAlive: boolean
 
   protected abstract get pool(): DialerPool
 

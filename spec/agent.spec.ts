@@ -4,13 +4,14 @@
  */
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { once } from 'node:events'
+import { getEventListeners, once } from 'node:events'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import { after, before, test } from 'node:test'
 import tls from 'node:tls'
 import { inspect } from 'node:util'
 
+import { MultidialerAgent } from '../lib/agent.ts'
 import {
   count, type Exchange, HeldServer, type MakeAgent, NaiveAgent, type PoolCount, send, StubbedAgent, until,
 } from './support/agent-harness.ts'
@@ -594,4 +595,61 @@ test('the options of an agent that are wrong fail as those of the stock agent do
     assert.equal(typeof stock, 'string')
     assert.equal(failure(() => new StubbedAgent(dialer, wrong)), stock)
   }
+})
+
+test('MultidialerAgent keeps connections alive unless told not to, and takes the options of a pool', () => {
+  const options = { server: `https://127.0.0.1:${server.port}`, ca: serverIdentity.ca }
+  const agents = [
+    new MultidialerAgent(options),
+    new MultidialerAgent({ ...options, keepAlive: false, maxSockets: 3, maxTotalSockets: 4, maxFreeSockets: 5 }),
+  ] as const
+  assert.equal(agents[0].keepAlive, true)
+  assert.equal(agents[1].keepAlive, false)
+  assert.deepEqual([agents[1].maxSockets, agents[1].maxTotalSockets, agents[1].maxFreeSockets], [3, 4, 5])
+  for (const agent of agents) agent.destroy()
+})
+
+test('MultidialerAgent shows no certificate, key, passphrase or token, in its options or anywhere', () => {
+  const agent = new MultidialerAgent({
+    server: 'https://127.0.0.1:6443', ca: serverIdentity.ca, cert: serverIdentity.cert, key: serverIdentity.key,
+    passphrase: 'canary-passphrase', token: 'canary-token',
+  })
+  assert.doesNotMatch(inspect(agent, { depth: Infinity, showHidden: true }), /canary|BEGIN/)
+  agent.destroy()
+})
+
+test('MultidialerAgent with wrong options throws, and leaves no dialer behind', () => {
+  const { signal } = new AbortController()
+  const good = { server: 'https://127.0.0.1:6443', signal }
+  const wrongs: object[] = [
+    { ...good, maxTotalSockets: 0 }, { ...good, scheduling: 'random' }, { ...good, server: 'http://127.0.0.1' },
+  ]
+  for (const wrong of wrongs) assert.throws(() => Reflect.construct(MultidialerAgent, [wrong]), { name: /^(Type|Range)Error$/ })
+  assert.throws(() => Reflect.construct(MultidialerAgent, []), { code: 'ERR_INVALID_ARG_VALUE' })
+  assert.deepEqual(getEventListeners(signal, 'abort'), [])
+})
+
+test('MultidialerAgent opens nothing before its first request, and leaves nothing after destroy()', async () => {
+  const idle = process.getActiveResourcesInfo().toSorted()
+  const seenBefore = server.seen.length
+  const agent = new MultidialerAgent({
+    server: `https://127.0.0.1:${server.port}`, ca: serverIdentity.ca, maxSockets: 2, refreshInterval: 0,
+  })
+  assert.deepEqual(process.getActiveResourcesInfo().toSorted(), idle)
+  const exchanges = [1, 2, 3, 4, 5].map((number) => send(agent, `/now/${number}`, { port: server.port }))
+  await Promise.all(exchanges.map(ends))
+  for (const { events } of exchanges) assert.deepEqual(events, ['response', 'end', 'close'])
+  const own = server.seen.slice(seenBefore).filter((line) => line.startsWith('/now/'))
+  // The dialer's own questions have a connection of their own.
+  assert.equal(new Set(own.map((line) => line.replace(/.* by /, ''))).size, 2)
+  const foreign = send(agent, '/now/foreign', { host: 'example.com' })
+  await foreign.closed
+  assert.match(foreign.events[0] ?? '', /^error ERR_MULTIDIALER_FOREIGN_HOST /)
+  const pending = send(agent, '/now/pending', { port: server.port, servername: 'kubernetes' })
+  agent.destroy()
+  const late = send(agent, '/now/late', { port: server.port })
+  await Promise.all([pending.closed, late.closed])
+  for (const { events } of [pending, late]) assert.match(events[0] ?? '', /^error ERR_MULTIDIALER_CLOSED /)
+  await until(agent, ({ total }) => total === 0, AbortSignal.timeout(PATIENCE))
+  assert.deepEqual(count(agent), { sockets: 0, free: 0, queued: 0, total: 0 })
 })
