@@ -61,7 +61,7 @@ type Contents = Partial<Record<TLSFile, Buffer>>
 
 /** Owns the credentials of one dialer. Nothing of them shows when it is inspected, logged or serialised. */
 export class Credentials {
-  readonly #base: tls.SecureContextOptions
+  #base: tls.SecureContextOptions
   readonly #files: readonly WatchedFile<TLSFile>[]
   readonly #onWarning: (warning: Error) => void
   readonly #token: TokenSource | undefined
@@ -97,6 +97,18 @@ export class Credentials {
       this.#reload()
     }
     return { context: this.#context, generation: this.#generation }
+  }
+
+  /**
+   * Takes other values from now on, for a source of credentials that is no file. What was given as files stays so.
+   *
+   * @throws TypeError as the constructor does; the values before are kept then
+   */
+  renew(values: Pick<tls.SecureContextOptions, 'ca' | 'cert' | 'key'>): void {
+    const base = { ...this.#base, ...contextOptionsOf(values) }
+    this.#context = buildContext(base, this.#contents)
+    this.#base = base
+    this.#generation += 1
   }
 
   /** For one connection whose caller brings TLS options of its own: they win, and it is shared with nobody. */
