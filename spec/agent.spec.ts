@@ -631,15 +631,14 @@ test('MultidialerAgent with wrong options throws, and leaves no dialer behind', 
 
 test('MultidialerAgent opens nothing before its first request, and leaves nothing after destroy()', async () => {
   const idle = process.getActiveResourcesInfo().toSorted()
-  const seenBefore = server.seen.length
   const agent = new MultidialerAgent({
     server: `https://127.0.0.1:${server.port}`, ca: serverIdentity.ca, maxSockets: 2, refreshInterval: 0,
   })
   assert.deepEqual(process.getActiveResourcesInfo().toSorted(), idle)
-  const exchanges = [1, 2, 3, 4, 5].map((number) => send(agent, `/now/${number}`, { port: server.port }))
+  const exchanges = [1, 2, 3, 4, 5].map((number) => send(agent, `/now/opens/${number}`, { port: server.port }))
   await Promise.all(exchanges.map(ends))
   for (const { events } of exchanges) assert.deepEqual(events, ['response', 'end', 'close'])
-  const own = server.seen.slice(seenBefore).filter((line) => line.startsWith('/now/'))
+  const own = server.seen.filter((line) => line.startsWith('/now/opens/'))
   // The dialer's own questions have a connection of their own.
   assert.equal(new Set(own.map((line) => line.replace(/.* by /, ''))).size, 2)
   const foreign = send(agent, '/now/foreign', { host: 'example.com' })
