@@ -1,6 +1,6 @@
 /**
- * MultidialerAgent: a dialer and the pool of its connections in one, which is what most users need. It parts the options
- * between the two; how a pool works is in pooled-agent.ts, how a dialer does in multidialer.ts.
+ * MultidialerAgent: a dialer and the pool of its connections in one, which is what most users need. It parts the
+ * options between the two; how a pool works is in pooled-agent.ts, how a dialer does in multidialer.ts.
  */
 import https from 'node:https'
 

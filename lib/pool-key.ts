@@ -9,7 +9,7 @@ import { createHash, type Hash } from 'node:crypto'
 /** All hosts of one cluster: a connection to any apiserver serves a request to any of them. */
 export const SHARED_POOL = 'multidialer:'
 
-/** What sets one connection apart from the others: all that `https.Agent` puts into its pool key, and what it forgets. */
+/** What sets a connection apart from the others: all that `https.Agent` puts into its pool key, and what it forgets. */
 const OWN_OPTIONS = [
   'ca', 'cert', 'key', 'pfx', 'passphrase', 'crl', 'secureContext',
   'rejectUnauthorized', 'checkServerIdentity', 'servername', 'requestOCSP', 'allowPartialTrustChain',

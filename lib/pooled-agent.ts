@@ -105,7 +105,7 @@ export abstract class PooledAgent extends https.Agent {
     return ownPool(options, this.pool.serves(options)) ?? SHARED_POOL
   }
 
-  /** Called by the stock agent for a new request, or for the first of a queue when there is room for one more socket. */
+  /** Called by the stock agent for a new request, or for the first of a queue when there is room for a socket. */
   createSocket(request: PooledRequest, options: PooledOptions, callback: SocketCallback): void {
     const name = this.getName(options)
     if (this.requests[name]?.[0] !== request) return this.#dialFor(request, options, callback)
@@ -263,7 +263,7 @@ export abstract class PooledAgent extends https.Agent {
 }
 
 function stockAgent(prototype: object): StockAgent {
-  if (!isStockAgent(prototype)) throw new Error('https.Agent of this Node has no addRequest, createSocket or removeSocket')
+  if (!isStockAgent(prototype)) throw new Error('https.Agent of this Node lacks a method that pools need')
   return prototype
 }
 
