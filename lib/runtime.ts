@@ -11,6 +11,7 @@ import { addressOf, canonicalIP, scopeOf } from './core/endpoint.ts'
 import { readEndpointsBody } from './core/endpoints-body.ts'
 import { identityOf } from './core/identity.ts'
 import type { CheckedOptions } from './core/options.ts'
+import { toEndpoint } from './core/options.ts'
 import type { Snapshot } from './core/snapshot.ts'
 import { snapshotOf } from './core/snapshot.ts'
 import type { Effect, Event, Failure, Id, Reading, RefreshOutcome, Rejection, Report, State } from './core/state.ts'
@@ -383,24 +384,29 @@ export class Runtime implements DialerPool {
     if (response.status !== 200) return event
     const body = readEndpointsBody(response.body, via, this.#allowed)
     if (body.kind === 'rejected' || this.#options.mapEndpoint === undefined) return { ...event, body }
-    const ready = this.#mapped(body.ready)
-    if (ready.length > 0) return { ...event, body: { ...body, ready, unready: this.#mapped(body.unready) } }
+    const failures: unknown[] = []
+    const ready = this.#mapped(body.ready, failures)
+    const unready = this.#mapped(body.unready, failures)
+    if (failures.length > 0) {
+      const others = failures.length > 1 ? `, and for ${failures.length - 1} more` : ''
+      const message = `mapEndpoint failed: ${causeText(failures[0])}${others}`
+      this.warn('mapEndpoint', new Error(message, { cause: failures[0] }))
+    }
+    if (ready.length > 0) return { ...event, body: { ...body, ready, unready } }
     return { ...event, body: { kind: 'rejected', reason: 'mapEndpoint dropped every endpoint' } }
   }
 
-  #mapped(endpoints: readonly Endpoint[]): Endpoint[] {
+  #mapped(endpoints: readonly Endpoint[], failures: unknown[]): Endpoint[] {
     const mapped = new Map<Address, Endpoint>()
     for (const endpoint of endpoints) {
       try {
         const to = this.#options.mapEndpoint?.({ ...endpoint })
         if (to === undefined) continue
-        if (typeof to.host !== 'string' || to.host === '' || !Number.isInteger(to.port) || to.port < 1 || to.port > 65_535) {
-          throw new TypeError(`it must return { host, port } or undefined for ${addressOf(endpoint)}`)
-        }
-        const checked = { host: hostOf(to.host), port: to.port }
+        const checked = toEndpoint(to)
+        if (checked === undefined) throw new TypeError(`it must return { host, port } or undefined for ${addressOf(endpoint)}`)
         mapped.set(addressOf(checked), checked)
       } catch (error) {
-        this.warn('mapEndpoint', new Error(`mapEndpoint failed: ${causeText(error)}`, { cause: error }))
+        failures.push(error)
       }
     }
     return [...mapped.values()]
@@ -454,10 +460,9 @@ export class Runtime implements DialerPool {
     if (this.#hinted || store === undefined || this.#state.closed) return
     this.#hinted = true
     const loaded = (endpoints: unknown): void => {
-      if (!Array.isArray(endpoints) || !endpoints.every(isEndpoint)) {
-        throw new TypeError('load() must give a list of { host, port }')
-      }
-      this.#dispatch({ type: 'hintsLoaded', endpoints: endpoints.map(({ host, port }) => ({ host: hostOf(host), port })) })
+      const hints = Array.isArray(endpoints) ? endpoints.map(toEndpoint) : [undefined]
+      if (!hints.every((hint) => hint !== undefined)) throw new TypeError('load() must give a list of { host, port }')
+      this.#dispatch({ type: 'hintsLoaded', endpoints: hints })
     }
     const failed = (error: unknown): void => {
       this.warn('store', new Error(`stored endpoints cannot be used: ${causeText(error)}`, { cause: error }))
@@ -557,12 +562,6 @@ export class Runtime implements DialerPool {
 function hostOf(host: string): string {
   const bare = host.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '').toLowerCase()
   return canonicalIP(bare) ?? bare
-}
-
-function isEndpoint(value: unknown): value is Endpoint {
-  if (typeof value !== 'object' || value === null || !('host' in value) || !('port' in value)) return false
-  const { host, port } = value
-  return typeof host === 'string' && host !== '' && Number.isInteger(port) && Number(port) > 0 && Number(port) < 65_536
 }
 
 function failureOf(error: Error | undefined, callersFault: boolean): Failure {
