@@ -3,7 +3,7 @@
  * drains and removals only move an endpoint down.
  */
 import type { Address } from './endpoint.ts'
-import { statusOf } from './peers.ts'
+import { isLeaving, statusOf } from './peers.ts'
 import { draw } from './random.ts'
 import type { Peer, State } from './state.ts'
 
@@ -41,7 +41,7 @@ export function firstCandidate(state: State, now: number): readonly [candidate: 
 
 /** Whether a new dial should rather go elsewhere: it is leaving, and another is ready (H5). */
 export function isShunned(state: State, peer: Peer): boolean {
-  if (statusOf(peer) !== 'leaving') return false
+  if (!isLeaving(peer)) return false
   for (const other of state.peers.values()) if (statusOf(other) === 'ready') return true
   return false
 }
@@ -54,7 +54,7 @@ function isChoice(state: State, peer: Peer, now: number): boolean {
     case 'unverified':
       return true
     case 'failed':
-      return !peer.unready && !peer.draining && now >= Math.max(peer.retryAt, peer.failedAt + SPREAD_REST)
+      return !isLeaving(peer) && now >= Math.max(peer.retryAt, peer.failedAt + SPREAD_REST)
     case 'leaving':
       return false
   }

@@ -18,6 +18,7 @@ export function dialRequested(state: State, id: Id, own: boolean, now: number, e
     effects.push({ type: 'reject', dial: id, rejection: { kind: 'closed' } })
     return state
   }
+  if (rowOf(state.dials, id) !== undefined) return state
   const dial: Dial = {
     id,
     own,
@@ -78,6 +79,13 @@ export function attemptFailed(
 export function dialsDue(state: State, now: number, effects: Effect[]): State {
   let next = state
   for (const dial of dueRows(state.dials, now)) next = dialDue(next, dial, now, effects)
+  return next
+}
+
+/** Dials that had run out of candidates go on with those that became known since. */
+export function newcomersDue(state: State, now: number, effects: Effect[]): State {
+  let next = state
+  for (const dial of rowsOf(state.dials)) if (dial.nextAt === Infinity) next = startNext(next, dial, now, effects)
   return next
 }
 
@@ -180,8 +188,10 @@ function workedAt(state: State, dial: Dial, to: Address, effects: Effect[]): Sta
   const peer = state.peers.get(from)
   const status = peer && statusOf(peer)
   if (!spread && status === 'ready' && !dial.tried.includes(from)) return state
+  const failure = dial.causes.find((cause) => cause.address === from)?.failure
+  if (status === 'ready' && failure?.blame === 'none') return state
   const reason =
-    dial.causes.find((cause) => cause.address === from)?.failure.message ??
+    failure?.message ??
     peer?.lastError ??
     (status === 'leaving' ? 'leaving' : `no connection within ${state.settings.attemptDelay} ms`)
   effects.push({ type: 'report', report: { event: 'failover', from, to, reason } })

@@ -9,6 +9,7 @@ import type { EndpointsBody, Via } from './endpoints-body.ts'
 import { ask, send } from './health.ts'
 import { drawBetween, overPeers, unwarn, warn, withNewPeer, withPeer } from './peers.ts'
 import type { Cause, Discovery, Effect, Failure, Heartbeat, Id, Peer, Round, State } from './state.ts'
+import { rowsOf } from './table.ts'
 
 /** R1: failures ask for a new list at most this often. */
 const SOONEST = 1_000
@@ -21,15 +22,15 @@ const REFRESH_JITTER = 0.2
 
 /** R1: a first verified connection asks at once, as long as there is no list. */
 export function refreshFirst(state: State, now: number): State {
-  const { listedAt, status } = state.discovery
-  return listedAt === undefined && status !== 'forbidden' ? refreshSoon(state, now) : state
+  return state.discovery.listedAt === undefined ? refreshSoon(state, now) : state
 }
 
-/** R1: after a failure, at most once a second. */
+/** R1: after a failure, at most once a second. Not where it is forbidden (R2), nor while a round is asking anyway. */
 export function refreshSoon(state: State, now: number): State {
-  const { status, startedAt, nextAt } = state.discovery
+  const { status, startedAt, nextAt, round } = state.discovery
+  if (status === 'off' || status === 'forbidden' || round !== undefined) return state
   const at = Math.min(nextAt, Math.max(now, startedAt + SOONEST))
-  return status === 'off' || at === nextAt ? state : withDiscovery(state, { nextAt: at })
+  return at === nextAt ? state : withDiscovery(state, { nextAt: at })
 }
 
 /** `refresh()`: now, or as part of the round that is under way. */
@@ -38,8 +39,12 @@ export function refreshRequested(state: State, refresh: Id | undefined, now: num
     if (refresh !== undefined) effects.push({ type: 'settleRefresh', refresh, outcome: { kind: 'closed' } })
     return state
   }
-  const waiting = refresh === undefined ? state.discovery.waiting : [...state.discovery.waiting, refresh]
-  return withDiscovery(state, { waiting, nextAt: now })
+  const { waiting, round, nextAt } = state.discovery
+  if (refresh !== undefined && waiting.includes(refresh)) return state
+  return withDiscovery(state, {
+    waiting: refresh === undefined ? waiting : [...waiting, refresh],
+    nextAt: round === undefined ? now : nextAt,
+  })
 }
 
 /** Starts the round that is due; asks those that were draining, too, since nobody else may ask them. */
@@ -50,14 +55,17 @@ export function roundDue(state: State, now: number, effects: Effect[]): State {
   const started: Round = { tried: [], at: undefined, causes: [] }
   const asking = withDiscovery({ ...state, counters }, { startedAt: now, nextAt: Infinity, round: started })
   const next = moveOn(asking, started, now, effects)
-  return overPeers(next, (each, peer) => (peer.draining && peer.listed ? ask(each, peer.address, now, effects) : each))
+  return overPeers(next, (each, peer) => (peer.draining && peer.removedAt === undefined ? ask(each, peer.address, now, effects) : each))
 }
 
-/** The endpoint that was asked did not answer: another is (R1). */
+/** The endpoint that was asked did not answer: another is (R1). The last one gets its second try first (H2). */
 export function roundMissed(state: State, address: Address, failure: Failure, now: number, effects: Effect[]): State {
   const { round } = state.discovery
   if (round?.at !== address) return state
-  return moveOn(state, { ...round, causes: [...round.causes, { address, failure }] }, now, effects)
+  const causes = [...round.causes.filter((cause) => cause.address !== address), { address, failure }]
+  const isAsked = state.peers.get(address)?.heartbeat !== undefined
+  if (isAsked && nextCandidate(state, round.tried) === undefined) return withDiscovery(state, { round: { ...round, causes } })
+  return moveOn(state, { ...round, causes }, now, effects)
 }
 
 /** R2: what an answer means for the list. The peer has been counted as alive already. */
@@ -99,20 +107,29 @@ export function hintsLoaded(state: State, endpoints: readonly Endpoint[]): State
 }
 
 /** When a removed endpoint is forgotten; Infinity where it is not. A seed never is. */
-export function forgottenAt(state: State, peer: Peer): number {
-  const needed = peer.origin === 'seed' || peer.sockets > 0 || peer.heartbeat !== undefined || state.dials.size > 0
+export function forgottenAt(peer: Peer): number {
+  const needed = peer.origin === 'seed' || peer.sockets > 0 || peer.heartbeat !== undefined
   return peer.removedAt === undefined || needed ? Infinity : peer.removedAt + REMEMBERED
 }
 
 export function forgetRemoved(state: State, now: number, effects: Effect[]): State {
   return overPeers(state, (next, peer) => {
-    if (forgottenAt(next, peer) > now) return next
+    if (forgottenAt(peer) > now) return next
+    // A dial may be about to get a socket of it: it is looked at again in a while.
+    if (isAttempted(next, peer)) return withPeer(next, { ...peer, removedAt: now - REMEMBERED + SOONEST })
     if (peer.monitoredAt !== undefined) effects.push({ type: 'closeMonitor', address: peer.address })
     const peers = new Map(next.peers)
     peers.delete(peer.address)
     const current = next.current === peer.address ? undefined : next.current
     return unwarn({ ...next, peers, current }, `identity ${peer.address}`)
   })
+}
+
+function isAttempted(state: State, peer: Peer): boolean {
+  for (const dial of rowsOf(state.dials)) {
+    if (dial.attempts.some((attempt) => attempt.address === peer.address)) return true
+  }
+  return false
 }
 
 /** Asks the next endpoint of a round; where none is left, the round has failed. */

@@ -18,6 +18,9 @@ const SAMPLE_EVERY = 250
 /** A monitor connection is closed when unused for this long: a busy endpoint is asked about once a minute. */
 const MONITOR_IDLE = 60_000
 
+/** The search for a witness rests at least this long, however short `heartbeatInterval` is, or 0. */
+const SEARCH_PAUSE = 1_000
+
 export interface Asking {
   readonly misses: 0 | 1
   readonly via: Via
@@ -112,7 +115,7 @@ export function socketsSampled(state: State, readings: readonly Reading[], now: 
 
 /** A pooled socket is in use again, or a new one is. */
 export function wakeSampling(state: State, now: number): State {
-  return state.sampleAt === Infinity ? { ...state, sampleAt: now + SAMPLE_EVERY } : state
+  return state.sampleAt === Infinity && state.sockets.size > 0 ? { ...state, sampleAt: now + SAMPLE_EVERY } : state
 }
 
 export function socketClosed(state: State, id: Id): State {
@@ -220,16 +223,17 @@ function sever(state: State, peer: Peer, effects: Effect[]): State {
 /** Asks the others as a dial would try them: the next after `attemptDelay`, all over again after a heartbeat's interval. */
 function searchWitness(state: State, now: number, effects: Effect[]): State {
   const search = state.witness ?? { asked: [], nextAt: now }
-  const inVain = search.asked.at(-1)
-  const lost = inVain !== undefined && state.peers.get(inVain)?.suspectSince !== undefined
-  if (search.nextAt > now && !lost) return state
+  const last = search.asked.at(-1)
+  const heartbeat = last === undefined ? undefined : state.peers.get(last)?.heartbeat
+  const inVain = last !== undefined && heartbeat?.misses !== 0
+  if (search.nextAt > now && !inVain) return state
   // Suspects in use are asked anyhow.
   const suspects = [...state.peers.values()].filter((peer) => peer.suspectSince !== undefined && peer.sockets > 0)
   const candidate = nextCandidate(state, [...search.asked, ...suspects.map((peer) => peer.address)])
   if (candidate === undefined) {
     if (search.nextAt > now) return state
     const [pause, drawn] = drawPatience(state)
-    return { ...drawn, witness: { asked: [], nextAt: now + pause } }
+    return { ...drawn, witness: { asked: [], nextAt: now + Math.max(pause, SEARCH_PAUSE) } }
   }
   const asked = [...search.asked, candidate.address]
   return ask({ ...state, witness: { asked, nextAt: now + state.settings.attemptDelay } }, candidate.address, now, effects)

@@ -23,9 +23,14 @@ export function drawPatience(state: State): readonly [patience: number, state: S
   return drawBetween(state, 0.8 * heartbeatInterval, heartbeatInterval)
 }
 
+/** Unready, draining, or no longer listed (H5), whether or not it failed as well. */
+export function isLeaving(peer: Peer): boolean {
+  return peer.unready || peer.draining || peer.removedAt !== undefined
+}
+
 export function statusOf(peer: Peer): Status {
   if (peer.failures > 0) return 'failed'
-  if (peer.unready || peer.draining || peer.removedAt !== undefined) return 'leaving'
+  if (isLeaving(peer)) return 'leaving'
   return peer.verified ? 'ready' : 'unverified'
 }
 

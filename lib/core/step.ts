@@ -2,7 +2,9 @@
  * The one verb: an event goes in, the next state and every effect of it come out. And the one question:
  * when is the clock to be looked at again. See `state.ts` for the law of this folder.
  */
-import { attemptConnected, attemptFailed, dialCancelled, dialRequested, dialsDue, endAllDials } from './dialling.ts'
+import {
+  attemptConnected, attemptFailed, dialCancelled, dialRequested, dialsDue, endAllDials, newcomersDue,
+} from './dialling.ts'
 import * as discovery from './discovery.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
@@ -54,7 +56,7 @@ export function initialState(
 export function step(state: State, event: Event, now: number): readonly [state: State, effects: readonly Effect[]] {
   const effects: Effect[] = []
   const next = apply(state, event, now, effects)
-  return [next.closed ? next : settle(next, now, effects), effects]
+  return [next.closed ? next : settle(state, next, now, effects), effects]
 }
 
 /** The earliest time at which `deadlineReached` will change something; undefined where nothing is waited for. */
@@ -71,7 +73,7 @@ export function nextDeadline(state: State): Deadline | undefined {
     consider(peer.heartbeat?.deadline ?? Infinity, 'heartbeat')
     consider(health.silenceEnds(state, peer), 'silence')
     consider(health.monitorEnds(peer), 'monitor')
-    consider(discovery.forgottenAt(state, peer), 'forget')
+    consider(discovery.forgottenAt(peer), 'forget')
   }
   consider(state.sampleAt, 'sample')
   consider(state.witness?.nextAt ?? Infinity, 'witness')
@@ -114,8 +116,9 @@ function apply(state: State, event: Event, now: number, effects: Effect[]): Stat
 }
 
 /** What follows from the new state whatever the event was. */
-function settle(state: State, now: number, effects: Effect[]): State {
-  let next = discovery.roundDue(state, now, effects)
+function settle(before: State, state: State, now: number, effects: Effect[]): State {
+  let next = state.peers.size > before.peers.size ? newcomersDue(state, now, effects) : state
+  next = discovery.roundDue(next, now, effects)
   next = health.severSilent(next, now, effects)
   return health.retireShunned(next, effects)
 }
@@ -144,11 +147,12 @@ function heartbeatFailed(
 ): State {
   const peer = state.peers.get(address)
   if (peer?.heartbeat?.id !== heartbeat) return state
-  const inUse = peer.sockets > 0
+  // Only when it falls: one that goes on failing would otherwise have the list asked for every second.
+  const stood = peer.sockets > 0 && peer.failures === 0
   let next = health.missed(state, peer, failure, now, effects)
   next = discovery.roundMissed(next, address, failure, now, effects)
-  const fell = inUse && next.peers.get(address)?.heartbeat === undefined && failure.blame !== 'none'
-  return fell ? discovery.refreshSoon(next, now) : next
+  const fell = (next.peers.get(address)?.failures ?? 0) > 0
+  return stood && fell ? discovery.refreshSoon(next, now) : next
 }
 
 function deadlineReached(state: State, now: number, effects: Effect[]): State {
