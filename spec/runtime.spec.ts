@@ -10,7 +10,7 @@ import { fileStore } from '../lib/file-store.ts'
 import { Multidialer } from '../lib/multidialer.ts'
 import type { MultidialerOptions } from '../lib/multidialer.ts'
 import type { EndpointStore } from '../lib/runtime.ts'
-import { at, Client, dialError, rejection, until } from './support/client.ts'
+import { at, Client, dialError, happens, rejection, until } from './support/client.ts'
 import { certificateFile, ControlPlane } from './support/control-plane.ts'
 import { withoutLeaks } from './support/leaks.ts'
 import { startProgram } from './support/program.ts'
@@ -249,7 +249,7 @@ describe('token', () => {
       await rejection(dialer.refresh())
       const learned = once(dialer, 'endpoints')
       give(plane.token)
-      const [list] = await learned
+      const [list] = await happens('the list comes', learned)
       assert.equal(list.length, 3)
     })
   })
@@ -359,7 +359,7 @@ describe('maxConnectionAge', () => {
     await client.get('/version')
     const [pooled] = Object.values(client.agent.freeSockets).flatMap((list) => list ?? [])
     assert.ok(pooled)
-    await once(pooled, 'close')
+    await happens('it is closed', once(pooled, 'close'))
     await client.get('/version')
     assert.equal(client.dials.length, 3)
     const lines = watch.lines.length

@@ -189,6 +189,22 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
   }
 }
 
+/**
+ * Its outcome, when it comes within a minute. Waiting for it keeps the process alive, which what is waited for need not:
+ * the sockets and timers of a dialer's own do not.
+ */
+export async function happens<T>(what: string, outcome: Promise<T>, within = 60_000): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new assert.AssertionError({ message: `within ${within} ms: ${what}` })), within)
+  })
+  try {
+    return await Promise.race([outcome, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /** The outcome, and when it came, in ms from now. */
 export async function timed<T>(outcome: Promise<T>): Promise<{ readonly value: T; readonly ms: number }> {
   const from = performance.now()
