@@ -42,6 +42,8 @@ export interface Failure {
   readonly error: Error
   /** 'host:port' of the connection that it was on; undefined where it never had one. */
   readonly address: string | undefined
+  /** The connection had served another request before. */
+  readonly reused: boolean
 }
 
 /** What was seen since the last `mark()`. */
@@ -55,9 +57,14 @@ export interface Seen {
   readonly failures: readonly Failure[]
 }
 
-interface Pending {
-  readonly startedAt: number
+/** The connection that a request came to be on. */
+interface On {
   address: string | undefined
+  reused: boolean
+}
+
+interface Pending extends On {
+  readonly startedAt: number
 }
 
 /** The longest pause between beats. */
@@ -171,12 +178,12 @@ export class DemoClient {
   }
 
   #send(method: string, path: string, body?: string, onEnd?: (status: number | undefined) => void): void {
-    const pending: Pending = { startedAt: performance.now(), address: undefined }
+    const pending: Pending = { startedAt: performance.now(), address: undefined, reused: false }
     this.#pending.add(pending)
     const settle = (status: number | undefined, error?: Error): void => {
       if (!this.#pending.delete(pending) || this.#stopped) return
       this.#slowest = Math.max(this.#slowest, performance.now() - pending.startedAt)
-      if (status === undefined) this.#failed({ error: error ?? new Error('cut short'), address: pending.address })
+      if (status === undefined) this.#failed({ error: error ?? new Error('cut short'), ...pending })
       else this.#answered(status, pending.address ?? '')
       onEnd?.(status)
     }
@@ -190,12 +197,15 @@ export class DemoClient {
     request.end(body)
   }
 
-  #open(method: string, path: string, to: { address: string | undefined }, onResponse: (response: IncomingMessage) => void): ClientRequest {
+  #open(method: string, path: string, to: On, onResponse: (response: IncomingMessage) => void): ClientRequest {
     const { agent, server } = this.#options
     const token = this.#options.token()
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
     const request = https.request(new URL(path, server), { agent, method, headers }, onResponse)
-    request.once('socket', (socket) => { to.address = addressOf(socket) })
+    request.once('socket', (socket) => {
+      to.address = addressOf(socket)
+      to.reused = request.reusedSocket
+    })
     request.on('error', () => undefined)
     return request
   }
@@ -218,7 +228,7 @@ export class DemoClient {
 
   #watch(): void {
     if (this.#stopped) return
-    const to: { address: string | undefined } = { address: undefined }
+    const to: On = { address: undefined, reused: false }
     let delay = WATCH_AGAIN
     const path = new URL(this.#options.watch, this.#options.server)
     path.searchParams.set('watch', '1')

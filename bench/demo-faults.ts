@@ -17,6 +17,8 @@ const CONFIGMAPS = '/api/v1/namespaces/default/configmaps'
 const CALM = 1_000
 /** ms after which a fault that is not over is called broken. */
 const GIVEN_UP = 12_000
+/** ms between two looks at how it goes. */
+const LOOK_EVERY = 5
 /** A fault is over when so many answers have come from another server. */
 const ANSWERS = 10
 
@@ -42,6 +44,13 @@ const SUMMARY: readonly Column[] = [
   { heading: 'failed', width: 6, side: 'right' },
   { heading: 'lost', width: 4, side: 'right' },
   { heading: '', width: 6 },
+]
+
+const EXPLAINED = [
+  'Promised: where a server refuses, the next one within 50 ms and a dial; where it is silent, 250 ms and a dial, once',
+  `each idle connection that it had has swallowed its request, one every ${REQUEST_EVERY} ms; both beyond the calm, and beyond`,
+  'what timers of this process were late. A request on a silent connection is freed within 6 s, a watch back within',
+  '10 s. Only requests on a connection to the server at fault may fail, and no event of the watch is lost.',
 ]
 
 interface Result {
@@ -87,6 +96,7 @@ class Demo {
   readonly #print: (line: string) => void
   readonly #startedAt = performance.now()
   readonly #results: Result[] = []
+  #late = 0
   #calm: Calm = { dial: 0, gap: 0, watchGap: 0 }
 
   constructor(plane: ControlPlane, agent: MultidialerAgent, client: DemoClient, slack: number, print: (line: string) => void) {
@@ -153,14 +163,14 @@ class Demo {
   async #killed(): Promise<void> {
     const victim = this.#serving()
     const observed = await this.#observe(victim, () => victim.kill())
-    this.#report('killed', `${this.#name(victim)} by SIGKILL`, this.#atOnce(), observed)
+    this.#report('killed', `${this.#name(victim)} by SIGKILL`, this.#atOnce(observed), observed)
   }
 
   async #killedAgain(): Promise<void> {
     const victim = this.#serving()
     const down = this.#plane.servers.filter(({ state }) => state === 'gone').map((server) => this.#name(server))
     const observed = await this.#observe(victim, () => victim.kill())
-    this.#report('killed', `${this.#name(victim)} too, while ${list(down)} is down`, this.#atOnce(), observed)
+    this.#report('killed', `${this.#name(victim)} too, while ${list(down)} is down`, this.#atOnce(observed), observed)
   }
 
   async #backAgain(): Promise<void> {
@@ -170,15 +180,16 @@ class Demo {
     await this.#measureDials(back)
     const victim = this.#serving()
     const observed = await this.#observe(victim, () => victim.kill())
-    this.#report('back again', `${list(back.map((server) => this.#name(server)))} started again, ${this.#name(victim)} killed`, this.#atOnce(), observed)
+    this.#report('back again', `${list(back.map((server) => this.#name(server)))} started, ${this.#name(victim)} killed`, this.#atOnce(observed), observed)
     await victim.restart()
   }
 
   /** Never more than one failed request a step, and the others are learned in time. */
   async #renumbered(): Promise<void> {
     const old = [...this.#plane.servers]
-    const added = await Promise.all(old.map(() => this.#plane.addServer()))
+    const added = await Promise.all(old.map(() => this.#plane.addServer({ listed: false })))
     await this.#measureDials(added)
+    for (const server of added) await this.#plane.list(server)
     const steps: Observed[] = []
     const complaints: string[] = []
     for (const left = new Set(old); left.size > 0;) {
@@ -187,35 +198,35 @@ class Demo {
       left.delete(victim)
       const step = await this.#observe(victim, () => this.#plane.removeServer(victim))
       steps.push(step)
-      complaints.push(...broken(this.#atOnce(), step, 1))
+      complaints.push(...broken(this.#atOnce(step), step, 1))
       if (victim === serving && !(await this.#until(() => this.#knows(added), GIVEN_UP))) complaints.push('the new ones were not learned')
     }
     const observed = worst(steps)
     if (!added.some(({ address }) => address === observed.servedBy)) complaints.push('an address of old still serves')
     const what = `${old.length} added at new addresses, the old ${old.length} ended one by one`
-    this.#report('renumbered', what, this.#atOnce(), observed, complaints)
+    this.#report('renumbered', what, this.#atOnce(observed), observed, complaints)
   }
 
   async #hung(): Promise<void> {
     const victim = this.#serving()
     const observed = await this.#observe(victim, () => victim.stop())
-    this.#report('hung', `${this.#name(victim)} by SIGSTOP: accepts, never answers`, this.#inSilence(), observed)
+    this.#report('hung', `${this.#name(victim)} by SIGSTOP: accepts, never answers`, this.#inSilence(observed), observed)
     await victim.cont()
   }
 
   async #cutOff(): Promise<void> {
     const victim = this.#serving()
     const observed = await this.#observe(victim, () => victim.misbehave('deaf'))
-    this.#report('cut off', `${this.#name(victim)}: connections stay, no byte gets through`, this.#inSilence(), observed)
+    this.#report('cut off', `${this.#name(victim)}: connections stay, no byte gets through`, this.#inSilence(observed), observed)
     await victim.misbehave()
   }
 
-  #atOnce(): Promised {
-    return promisedAtOnce(this.#calm, this.#slack)
+  #atOnce({ late }: Observed): Promised {
+    return promisedAtOnce(this.#calm, this.#slack + late)
   }
 
-  #inSilence(): Promised {
-    return promisedInSilence(this.#calm, this.#slack)
+  #inSilence({ late, swallowed }: Observed): Promised {
+    return promisedInSilence(this.#calm, this.#slack + late, swallowed)
   }
 
   // ---- what comes of them
@@ -231,14 +242,21 @@ class Demo {
     const client = this.#client
     const victims = new Set([victim.address])
     client.mark()
+    this.#late = 0
     await fault()
     const finished = await this.#until(() => this.#amiss(victims) === undefined, GIVEN_UP)
     const { gap, wait, watchGap, failures } = client.seen()
-    const stray = failures
-      .filter(({ address }) => address === undefined || !victims.has(address))
-      .map(({ error }) => error.message)
-    const unfinished = finished ? undefined : this.#amiss(victims)
-    return { gap, wait, watchGap, failed: failures.length, stray, lost: client.unseen, servedBy: client.servedBy, unfinished }
+    const atFault = failures.filter(({ address }) => address !== undefined && victims.has(address))
+    const stray = failures.filter((failure) => !atFault.includes(failure)).map(({ error }) => error.message)
+    return {
+      gap, wait, watchGap, stray,
+      failed: failures.length,
+      swallowed: atFault.filter(({ reused }) => reused).length,
+      late: this.#late,
+      lost: client.unseen,
+      servedBy: client.servedBy,
+      unfinished: finished ? undefined : this.#amiss(victims),
+    }
   }
 
   /** What does not go on yet. */
@@ -266,7 +284,9 @@ class Demo {
     const end = performance.now() + limit
     while (!condition()) {
       if (performance.now() > end) return false
-      await new Promise((resolve) => setTimeout(resolve, 5))
+      const due = performance.now() + LOOK_EVERY
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY))
+      this.#late = Math.max(this.#late, performance.now() - due)
     }
     return true
   }
@@ -308,9 +328,7 @@ class Demo {
     const { failovers, severed } = this.#agent.dialer.snapshot().counters
     const kept = this.#results.every(({ complaints }) => complaints.length === 0)
     this.#print('')
-    this.#print(dim('  Promised: the next server within 50 ms and a dial where one refuses, 250 ms and a dial where one is silent,'))
-    this.#print(dim('  beyond the calm; a request on a silent connection freed within 6 s, its watch back within 10 s. Only'))
-    this.#print(dim('  requests on a connection to the server at fault may fail.'))
+    for (const line of EXPLAINED) this.#print(dim(`  ${line}`))
     if (this.#slack !== 0) this.#print(dim(`  To every time promised, ${time(this.#slack)} of slack is added.`))
     this.#print('')
     this.#print(`  ${count(answered, 'request')} answered, ${failed} failed; ${count(events, 'event')} watched; ` +

@@ -1,4 +1,5 @@
 /** What is promised under each fault of the demo, and whether what was seen keeps it. Pure: no clock, no socket. */
+import { REQUEST_EVERY } from './demo-client.ts'
 import { count, time } from './demo-table.ts'
 
 /** ms: by when a caller is served by another apiserver where one refuses, beyond a dial; and where one is silent. */
@@ -28,6 +29,10 @@ export interface Promised {
 export interface Observed extends Promised {
   /** Requests that failed, whatever for. */
   readonly failed: number
+  /** Those of them that took an idle connection to the server at fault. */
+  readonly swallowed: number
+  /** ms by which timers of this process were late: the machine's doing, and in addition to what is promised. */
+  readonly late: number
   /** Those of them that were not on a connection to the server at fault: none may. */
   readonly stray: readonly string[]
   /** Objects written that the watch did not show. */
@@ -44,9 +49,14 @@ export function promisedAtOnce({ dial, gap, watchGap }: Calm, slack: number): Pr
   return { gap: gap + atOnce, wait: gap + atOnce, watchGap: watchGap + atOnce }
 }
 
-/** The server in use falls silent: the next one for a new request, and what it holds is freed. */
-export function promisedInSilence({ dial, gap }: Calm, slack: number): Promised {
-  return { gap: gap + ATTEMPT_DELAY + dial + slack, wait: REQUEST_FREED + slack, watchGap: WATCH_BACK + slack }
+/**
+ * The server in use falls silent: the next one for a new connection, and what it holds is freed.
+ *
+ * @param swallowed how many requests went to idle connections that it had: only then a new one is asked for
+ */
+export function promisedInSilence({ dial, gap }: Calm, slack: number, swallowed: number): Promised {
+  const asked = gap + swallowed * REQUEST_EVERY
+  return { gap: asked + ATTEMPT_DELAY + dial + slack, wait: REQUEST_FREED + slack, watchGap: WATCH_BACK + slack }
 }
 
 /**
@@ -78,6 +88,8 @@ export function worst(observations: readonly Observed[]): Observed {
     wait: most(({ wait }) => wait),
     watchGap: most(({ watchGap }) => watchGap),
     failed: observations.reduce((sum, { failed }) => sum + failed, 0),
+    swallowed: observations.reduce((sum, { swallowed }) => sum + swallowed, 0),
+    late: most(({ late }) => late),
     stray: observations.flatMap(({ stray }) => stray),
     lost: last?.lost ?? 0,
     servedBy: last?.servedBy,
