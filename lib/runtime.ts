@@ -52,7 +52,6 @@ interface PendingDial {
   readonly request: DialRequest
   readonly own: OwnTLS | undefined
   readonly callback: DialCallback
-  readonly attempts: Map<Id, PendingAttempt>
   readonly unlisten: () => void
 }
 
@@ -82,6 +81,8 @@ export class Runtime implements DialerPool {
   readonly #monitor: Monitor
   readonly #allowed: ReadonlySet<Scope>
   readonly #dials = new Map<Id, PendingDial>()
+  /** Of all dials, those that have ended too: the losers of a race are destroyed after its winner is handed over. */
+  readonly #attempts = new Map<Id, PendingAttempt>()
   readonly #refreshes = new Map<Id, Refresh>()
   readonly #heartbeats = new Map<Id, () => void>()
   readonly #held = new Map<Id, Held>()
@@ -120,7 +121,7 @@ export class Runtime implements DialerPool {
     const own = ownTLSOf(request, this.#options.checked.rejectUnauthorized)
     const giveUp = (reason: Error): void => this.#dispatch({ type: 'dialCancelled', dial: id, reason })
     const unlisten = onAbort(request.signal ?? undefined, (reason) => giveUp(abortError(reason)))
-    this.#dials.set(id, { request, own, callback, attempts: new Map(), unlisten })
+    this.#dials.set(id, { request, own, callback, unlisten })
     this.#loadHints()
     this.#dispatch({ type: 'dialRequested', dial: id, own: own !== undefined })
     return giveUp
@@ -196,7 +197,7 @@ export class Runtime implements DialerPool {
       case 'connect':
         return this.#attempt(effect.dial, effect.attempt, effect.endpoint)
       case 'destroy':
-        return this.#destroy(effect.dial, effect.attempt)
+        return this.#destroy(effect.attempt)
       case 'deliver':
         return this.#deliver(effect.dial, effect.attempt)
       case 'reject':
@@ -279,10 +280,10 @@ export class Runtime implements DialerPool {
     let reached = false
     const route = routeOf(request)
     const cancel = this.#secure(endpoint, own, { ...route, ...own?.handshake }, request.keylog, true, (error, socket) => {
-      const pending = dial.attempts.get(attemptId)
+      const pending = this.#attempts.get(attemptId)
       if (pending === undefined) return drop(socket)
       if (socket === undefined) {
-        dial.attempts.delete(attemptId)
+        this.#attempts.delete(attemptId)
         const failure = failureOf(error, own !== undefined && reached)
         return this.#dispatch({ type: 'attemptFailed', dial: dialId, attempt: attemptId, failure })
       }
@@ -291,22 +292,21 @@ export class Runtime implements DialerPool {
     }, () => {
       reached = true
     })
-    dial.attempts.set(attemptId, { cancel })
+    this.#attempts.set(attemptId, { cancel })
   }
 
-  #destroy(dialId: Id, attemptId: Id): void {
-    const dial = this.#dials.get(dialId)
-    const pending = dial?.attempts.get(attemptId)
-    dial?.attempts.delete(attemptId)
+  #destroy(attemptId: Id): void {
+    const pending = this.#attempts.get(attemptId)
+    this.#attempts.delete(attemptId)
     if (pending?.socket === undefined) pending?.cancel()
     else drop(pending.socket)
   }
 
   #deliver(dialId: Id, attemptId: Id): void {
     const dial = this.#dials.get(dialId)
-    const socket = dial?.attempts.get(attemptId)?.socket
+    const socket = this.#attempts.get(attemptId)?.socket
     if (dial === undefined || socket === undefined) return
-    dial.attempts.delete(attemptId)
+    this.#attempts.delete(attemptId)
     const held = { id: attemptId, socket, read: 0, written: 0, idle: false, wasIdle: false, retired: false }
     this.#held.set(attemptId, held)
     this.#bySocket.set(socket, held)

@@ -135,8 +135,10 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
   if (keylog !== undefined) socket.on('keylog', (line: Buffer) => keylog(line, socket))
   if (sessions !== undefined) {
     socket.on('session', (ticket: Buffer) => {
-      const certificate = socket.isSessionReused() ? session?.certificate : socket.getPeerCertificate()
-      if (certificate !== undefined) sessions.set(endpoint, identity.sni, { ticket, certificate })
+      // Null where the connection is gone by now, whatever its type says: that session proves nothing later.
+      const shown: PeerCertificate | null = socket.getPeerCertificate()
+      const certificate = socket.isSessionReused() ? session?.certificate : shown
+      if (certificate?.valid_to !== undefined) sessions.set(endpoint, identity.sni, { ticket, certificate })
     })
   }
   return () => {
