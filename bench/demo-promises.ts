@@ -33,6 +33,8 @@ export interface Observed extends Promised {
   readonly swallowed: number
   /** ms by which timers of this process were late: the machine's doing, and in addition to what is promised. */
   readonly late: number
+  /** ms that a dial of a healthy server took meanwhile at the most, by node:tls alone. */
+  readonly dial: number
   /** Those of them that were not on a connection to the server at fault: none may. */
   readonly stray: readonly string[]
   /** Objects written that the watch did not show. */
@@ -90,6 +92,7 @@ export function worst(observations: readonly Observed[]): Observed {
     failed: observations.reduce((sum, { failed }) => sum + failed, 0),
     swallowed: observations.reduce((sum, { swallowed }) => sum + swallowed, 0),
     late: most(({ late }) => late),
+    dial: most(({ dial }) => dial),
     stray: observations.flatMap(({ stray }) => stray),
     lost: last?.lost ?? 0,
     servedBy: last?.servedBy,
