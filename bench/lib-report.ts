@@ -1,0 +1,126 @@
+/**
+ * What a bench gives back, and how it is shown: tables, and figures with the bound that was promised. The verdict is
+ * computed here from the two, and nowhere written by hand. Nothing is measured here.
+ */
+import { readFileSync } from 'node:fs'
+import os from 'node:os'
+
+export interface Figure {
+  /** A sentence that names what was promised. */
+  readonly name: string
+  readonly value: number
+  /** '×', 'ms', 'µs', 'kB', ... */
+  readonly unit: string
+  /** What it may be at most, or must be at least; a figure without either is only told. */
+  readonly most?: number
+  readonly least?: number
+}
+
+export interface Table {
+  readonly title: string
+  readonly columns: readonly string[]
+  readonly rows: readonly (readonly Cell[])[]
+}
+
+/** NaN is shown as a dash: it was not measured. */
+export type Cell = string | number
+
+export interface Report {
+  readonly bench: string
+  readonly tables: readonly Table[]
+  readonly figures: readonly Figure[]
+  /** What else a reader must know: what was skipped, and why. */
+  readonly notes: readonly string[]
+}
+
+export interface Options {
+  /** Short runs, for a look or a spec: too few for a verdict to mean much. */
+  readonly quick: boolean
+  /** Of what is random and must be the same again. */
+  readonly seed: number
+  /** On the real control plane. */
+  readonly cluster: boolean
+  /** The folder of the compiled package. */
+  readonly dist: string
+  /** Only the rows whose name holds it. */
+  readonly only: string
+}
+
+export type Verdict = 'met' | 'NOT MET' | ''
+
+export function verdictOf({ value, most, least }: Figure): Verdict {
+  if (most === undefined && least === undefined) return ''
+  // Written so that NaN, which compares as false, is not met.
+  const met = (most === undefined || value <= most) && (least === undefined || value >= least)
+  return met ? 'met' : 'NOT MET'
+}
+
+export interface Machine {
+  readonly node: string
+  readonly openssl: string
+  readonly cpu: string
+  readonly cores: number
+  readonly memory: string
+  readonly system: string
+  readonly version: string
+  /** Runnable processes per core when it began: more than a little of it, and ratios say less. */
+  readonly load: number
+}
+
+export function machine(): Machine {
+  const cpus = os.cpus()
+  const { version }: { version: string } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+  return {
+    node: process.version,
+    openssl: process.versions.openssl,
+    cpu: cpus[0]?.model ?? 'unknown',
+    cores: cpus.length,
+    memory: `${Math.round(os.totalmem() / 2 ** 30)} GiB`,
+    system: `${os.type()} ${os.release()} ${os.arch()}`,
+    version,
+    load: Math.round((os.loadavg()[0] ?? 0) / Math.max(1, cpus.length) * 100) / 100,
+  }
+}
+
+export function machineText(its: Machine): string {
+  return `kube-multidialer ${its.version}, Node ${its.node}, OpenSSL ${its.openssl}\n` +
+    `${its.cores} × ${its.cpu}, ${its.memory}, ${its.system}, load ${its.load} a core`
+}
+
+export function reportText({ bench, tables, figures, notes }: Report): string {
+  const parts = tables.map(tableText)
+  if (figures.length > 0) parts.push(tableText(figuresTable(bench, figures)))
+  if (notes.length > 0) parts.push(notes.map((note) => `  note: ${note}`).join('\n'))
+  return parts.join('\n\n')
+}
+
+export function figuresTable(bench: string, figures: readonly Figure[]): Table {
+  const rows = figures.map((figure) => {
+    const { name, value, unit, most, least } = figure
+    const bound = most !== undefined ? `≤ ${show(most)}` : least !== undefined ? `≥ ${show(least)}` : ''
+    return [name, `${show(value)} ${unit}`.trim(), bound, verdictOf(figure)]
+  })
+  return { title: `${bench}: figures`, columns: ['figure', 'measured', 'promised', 'verdict'], rows }
+}
+
+export function tableText({ title, columns, rows }: Table): string {
+  const cells = [columns, ...rows].map((row) => row.map(show))
+  const widths = columns.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)))
+  // A column is one of numbers if any of its cells is; words are read from the left.
+  const numeric = columns.map((_, column) => rows.some((row) => typeof row[column] === 'number'))
+  const lines = cells.map((row) => '  ' + row.map((cell, column) => {
+    const width = widths[column] ?? 0
+    return numeric[column] === true ? cell.padStart(width) : cell.padEnd(width)
+  }).join('  ').trimEnd())
+  const [head = '', ...body] = lines
+  return [title, head, '  ' + widths.map((width) => '-'.repeat(width)).join('  '), ...body].join('\n')
+}
+
+/** Three figures that count, and no more: what is behind them is noise. */
+function show(cell: Cell): string {
+  if (typeof cell === 'string') return cell
+  if (Number.isNaN(cell)) return '-'
+  if (!Number.isFinite(cell)) return cell > 0 ? 'never' : '-never'
+  if (Number.isInteger(cell) || Math.abs(cell) >= 1_000) return String(Math.round(cell))
+  return Math.abs(cell) >= 100 ? cell.toFixed(0) : Math.abs(cell) >= 10 ? cell.toFixed(1) : cell.toFixed(Math.abs(cell) >= 0.1 ? 2 : 4)
+}

@@ -1,0 +1,137 @@
+/**
+ * `npm run bench`: all benches, each in a process of its own; `npm run bench -- NAME ...` those alone. What they measure
+ * is in bench/README.md; here they are only started, shown and written down. Exits 1 where one could not be run, and
+ * with `--strict` also where a figure is not met.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { buildDist } from './lib-dist.ts'
+import { figuresTable, machine, machineText, type Options, type Report, reportText, tableText, verdictOf } from './lib-report.ts'
+
+const BENCHES = ['footprint', 'step', 'agent', 'calls', 'fleet', 'failover'] as const
+type Bench = (typeof BENCHES)[number]
+
+const USAGE = `Usage: npm run bench -- [NAME ...] [options]
+
+Runs the benches named, or all: ${BENCHES.join(', ')}.
+
+  --json FILE    also writes the figures and the tables there
+  --quick        short runs: for a look, not for a verdict
+  --seed N       of what is random in the simulation (1)
+  --only TEXT    only the rows whose name holds it
+  --cluster      failover on the real control plane (KUBEBUILDER_ASSETS)
+  --strict       exit 1 where a promised figure is not met`
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    seed: { type: 'string', default: '1' },
+    only: { type: 'string', default: '' },
+    cluster: { type: 'boolean', default: false },
+    strict: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+    /** Of a process that another one of these has started: it writes its report for that one alone. */
+    report: { type: 'string' },
+    dist: { type: 'string' },
+  },
+})
+
+if (values.help) console.log(USAGE)
+else if (values.report !== undefined) await runOne(values.report)
+else process.exitCode = await runAll(positionals.map(benchOf))
+
+function benchOf(name: string): Bench {
+  const bench = BENCHES.find((each) => each === name)
+  if (bench !== undefined) return bench
+  console.error(`There is no bench '${name}'.\n\n${USAGE}`)
+  process.exit(2)
+}
+
+/** The child: runs one and writes its report. */
+async function runOne(file: string): Promise<void> {
+  const [name] = positionals.map(benchOf)
+  const options: Options = {
+    quick: values.quick, seed: Number(values.seed), cluster: values.cluster, only: values.only, dist: values.dist ?? buildDist(),
+  }
+  const report = await runOf(name ?? 'step', options)
+  writeFileSync(file, JSON.stringify(report, infinitely))
+  // What a bench left open must not keep the others waiting.
+  process.exit()
+}
+
+async function runOf(bench: Bench, options: Options): Promise<Report> {
+  switch (bench) {
+    case 'agent': return (await import('./agent.ts')).run(options)
+    case 'failover': return (await import('./failover.ts')).run(options)
+    case 'calls': return (await import('./calls.ts')).run(options)
+    case 'step': return (await import('./step.ts')).run(options)
+    case 'fleet': return (await import('./fleet.ts')).run(options)
+    case 'footprint': return (await import('./footprint.ts')).run(options)
+  }
+}
+
+async function runAll(named: readonly Bench[]): Promise<number> {
+  const its = machine()
+  console.log(machineText(its))
+  const startedAt = performance.now()
+  const dist = buildDist()
+  const folder = mkdtempSync(join(tmpdir(), 'bench-'))
+  const reports: Report[] = []
+  const failed: string[] = []
+  try {
+    for (const bench of named.length === 0 ? BENCHES : named) {
+      const from = performance.now()
+      const report = await inItsOwnProcess(bench, dist, join(folder, `${bench}.json`))
+      if (report === undefined) failed.push(bench)
+      else reports.push(report)
+      if (report !== undefined) console.log(`\n${reportText(report)}`)
+      console.log(`  ${bench} took ${((performance.now() - from) / 1_000).toFixed(0)} s`)
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+  if (reports.length > 1) {
+    const promised = reports.flatMap(({ figures }) => figures).filter((figure) => verdictOf(figure) !== '')
+    console.log(`\n${tableText({ ...figuresTable('', promised), title: 'all that was promised' })}`)
+  }
+  console.log(`\n${((performance.now() - startedAt) / 1_000).toFixed(0)} s in all`)
+  if (failed.length > 0) console.error(`could not be run: ${failed.join(', ')}`)
+  if (values.json !== undefined) writeJSON(values.json, its, reports)
+  const unmet = reports.some(({ figures }) => figures.some((figure) => verdictOf(figure) === 'NOT MET'))
+  return failed.length > 0 || (values.strict && unmet) ? 1 : 0
+}
+
+async function inItsOwnProcess(bench: Bench, dist: string, file: string): Promise<Report | undefined> {
+  const args = [bench, '--report', file, '--dist', dist, '--seed', values.seed, '--only', values.only]
+  if (values.quick) args.push('--quick')
+  if (values.cluster) args.push('--cluster')
+  const child = spawn(process.execPath, [...process.execArgv, '--expose-gc', fileURLToPath(import.meta.url), ...args], { stdio: 'inherit' })
+  const [code]: (number | null)[] = await once(child, 'exit')
+  if (code !== 0) return undefined
+  const report: Report = JSON.parse(readFileSync(file, 'utf8'), revived)
+  return report
+}
+
+function writeJSON(file: string, its: ReturnType<typeof machine>, reports: readonly Report[]): void {
+  const benches = reports.map((report) => ({
+    ...report, figures: report.figures.map((figure) => ({ ...figure, verdict: verdictOf(figure) })),
+  }))
+  writeFileSync(file, `${JSON.stringify({ machine: its, benches }, infinitely, 2)}\n`)
+}
+
+// JSON has no word for what was never, nor for what was not measured.
+function infinitely(_key: string, value: unknown): unknown {
+  if (value === Infinity) return 'Infinity'
+  return typeof value === 'number' && Number.isNaN(value) ? 'NaN' : value
+}
+
+function revived(_key: string, value: unknown): unknown {
+  return value === 'Infinity' ? Infinity : value === 'NaN' ? NaN : value
+}
