@@ -4,7 +4,7 @@
  */
 import { firstCandidate, nextCandidate } from './candidates.ts'
 import type { Address } from './endpoint.ts'
-import { ask, LATE, wakeSampling } from './health.ts'
+import { doubt, LATE, wakeSampling } from './health.ts'
 import { refreshFirst, refreshSoon } from './discovery.ts'
 import { drawBetween, failed, heard, statusOf, unwarn, verified, warn, withPeer } from './peers.ts'
 import type { Attempt, Cause, Dial, Effect, Failure, Id, Peer, Rejection, State } from './state.ts'
@@ -202,7 +202,7 @@ function workedAt(state: State, dial: Dial, to: Address, effects: Effect[]): Sta
 function askLosers(state: State, dial: Dial, winner: Attempt, now: number, effects: Effect[]): State {
   for (const { id, address, startedAt } of dial.attempts) {
     const lost = id !== winner.id && now - startedAt >= state.settings.attemptDelay
-    if (lost) state = ask(state, address, now, effects)
+    if (lost) state = doubt(state, address, now, effects)
   }
   return state
 }
@@ -214,7 +214,7 @@ function blame(state: State, address: Address, failure: Failure, now: number, ef
   let next = failed(state, peer, failure, now, effects)
   if (failure.blame === 'identity') next = warn(next, `identity ${address}`, failure.message, effects, failure.error)
   // The sockets that it still has may be as dead; they are not, because a new connection failed.
-  if (peer.sockets > 0) next = ask(next, address, now, effects)
+  if (peer.sockets > 0) next = doubt(next, address, now, effects)
   return refreshSoon(next, now)
 }
 

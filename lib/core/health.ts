@@ -13,6 +13,8 @@ import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
 export const LATE = 1_000
 /** H2: for how long a written request may be without any answer before its endpoint is asked. */
 const OWED_AFTER = 1_000
+/** Dials may fail a thousand times a second; their endpoint is not asked as often. */
+const DOUBT_AGAIN = 1_000
 /** How often bytes are looked at while a socket is in use: what it adds to the 1 s above must stay small against it. */
 const SAMPLE_EVERY = 250
 /** A monitor connection is closed when unused for this long: a busy endpoint is asked about once a minute. */
@@ -34,6 +36,12 @@ export function ask(state: State, address: Address, now: number, effects: Effect
   if (peer === undefined || peer.heartbeat !== undefined) return state
   const asking = { misses: 0, via: state.discovery.via, reauthorized: false, otherStatus: undefined } as const
   return send(state, peer, asking, now, effects)
+}
+
+/** Asks an endpoint that a dial found wanting: at most once a second, however many dials there are. */
+export function doubt(state: State, address: Address, now: number, effects: Effect[]): State {
+  const peer = state.peers.get(address)
+  return peer === undefined || now - peer.askedAt < DOUBT_AGAIN ? state : ask(state, address, now, effects)
 }
 
 export function send(state: State, peer: Peer, asking: Asking, now: number, effects: Effect[]): State {
@@ -108,9 +116,15 @@ export function socketsSampled(state: State, readings: readonly Reading[], now: 
   for (const [address, owedSince] of owed) {
     const peer = next.peers.get(address)
     if (peer === undefined || (peer.owedSince === owedSince && !talking.has(address))) continue
-    next = withPeer(next, { ...(talking.has(address) ? heard(peer, now) : peer), owedSince })
+    next = withPeer(next, { ...(talking.has(address) ? talked(peer, now) : peer), owedSince })
   }
   return next
+}
+
+/** A byte came from it while it was being asked: the next miss is a first one again. */
+function talked(peer: Peer, now: number): Peer {
+  const { heartbeat } = peer
+  return heartbeat?.misses === 1 ? { ...heard(peer, now), heartbeat: { ...heartbeat, misses: 0 } } : heard(peer, now)
 }
 
 /** A pooled socket is in use again, or a new one is. */
@@ -161,7 +175,7 @@ export function severSilent(state: State, now: number, effects: Effect[]): State
   let unwitnessed = false
   const next = overPeers(state, (each, peer) => {
     if (peer.suspectSince === undefined || peer.sockets === 0) return each
-    if (hasWitness(each, peer, peer.suspectSince)) return peer.silent ? sever(each, peer, effects) : each
+    if (hasWitness(each, peer, peer.suspectSince)) return isDead(each, peer, now) ? sever(each, peer, effects) : each
     unwitnessed = true
     return each
   })
@@ -196,6 +210,11 @@ function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSoc
 function retire(state: State, socket: HandedSocket, effects: Effect[]): State {
   effects.push({ type: 'retire', socket: socket.id })
   return { ...state, sockets: withRow(state.sockets, { ...socket, retired: true, wakeAt: Infinity }) }
+}
+
+/** Refusing new connections is not being silent: one that spoke just now may be draining, and finish its answers. */
+function isDead(state: State, peer: Peer, now: number): boolean {
+  return peer.silent && now - peer.heardAt >= state.settings.heartbeatTimeout
 }
 
 function hasWitness(state: State, suspect: Peer, since: number): boolean {
@@ -235,8 +254,9 @@ function searchWitness(state: State, now: number, effects: Effect[]): State {
     const [pause, drawn] = drawPatience(state)
     return { ...drawn, witness: { asked: [], nextAt: now + Math.max(pause, SEARCH_PAUSE) } }
   }
-  const asked = [...search.asked, candidate.address]
-  return ask({ ...state, witness: { asked, nextAt: now + state.settings.attemptDelay } }, candidate.address, now, effects)
+  const witness = { asked: [...search.asked, candidate.address], nextAt: now + state.settings.attemptDelay }
+  // It may be in its second try already: then the next one is asked, too.
+  return searchWitness(ask({ ...state, witness }, candidate.address, now, effects), now, effects)
 }
 
 function withFewerSockets(peer: Peer, fewer: number): Peer {

@@ -16,7 +16,9 @@ import {
 } from '../support/core-given.ts'
 
 const suspectAt = (at: number): Partial<Peer> => ({ ...used, suspectSince: at })
-const silentSince = (at: number): Partial<Peer> => ({ ...used, ...failing(0), suspectSince: at, silent: true, askedAt: at + 2_000 })
+const silentSince = (at: number): Partial<Peer> => ({
+  ...used, ...failing(0), heardAt: -10_000, suspectSince: at, silent: true, askedAt: at + 2_000,
+})
 const inUse = given({ peers: { [A]: used, [B]: ready }, sockets: { 1: { address: A } } })
 const alone = given({ peers: { [A]: used }, sockets: { 1: { address: A } } })
 
@@ -369,7 +371,7 @@ const severing: readonly Row[] = [
   },
   {
     name: 'H3 one that is being asked already is not asked twice, and counts',
-    given: given({ peers: { [A]: { ...used, heartbeat: asking(7) }, [B]: { ...ready, heartbeat: asking(8) } }, sockets: { 1: { address: A } } }),
+    given: given({ peers: { [A]: { ...used, heardAt: -2_000, heartbeat: asking(7) }, [B]: { ...ready, heartbeat: asking(8) } }, sockets: { 1: { address: A } } }),
     phases: [
       [100, missed(A, 7), [heartbeat(100, A, { fresh: true })], { deadline: { at: 350, why: 'witness' } }],
       [101, missed(A, 100), [reportFailed(A, noAnswer)]],
@@ -468,6 +470,33 @@ const severing: readonly Row[] = [
     name: 'H3 a suspect that missed once is not severed, though another has answered',
     given: given({ peers: { [A]: { ...suspectAt(5), heartbeat: asking(7, 5, { misses: 1 }) }, [B]: { ...ready, heartbeat: asking(8) } }, sockets: { 1: { address: A } } }),
     phases: [[500, answered(B, 8), [], { peers: { [A]: { sockets: 1 } } }]],
+  },
+  {
+    name: 'H3 a byte between two misses: they are not two in a row, and the next miss is a first one again',
+    given: given({
+      peers: { [A]: { ...suspectAt(5), heartbeat: asking(7, 5, { misses: 1 }) }, [B]: { ...ready, provenAt: 6 } },
+      sockets: { 1: { address: A } },
+    }),
+    phases: [
+      [1_000, sampled(reading(1, 5, 0)), []],
+      [2_005, tick, [abandon(A, 7), heartbeat(100, A, { fresh: true }), heartbeat(101, B)], { peers: { [A]: { failures: 0, silent: false, suspectSince: 2_005 } } }],
+      [2_010, answered(B, 101), []],
+      [4_005, tick, [abandon(A, 100), reportFailed(A, noAnswer), sever(1, A, 'no answer within 2000 ms')]],
+    ],
+  },
+  {
+    name: 'H3 one that refuses new connections but spoke within heartbeatTimeout is not severed yet, and not at all if it speaks on',
+    given: given({
+      peers: { [A]: { ...suspectAt(9_000), heardAt: 8_900, heartbeat: asking(7, 9_000, { misses: 1 }) }, [B]: { ...used, provenAt: 9_000, heardAt: 9_000 }, [C]: { ...suspectAt(9_000), heardAt: 8_900, heartbeat: asking(8, 9_000, { misses: 1 }) } },
+      sockets: { 1: { address: A }, 2: { address: B }, 3: { address: C } },
+    }),
+    phases: [
+      [9_001, missed(A, 7, refused), [reportFailed(A)], { peers: { [A]: { silent: true, sockets: 1 } } }],
+      [9_001, missed(C, 8, refused), [reportFailed(C)]],
+      [9_250, sampled(reading(1, 5, 0)), [], { peers: { [A]: { silent: false }, [C]: { silent: true } } }],
+      [10_899, sampled(reading(1, 6, 0)), []],
+      [10_900, tick, [sever(3, C, 'refused')], { peers: { [A]: { sockets: 1 }, [C]: { sockets: 0 } } }],
+    ],
   },
   {
     name: 'H3 an endpoint nobody uses has nothing to sever, and needs no witness',
