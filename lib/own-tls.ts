@@ -1,5 +1,6 @@
 /** Which of a request's options are TLS options of the caller's own: they win over the dialer's for that connection. */
 import type { ConnectionOptions, SecureContextOptions } from 'node:tls'
+import { checkServerIdentity } from 'node:tls'
 import type { DialRequest } from './pool.ts'
 
 /** Those that change the context: certificates, keys, CAs, protocols. */
@@ -48,8 +49,13 @@ export function routeOf(request: DialRequest): ConnectionOptions {
   return pick(request, ROUTE) ?? {}
 }
 
-/** Those of the options that are set; undefined where none is. Clients pass null for what their user did not set. */
+/** Those of the options that are set; undefined where none is. */
 function pick(request: DialRequest, names: readonly string[]): object | undefined {
-  const entries = Object.entries(request).filter(([name, value]) => names.includes(name) && value !== undefined && value !== null)
+  const entries = Object.entries(request).filter(([name, value]) => names.includes(name) && isOwn(value))
   return entries.length === 0 ? undefined : Object.fromEntries(entries)
+}
+
+/** Clients pass null, and got the check that Node makes anyway, for what their user did not set. */
+export function isOwn(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== checkServerIdentity
 }

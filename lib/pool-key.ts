@@ -6,6 +6,8 @@
  */
 import { createHash, type Hash } from 'node:crypto'
 
+import { isOwn } from './own-tls.ts'
+
 /** All hosts of one cluster: a connection to any apiserver serves a request to any of them. */
 export const SHARED_POOL = 'multidialer:'
 
@@ -35,14 +37,9 @@ export function ownPool(options: PoolOptions, served: boolean): string | undefin
 // Asked for every request: looking the names up is faster than walking over what the request has.
 function hasOwnOption(options: PoolOptions): boolean {
   for (const name of OWN_OPTIONS) {
-    if (isSet(options[name])) return true
+    if (isOwn(options[name])) return true
   }
   return false
-}
-
-// Clients pass `undefined` and `null` for what their user did not set.
-function isSet(value: unknown): boolean {
-  return value !== undefined && value !== null
 }
 
 function hostOf(options: PoolOptions): string {
@@ -53,7 +50,7 @@ function digest(options: PoolOptions): string {
   const hash = createHash('sha256')
   for (const name of OWN_OPTIONS) {
     const value = options[name]
-    if (!isSet(value)) continue
+    if (!isOwn(value)) continue
     add(hash, 'option', name)
     addValue(hash, value, 0)
   }

@@ -100,7 +100,7 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
     rejectUnauthorized,
     servername: identity.sni,
     checkServerIdentity: (_host, certificate) =>
-      own === undefined ? identityError(identity.names, certificate) : own(identity.names[0] ?? endpoint.host, certificate),
+      own === undefined ? identityError(identity.names, certificate) : ownError(own, identity.names, certificate),
   }
   let socket: TLSSocket
   try {
@@ -163,6 +163,17 @@ export function identityError(names: readonly string[], certificate: PeerCertifi
   const proven = certificate.subjectaltname ?? `CN ${certificate.subject?.CN ?? 'none'}`
   const message = `its certificate proves none of ${names.join(', ')}, but ${proven.slice(0, 500)}`
   return Object.assign(new Error(message, { cause: first?.message }), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' })
+}
+
+/** The caller's own check, of each name that would do: the first of them may be that of another endpoint (I2). */
+function ownError(check: typeof tls.checkServerIdentity, names: readonly string[], certificate: PeerCertificate): Error | undefined {
+  let first: Error | undefined
+  for (const name of names) {
+    const error = check(name, certificate)
+    if (error === undefined) return undefined
+    first ??= error
+  }
+  return first
 }
 
 /**
