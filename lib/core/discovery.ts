@@ -17,6 +17,8 @@ const SOONEST = 1_000
 const FORBIDDEN_INTERVAL = 300_000
 /** D2: removed endpoints stay the last resort for this long. */
 const REMEMBERED = 300_000
+/** And no more of them than a list may have (R4). */
+const REMEMBERED_MOST = 64
 /** R1: ±20 %, so that a fleet does not ask in step. */
 const REFRESH_JITTER = 0.2
 
@@ -117,12 +119,26 @@ export function forgetRemoved(state: State, now: number, effects: Effect[]): Sta
     if (forgottenAt(peer) > now) return next
     // A dial may be about to get a socket of it: it is looked at again in a while.
     if (isAttempted(next, peer)) return withPeer(next, { ...peer, removedAt: now - REMEMBERED + SOONEST })
-    if (peer.monitoredAt !== undefined) effects.push({ type: 'closeMonitor', address: peer.address })
-    const peers = new Map(next.peers)
-    peers.delete(peer.address)
-    const current = next.current === peer.address ? undefined : next.current
-    return unwarn({ ...next, peers, current }, `identity ${peer.address}`)
+    return forget(next, peer, effects)
   })
+}
+
+/** Those that were removed first, beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory. */
+function forgetSurplus(state: State, effects: Effect[]): State {
+  const removed = [...state.peers.values()].filter((peer) => forgottenAt(peer) !== Infinity && !isAttempted(state, peer))
+  if (removed.length <= REMEMBERED_MOST) return state
+  return removed
+    .sort((one, other) => forgottenAt(one) - forgottenAt(other))
+    .slice(0, -REMEMBERED_MOST)
+    .reduce((next, peer) => forget(next, peer, effects), state)
+}
+
+function forget(state: State, peer: Peer, effects: Effect[]): State {
+  if (peer.monitoredAt !== undefined) effects.push({ type: 'closeMonitor', address: peer.address })
+  const peers = new Map(state.peers)
+  peers.delete(peer.address)
+  const current = state.current === peer.address ? undefined : state.current
+  return unwarn({ ...state, peers, current }, `identity ${peer.address}`)
 }
 
 function isAttempted(state: State, peer: Peer): boolean {
@@ -179,7 +195,9 @@ function accepted(
 ): State {
   let next = listed(state, body, now)
   const endpoints = body.ready
-  if (!sameListing(state, next)) {
+  const changed = !sameListing(state, next)
+  next = forgetSurplus(next, effects)
+  if (changed) {
     effects.push({ type: 'report', report: { event: 'endpoints', endpoints } }, { type: 'save', endpoints })
   }
   for (const refresh of state.discovery.waiting) {
