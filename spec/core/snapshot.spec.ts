@@ -1,0 +1,60 @@
+// The snapshot: plain JSON, whole, and nothing that is not known.
+
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { snapshotOf } from '../../lib/core/snapshot.ts'
+import type { State } from '../../lib/core/state.ts'
+import { A, B, C, D, failing, given, pending, ready, removed, seed, unlisted } from '../support/core-given.ts'
+
+const counters = { dials: 0, attempts: 0, failovers: 0, severed: 0, heartbeats: 0, refreshes: 0 }
+const plain = { sockets: 0, failures: 0 }
+
+interface Row {
+  readonly name: string
+  readonly state: State
+  readonly at: number
+  readonly snapshot: unknown
+}
+
+const rows: readonly Row[] = [
+  {
+    name: 'before anything is known: the seed, and no list',
+    state: given({ peers: { [A]: { ...seed, ...unlisted } }, discovery: pending }), at: 5,
+    snapshot: {
+      endpoints: [{ address: A, origin: 'seed', status: 'unverified', listed: false, ...plain }],
+      discovery: { status: 'pending' },
+      counters,
+    },
+  },
+  {
+    name: 'each status, the current one, sockets, failures, the retry time, and the age of the list',
+    state: given({
+      peers: { [A]: ready, [B]: failing(1_500.6, 3), [C]: removed, [D]: { ...failing(900), unready: true } },
+      sockets: { 1: { address: A }, 2: { address: A } },
+      current: A,
+      discovery: { status: 'failing', listedAt: 200.2, lastError: 'it answered 500', via: 'endpointslices' },
+    }),
+    at: 1_000,
+    snapshot: {
+      current: A,
+      endpoints: [
+        { address: A, origin: 'learned', status: 'ready', listed: true, sockets: 2, failures: 0 },
+        { address: B, origin: 'learned', status: 'failed', listed: true, sockets: 0, failures: 3, lastError: 'refused', retryInMs: 501 },
+        { address: C, origin: 'learned', status: 'leaving', listed: false, ...plain },
+        { address: D, origin: 'learned', status: 'failed', listed: true, sockets: 0, failures: 1, lastError: 'refused', retryInMs: 0 },
+      ],
+      discovery: { status: 'failing', via: 'endpointslices', ageMs: 800, lastError: 'it answered 500' },
+      counters,
+    },
+  },
+]
+
+describe('snapshot', () => {
+  for (const { name, state, at, snapshot } of rows) {
+    it(name, () => {
+      const actual = snapshotOf(state, at)
+      assert.deepStrictEqual(actual, snapshot)
+      assert.deepStrictEqual(JSON.parse(JSON.stringify(actual)), snapshot, 'it is not plain JSON')
+    })
+  }
+})
