@@ -404,6 +404,8 @@ class TokenError extends Error {
 
 /** The function's own words, without what it gave before nor anything that looks like a token. */
 function withoutToken(error: unknown, token: string | undefined): string {
-  const text = causeText(error).replace(/eyJ[\w.-]+|(?<=\bbearer\s+)\S+|[\w+/=-]{40,}/gi, '(not shown)')
+  // A JWT, what follows 'Bearer', what is as long as only a key is, and a word with a digit that is longer than most.
+  const likely = /eyJ[\w.-]+|(?<=\bbearer\s+)\S+|[\w+/=-]{40,}|(?=[a-z_+=~-]*\d)[\w+=~-]{16,}/gi
+  const text = causeText(error).replace(likely, '(not shown)')
   return token === undefined ? text : text.replaceAll(token, '(not shown)')
 }

@@ -120,6 +120,18 @@ export function causeText(error: unknown): string {
   return text.length > 200 ? `${text.slice(0, 200)}...` : text
 }
 
+/** How much of a secret says too much: less is found in many a text by chance. */
+const TELLTALE = 8
+
+/** The text, unless it has a part of this secret in it. For what quotes a server that was given the secret. */
+export function withoutSecret(text: string, secret: string | undefined): string {
+  if (secret === undefined || secret === '') return text
+  for (let at = 0; at === 0 || at + TELLTALE <= secret.length; at += 1) {
+    if (text.includes(secret.slice(at, at + TELLTALE))) return '(not shown, as it has the token in it)'
+  }
+  return text
+}
+
 function messageOf(error: unknown): string {
   if (typeof error === 'string' && error !== '') return error
   if (!(error instanceof Error)) return codeOf(error) ?? 'unknown error'

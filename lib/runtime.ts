@@ -9,6 +9,7 @@ import type { Credentials } from './credentials.ts'
 import type { Address, Endpoint, Scope } from './core/endpoint.ts'
 import { addressOf, canonicalIP, scopeOf } from './core/endpoint.ts'
 import { readEndpointsBody } from './core/endpoints-body.ts'
+import type { EndpointsBody } from './core/endpoints-body.ts'
 import { identityOf } from './core/identity.ts'
 import type { CheckedOptions } from './core/options.ts'
 import { toEndpoint } from './core/options.ts'
@@ -18,7 +19,7 @@ import type { Effect, Event, Failure, Id, Reading, RefreshOutcome, Rejection, Re
 import { initialState, nextDeadline, step } from './core/step.ts'
 import {
   abortError, causeText, closedError, codeOf, failureError, foreignHost, isIdentityCode, isLocalCode, MultidialError,
-  severedError, timeoutError,
+  severedError, timeoutError, withoutSecret,
 } from './errors.ts'
 import type { Answer } from './monitor.ts'
 import { Monitor } from './monitor.ts'
@@ -95,6 +96,7 @@ export class Runtime implements DialerPool {
   #timerAt = Infinity
   #sessions = new Sessions()
   #generation = 0
+  #sentToken: string | undefined
   #hinted = false
   /** The hosts and ports of this cluster, for the peers that they were made of. */
   #served: { readonly peers: State['peers']; readonly hosts: Set<string>; readonly ports: Set<number> } | undefined
@@ -382,7 +384,7 @@ export class Runtime implements DialerPool {
     const { response, fresh } = answer
     const event = { type: 'heartbeatAnswered', address, heartbeat, status: response.status, fresh } as const
     if (response.status !== 200) return event
-    const body = readEndpointsBody(response.body, via, this.#allowed)
+    const body = this.#withoutToken(readEndpointsBody(response.body, via, this.#allowed))
     if (body.kind === 'rejected' || this.#options.mapEndpoint === undefined) return { ...event, body }
     const failures: unknown[] = []
     const ready = this.#mapped(body.ready, failures)
@@ -394,6 +396,12 @@ export class Runtime implements DialerPool {
     }
     if (ready.length > 0) return { ...event, body: { ...body, ready, unready } }
     return { ...event, body: { kind: 'rejected', reason: 'mapEndpoint dropped every endpoint' } }
+  }
+
+  /** What is refused is quoted, and a server that errs may send back what it was sent. */
+  #withoutToken(body: EndpointsBody): EndpointsBody {
+    const clean = (text: string): string => withoutSecret(text, this.#sentToken)
+    return body.kind === 'list' ? { ...body, refused: body.refused.map(clean) } : { ...body, reason: clean(body.reason) }
   }
 
   #mapped(endpoints: readonly Endpoint[], failures: unknown[]): Endpoint[] {
@@ -435,6 +443,7 @@ export class Runtime implements DialerPool {
     })
     const value = await Promise.race([token, none])
     clearTimeout(timer)
+    this.#sentToken = value ?? this.#sentToken
     return value
   }
 
