@@ -6,7 +6,7 @@ import { isShunned, nextCandidate } from './candidates.ts'
 import type { Address } from './endpoint.ts'
 import type { Via } from './endpoints-body.ts'
 import { drawPatience, failed, heard, overPeers, unwarn, verified, warn, withPeer } from './peers.ts'
-import type { Effect, Failure, HandedSocket, Id, Peer, Reading, State } from './state.ts'
+import type { Effect, Failure, HandedSocket, Heartbeat, Id, Peer, Reading, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
 
 /** H4: a deadline handled later than this says that this machine was away, and nothing of the endpoint. */
@@ -60,7 +60,13 @@ export function send(state: State, peer: Peer, asking: Asking, now: number, effe
 }
 
 /** Any HTTP answer proves the endpoint alive; 429 and 5xx make it leaving (H2). */
-export function proven(state: State, peer: Peer, status: number, fresh: boolean, now: number): State {
+export function proven(
+  state: State,
+  peer: Peer,
+  status: number,
+  fresh: boolean,
+  now: number,
+): readonly [state: State, alive: Peer] {
   const [patience, drawn] = drawPatience(state)
   let sockets = drawn.sockets
   if (peer.owedSince !== Infinity) {
@@ -79,13 +85,18 @@ export function proven(state: State, peer: Peer, status: number, fresh: boolean,
     patience,
   }
   const next = withPeer({ ...drawn, sockets }, alive)
-  return fresh ? unwarn(next, `identity ${peer.address}`) : next
+  return [fresh ? unwarn(next, `identity ${peer.address}`) : next, alive]
 }
 
 /** No answer: again at once on a fresh connection; twice: failed (H2). */
-export function missed(state: State, peer: Peer, failure: Failure, now: number, effects: Effect[]): State {
-  const { heartbeat } = peer
-  if (heartbeat === undefined) return state
+export function missed(
+  state: State,
+  peer: Peer,
+  heartbeat: Heartbeat,
+  failure: Failure,
+  now: number,
+  effects: Effect[],
+): State {
   if (failure.blame === 'none') return withPeer(state, { ...peer, heartbeat: undefined })
   const suspect: Peer = { ...peer, suspectSince: peer.suspectSince ?? now }
   if (heartbeat.misses === 0) return send(state, suspect, { ...heartbeat, misses: 1 }, now, effects)
@@ -134,11 +145,11 @@ export function wakeSampling(state: State, now: number): State {
 
 export function socketClosed(state: State, id: Id): State {
   const socket = rowOf(state.sockets, id)
-  if (socket === undefined) return state
+  const peer = socket && state.peers.get(socket.address)
+  if (peer === undefined) return state
   const sockets = withoutRow(state.sockets, id)
-  const peer = state.peers.get(socket.address)
   const next: State = { ...state, sockets, sampleAt: sockets.size === 0 ? Infinity : state.sampleAt }
-  return peer === undefined ? next : withPeer(next, withFewerSockets(peer, 1))
+  return withPeer(next, withFewerSockets(peer, 1))
 }
 
 /** Deadlines of heartbeats, silences to be broken, monitor connections nobody uses, sockets of age. */
@@ -229,7 +240,7 @@ function sever(state: State, peer: Peer, effects: Effect[]): State {
   let severed = 0
   for (const socket of rowsOf(state.sockets)) {
     if (socket.address !== peer.address) continue
-    const reason = `it left two heartbeats in a row unanswered (${peer.lastError ?? 'silent'})`
+    const reason = `it left two heartbeats in a row unanswered (${peer.lastError})`
     effects.push({ type: 'sever', socket: socket.id, address: peer.address, reason })
     sockets = withoutRow(sockets, socket.id)
     severed += 1

@@ -117,7 +117,8 @@ function apply(state: State, event: Event, now: number, effects: Effect[]): Stat
 
 /** What follows from the new state whatever the event was. */
 function settle(before: State, state: State, now: number, effects: Effect[]): State {
-  let next = state.peers.size > before.peers.size ? newcomersDue(state, now, effects) : state
+  const hasNewcomer = state.dials.size > 0 && [...state.peers.keys()].some((address) => !before.peers.has(address))
+  let next = hasNewcomer ? newcomersDue(state, now, effects) : state
   next = discovery.roundDue(next, now, effects)
   next = health.severSilent(next, now, effects)
   return health.retireShunned(next, effects)
@@ -132,8 +133,7 @@ function heartbeatAnswered(
   const peer = state.peers.get(event.address)
   const heartbeat = peer?.heartbeat
   if (peer === undefined || heartbeat?.id !== event.heartbeat) return state
-  const next = health.proven(state, peer, event.status, event.fresh, now)
-  const alive = next.peers.get(event.address) ?? peer
+  const [next, alive] = health.proven(state, peer, event.status, event.fresh, now)
   return discovery.answered(next, alive, heartbeat, event.status, event.body, now, effects)
 }
 
@@ -146,12 +146,13 @@ function heartbeatFailed(
   effects: Effect[],
 ): State {
   const peer = state.peers.get(address)
-  if (peer?.heartbeat?.id !== heartbeat) return state
+  const asked = peer?.heartbeat
+  if (peer === undefined || asked?.id !== heartbeat) return state
   // Only when it falls: one that goes on failing would otherwise have the list asked for every second.
   const stood = peer.sockets > 0 && peer.failures === 0
-  let next = health.missed(state, peer, failure, now, effects)
+  let next = health.missed(state, peer, asked, failure, now, effects)
   next = discovery.roundMissed(next, address, failure, now, effects)
-  const fell = (next.peers.get(address)?.failures ?? 0) > 0
+  const fell = next.peers.get(address)?.failures !== 0
   return stood && fell ? discovery.refreshSoon(next, now) : next
 }
 

@@ -465,6 +465,26 @@ const lists: readonly Row[] = [
     ],
   },
   {
+    name: 'D2 of removed endpoints no more than 64 are remembered: those that were removed first, and are not dialled, are forgotten',
+    given: given({
+      peers: {
+        [A]: asked,
+        [B]: { ...removed, removedAt: -9 },
+        [C]: { ...removed, removedAt: -8, monitoredAt: 1 },
+        ...Object.fromEntries(Array.from({ length: 63 }, (_, index) => [`10.1.0.${index}:6443`, removed])),
+        [D]: {},
+      },
+      dials: [{ id: 1, tried: [B], attempts: [attempt(10, B)], nextAt: 250 }],
+      discovery: known,
+    }),
+    phases: [
+      [
+        10, answered(A, 7, { body: listOf([A]) }), [closeMonitor(C), reportEndpoints(A), save(A)],
+        { unknown: [C], peers: { [B]: {}, [D]: { removedAt: 10 }, '10.1.0.0:6443': {} } },
+      ],
+    ],
+  },
+  {
     name: 'D2 a removed endpoint that is listed again is as any other',
     given: given({ peers: { [A]: asked, [B]: removed }, discovery: known }),
     phases: [[10, answered(A, 7, { body: listOf([A, B]) }), [reportEndpoints(A, B), save(A, B)], { peers: { [B]: { removedAt: undefined, listed: true } } }]],

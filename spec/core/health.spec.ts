@@ -523,6 +523,11 @@ const late: readonly Row[] = [
     ],
   },
   {
+    name: 'H4 of two attempts only the one that is late is given its time again',
+    given: given({ peers: { [A]: ready, [B]: ready }, dials: [{ id: 1, tried: [A, B], attempts: [attempt(10, A), attempt(11, B, 4_000)] }] }),
+    phases: [[6_001, tick, [], { deadline: { at: 9_000, why: 'dial' } }]],
+  },
+  {
     name: 'H4 an attempt whose deadline is handled 1 s late has failed',
     given: given({ peers: { [A]: ready }, dials: [{ id: 1, tried: [A], attempts: [attempt(10, A)] }] }),
     phases: [

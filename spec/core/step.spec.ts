@@ -197,6 +197,7 @@ function play({ state, until, answer, dialEvery }: Script): { state: State; wake
   let dial = 1_000
   let nextDial = 0
   for (let now = 0; now <= until;) {
+    assert.ok(wakes < 100_000, 'a busy loop')
     const clock = nextDeadline(state)?.at ?? Infinity
     due.sort((one, other) => one.at - other.at)
     now = Math.max(now, Math.min(clock, nextDial, due[0]?.at ?? Infinity))
