@@ -35,18 +35,18 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
     const clients = [await client('mine'), await client('stock'), await client('stock')]
     const compare = async (name: string, question: Work, repetitions: number): Promise<Compared[]> => {
       if (!name.includes(only)) return []
-      for (const each of clients) await each.ask({ ...question, ms: quick ? 100 : 1_500 })
+      for (const each of clients) await each.ask({ ...question, ms: quick ? 100 : 1_000 })
       const [mine = [], stock = [], again = []] = await interleaved(clients, quick ? 2 : repetitions, (each) => each.ask(question))
       return [{ name, mine, stock, again }]
     }
-    const ms = quick ? 100 : 500
+    const ms = quick ? 100 : 400
     const requests: Compared[] = []
     for (const concurrency of CONCURRENCIES) {
-      requests.push(...await compare(`requests, ${concurrency} at a time`, { what: 'requests', concurrency, ms }, 21))
+      requests.push(...await compare(`requests, ${concurrency} at a time`, { what: 'requests', concurrency, ms }, 15))
     }
-    const connections = await compare('a new connection for each request', { what: 'connections', ms }, 21)
-    const dials = await compare('connect() and tls.connect', { what: 'dials', ms }, 21)
-    const plain = await plainDials(clients, quick ? 2 : 7, ms)
+    const connections = await compare('a new connection for each request', { what: 'connections', ms }, 15)
+    const dials = await compare('connect() and tls.connect', { what: 'dials', ms }, 15)
+    const plain = await plainDials(clients, quick ? 2 : 5, ms)
     const { connections: made, resumed } = await server.ask({ what: 'counts' })
     return {
       bench: 'agent',

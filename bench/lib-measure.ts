@@ -19,9 +19,9 @@ export function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0)
 }
 
-/** The median of one over the other, each pair from the same repetition. */
+/** The median of the ones over that of the others, which took turns. */
 export function ratio(ones: readonly number[], others: readonly number[]): number {
-  return median(ones.map((one, index) => one / (others[index] ?? NaN)))
+  return median(ones) / median(others)
 }
 
 /**
