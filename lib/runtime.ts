@@ -576,8 +576,13 @@ function hostOf(host: string): string {
 function failureOf(error: Error | undefined, callersFault: boolean): Failure {
   const code = codeOf(error)
   const message = causeText(error)
-  if (callersFault || isLocalCode(code)) return { blame: 'none', message, error }
+  if (callersFault || isLocalCode(code) || isArgumentCode(code)) return { blame: 'none', message, error }
   return { blame: isIdentityCode(code) ? 'identity' : 'endpoint', message, error }
+}
+
+/** What Node refuses before anything is sent: an option of the caller's, or a bug in its `connectSocket`. */
+function isArgumentCode(code: string | undefined): boolean {
+  return code !== undefined && /^ERR_(INVALID_|OUT_OF_RANGE$)/.test(code)
 }
 
 /** Calls the listener when the signal is aborted; returns what stops listening. */
