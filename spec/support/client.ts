@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import https from 'node:https'
+import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { MultidialError } from '../../lib/errors.ts'
 import { Multidialer, poolOf } from '../../lib/multidialer.ts'
@@ -89,11 +90,21 @@ export class Client {
     return request
   }
 
+  /** One request on a connection of its own, past the agent. */
+  fresh(path: string): Promise<Answer> {
+    return this.get(path, { agent: undefined, createConnection: this.#createConnection })
+  }
+
   /** A watch that is told nothing, once its head is there. */
   async watch(path = '/api/v1/namespaces/default/configmaps?watch=1&resourceVersion=0'): Promise<Watch> {
     const request = this.request(path).end()
     const [response] = await once(request, 'response')
-    return new Watch(response)
+    return new Watch(request, response)
+  }
+
+  /** The sockets that wait in the pool. */
+  get pooled(): Duplex[] {
+    return Object.values(this.agent.freeSockets).flatMap((list) => list ?? [])
   }
 
   /** A socket of the dialer's own giving, closed with the client. */
@@ -130,6 +141,19 @@ export class Client {
     return dial
   }
 
+  readonly #createConnection = (options: https.RequestOptions, callback: (error: Error | null, socket: TLSSocket) => void): undefined => {
+    const dial = this.#count()
+    let returned = false
+    this.dialer.createConnection(options, (error, socket) => {
+      dial.ended += 1
+      dial.synchronous ||= !returned
+      // Node's type has a socket beside an error, too; no Node calls it so.
+      const settle = callback as DialCallback
+      settle(error, socket)
+    })
+    returned = true
+  }
+
   #counted(pool: DialerPool): DialerPool {
     return {
       dial: (request: DialRequest, callback: DialCallback) => {
@@ -159,12 +183,14 @@ export class Watch {
   readonly ended: Promise<Error & { code?: string } | undefined>
   readonly #response: IncomingMessage
 
-  constructor(response: IncomingMessage) {
+  constructor(request: ClientRequest, response: IncomingMessage) {
     this.#response = response
     this.server = String(response.headers['x-served-by'])
     let error: Error | undefined
     response.on('data', (chunk: Buffer) => this.lines.push(...String(chunk).split('\n').filter(Boolean)))
-    response.on('error', (reason) => { error = reason })
+    // The reason of the connection's end comes to the request; the answer learns no more than that it was aborted.
+    request.on('error', (reason) => { error = reason })
+    response.on('error', (reason) => { error ??= reason })
     this.ended = new Promise((resolve) => response.once('close', () => resolve(error)))
   }
 
