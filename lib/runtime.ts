@@ -576,13 +576,13 @@ function hostOf(host: string): string {
 function failureOf(error: Error | undefined, callersFault: boolean): Failure {
   const code = codeOf(error)
   const message = causeText(error)
-  if (callersFault || isLocalCode(code) || isArgumentCode(code)) return { blame: 'none', message, error }
+  if (callersFault || isLocalCode(code) || isMistake(error)) return { blame: 'none', message, error }
   return { blame: isIdentityCode(code) ? 'identity' : 'endpoint', message, error }
 }
 
-/** What Node refuses before anything is sent: an option of the caller's, or a bug in its `connectSocket`. */
-function isArgumentCode(code: string | undefined): boolean {
-  return code !== undefined && /^ERR_(INVALID_|OUT_OF_RANGE$)/.test(code)
+/** Thrown before anything is sent: an option of the caller's that Node refuses, or a bug in its `connectSocket`. */
+function isMistake(error: Error | undefined): boolean {
+  return error instanceof TypeError || error instanceof RangeError
 }
 
 /** Calls the listener when the signal is aborted; returns what stops listening. */
