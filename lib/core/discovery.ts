@@ -57,7 +57,9 @@ export function roundDue(state: State, now: number, effects: Effect[]): State {
   const started: Round = { tried: [], at: undefined, causes: [] }
   const asking = withDiscovery({ ...state, counters }, { startedAt: now, nextAt: Infinity, round: started })
   const next = moveOn(asking, started, now, effects)
-  return overPeers(next, (each, peer) => (peer.draining && peer.removedAt === undefined ? ask(each, peer.address, now, effects) : each))
+  return overPeers(next, (each, peer) => {
+    return peer.draining && peer.removedAt === undefined ? ask(each, peer.address, now, effects) : each
+  })
 }
 
 /** The endpoint that was asked did not answer: another is (R1). The last one gets its second try first (H2). */
@@ -66,7 +68,8 @@ export function roundMissed(state: State, address: Address, failure: Failure, no
   if (round?.at !== address) return state
   const causes = [...round.causes.filter((cause) => cause.address !== address), { address, failure }]
   const isAsked = state.peers.get(address)?.heartbeat !== undefined
-  if (isAsked && nextCandidate(state, round.tried) === undefined) return withDiscovery(state, { round: { ...round, causes } })
+  const isLast = nextCandidate(state, round.tried) === undefined
+  if (isAsked && isLast) return withDiscovery(state, { round: { ...round, causes } })
   return moveOn(state, { ...round, causes }, now, effects)
 }
 

@@ -11,8 +11,33 @@ import { initialState, step } from '../../lib/core/step.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Phase, Row } from '../support/core-rows.ts'
 import {
-  A, at, attemptFailed, B, C, cause, connect, connected, D, deliver, destroy, dialled, E, failing, given, heartbeat, local,
-  pending, ready, refused, reject, removed, reportFailed, reportFailover, seed, tick, unlisted,
+  A,
+  at,
+  attemptFailed,
+  B,
+  C,
+  cause,
+  connect,
+  connected,
+  D,
+  deliver,
+  destroy,
+  dialled,
+  E,
+  failing,
+  given,
+  heartbeat,
+  local,
+  pending,
+  ready,
+  refused,
+  reject,
+  removed,
+  reportFailed,
+  reportFailover,
+  seed,
+  tick,
+  unlisted,
 } from '../support/core-given.ts'
 
 const early = { discovery: { listedAt: undefined } } as const
@@ -37,95 +62,150 @@ const rows: readonly Row[] = [
   inOrder(
     'D1 before anything is learned the seed is dialled first, and hints and alternates behind it',
     given({ peers: { [A]: hint, [B]: alternate, [C]: freshSeed }, ...early }),
-    C, A, B,
+    C,
+    A,
+    B,
   ),
   inOrder(
     'D1 hints and alternates are one rank, in the order drawn',
-    given({ peers: { [A]: { ...alternate, lot: 0.9 }, [B]: { ...hint, lot: 0.5 }, [C]: freshSeed, [D]: { ...alternate, lot: 0.1 } }, ...early }),
-    C, D, B, A,
+    given({
+      peers: {
+        [A]: { ...alternate, lot: 0.9 },
+        [B]: { ...hint, lot: 0.5 },
+        [C]: freshSeed,
+        [D]: { ...alternate, lot: 0.1 },
+      },
+      ...early,
+    }),
+    C,
+    D,
+    B,
+    A,
   ),
   inOrder(
     'D1 a hint that worked comes before a seed that was never reached',
     given({ peers: { [A]: { ...hint, verified: true }, [B]: freshSeed }, ...early }),
-    A, B,
+    A,
+    B,
   ),
   inOrder(
     'D1 a seed that failed comes behind hints that nobody tried yet',
     given({ peers: { [A]: { ...freshSeed, ...failing(0) }, [B]: hint }, ...early }),
-    B, A,
+    B,
+    A,
   ),
   inOrder(
     'D1 before anything is learned a seed that works is ready like any other',
     given({ peers: { [A]: { ...freshSeed, ...ready, lot: 0.9 }, [B]: { ...hint, ...ready } }, ...early }),
-    B, A,
+    B,
+    A,
   ),
   inOrder(
     'D2 the last working one, ready, unverified, leaving, failed, removed',
     given({
-      peers: { [A]: removed, [B]: failing(5_000), [C]: { verified: true, unready: true }, [D]: {}, [E]: ready, '10.0.0.6:6443': ready },
+      peers: {
+        [A]: removed,
+        [B]: failing(5_000),
+        [C]: { verified: true, unready: true },
+        [D]: {},
+        [E]: ready,
+        '10.0.0.6:6443': ready,
+      },
       current: '10.0.0.6:6443',
     }),
-    '10.0.0.6:6443', E, D, C, B, A,
+    '10.0.0.6:6443',
+    E,
+    D,
+    C,
+    B,
+    A,
   ),
   inOrder(
     'D2 seeds that are not in the list come behind unverified ones and before those that are leaving',
     given({ peers: { [A]: { unready: true }, [B]: { ...freshSeed }, [C]: {} } }),
-    C, B, A,
+    C,
+    B,
+    A,
   ),
   inOrder(
     'D2 a seed that is not in the list comes there although it is ready',
     given({ peers: { [A]: { ...freshSeed, ...ready }, [B]: {}, [C]: ready } }),
-    C, B, A,
+    C,
+    B,
+    A,
   ),
   inOrder(
     'D2 a seed that is not in the list is first as long as it is the last working one',
     given({ peers: { [A]: { ...freshSeed, ...ready }, [B]: ready }, current: A }),
-    A, B,
+    A,
+    B,
   ),
   inOrder(
     'D2 a seed that dropped out of the list comes before those that are leaving, too',
     given({ peers: { [A]: { unready: true }, [B]: { ...seed, ...removed, ...ready }, [C]: {} } }),
-    C, B, A,
+    C,
+    B,
+    A,
   ),
   inOrder(
     'D2 a seed that is draining is leaving, in the list or not',
     given({ peers: { [A]: { ...freshSeed, draining: true }, [B]: { unready: true }, [C]: freshSeed } }),
-    C, A, B,
+    C,
+    A,
+    B,
   ),
   inOrder(
     'D2 among the failed, the one whose retry time is nearest is first',
     given({ peers: { [A]: failing(9_000, 1), [B]: failing(2_000, 8), [C]: failing(5_000, 2) } }),
-    B, C, A,
+    B,
+    C,
+    A,
   ),
   inOrder(
     'D2 among the failed of one retry time the order is the one drawn',
     given({ peers: { [A]: { ...failing(9_000), lot: 0.9 }, [B]: { ...failing(9_000), lot: 0.2 } } }),
-    B, A,
+    B,
+    A,
   ),
   inOrder(
     'D2 the last working one loses its place when it fails, and when it leaves',
     given({ peers: { [A]: { ...ready, ...failing(0) }, [B]: { ...ready, draining: true }, [C]: {} }, current: A }),
-    C, B, A,
+    C,
+    B,
+    A,
   ),
   inOrder(
     'D2 one that is removed but still serves a socket is leaving',
     given({ peers: { [A]: failing(0), [B]: { ...removed, ...ready } }, sockets: { 7: { address: B } } }),
-    B, A,
+    B,
+    A,
   ),
   inOrder(
     'D2 one that was removed after it failed is the last resort',
     given({ peers: { [A]: { ...removed, ...failing(0) }, [B]: failing(90_000) } }),
-    B, A,
+    B,
+    A,
   ),
   inOrder(
     'D2 within a rank the order is the one drawn, and not that of the list',
     given({ peers: { [A]: { lot: 0.7 }, [B]: { lot: 0.1 }, [C]: { lot: 0.4 }, [D]: { lot: 0.2 } } }),
-    B, D, C, A,
+    B,
+    D,
+    C,
+    A,
   ),
   inOrder(
     'D2 no endpoint is ever excluded: when all failed every one is tried again',
-    given({ peers: { [A]: failing(1e9, 99), [B]: { ...removed, ...failing(2e9, 99) }, [C]: { ...freshSeed, ...failing(3e9, 99) } } }),
-    A, C, B,
+    given({
+      peers: {
+        [A]: failing(1e9, 99),
+        [B]: { ...removed, ...failing(2e9, 99) },
+        [C]: { ...freshSeed, ...failing(3e9, 99) },
+      },
+    }),
+    A,
+    C,
+    B,
   ),
   {
     name: 'D2 a dial that found the last working one failing makes another the last working one, and says why',
@@ -133,7 +213,12 @@ const rows: readonly Row[] = [
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [1, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)]],
-      [2, connected(1, 101), [deliver(1, 101, B), reportFailover(A, B, 'refused')], { current: B, counters: { failovers: 1 } }],
+      [
+        2,
+        connected(1, 101),
+        [deliver(1, 101, B), reportFailover(A, B, 'refused')],
+        { current: B, counters: { failovers: 1 } },
+      ],
     ],
   },
   {
@@ -157,7 +242,15 @@ const rows: readonly Row[] = [
     given: given({
       peers: { [A]: ready, [B]: ready, [C]: ready },
       current: B,
-      dials: [{ id: 1, tried: [A, C], attempts: [{ id: 10, address: C, startedAt: 0, deadline: 5_000 }], causes: [cause(A, refused)], nextAt: 250 }],
+      dials: [
+        {
+          id: 1,
+          tried: [A, C],
+          attempts: [{ id: 10, address: C, startedAt: 0, deadline: 5_000 }],
+          causes: [cause(A, refused)],
+          nextAt: 250,
+        },
+      ],
     }),
     phases: [[100, connected(1, 10), [deliver(1, 10, C)], { current: B, counters: { failovers: 0 } }]],
   },
@@ -175,7 +268,15 @@ const rows: readonly Row[] = [
     given: given({
       peers: { [A]: failing(0), [B]: ready },
       current: A,
-      dials: [{ id: 1, tried: [A, B], attempts: [{ id: 10, address: B, startedAt: 0, deadline: 5_000 }], causes: [cause(A, local)], nextAt: 250 }],
+      dials: [
+        {
+          id: 1,
+          tried: [A, B],
+          attempts: [{ id: 10, address: B, startedAt: 0, deadline: 5_000 }],
+          causes: [cause(A, local)],
+          nextAt: 250,
+        },
+      ],
     }),
     phases: [[100, connected(1, 10), [deliver(1, 10, B), reportFailover(A, B, 'EMFILE')], { current: B }]],
   },
@@ -193,7 +294,12 @@ const rows: readonly Row[] = [
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [250, tick, []],
-      [400, { type: 'hintsLoaded', endpoints: [at(B), at(C)] }, [connect(1, 101, B)], { deadline: { at: 650, why: 'dial' } }],
+      [
+        400,
+        { type: 'hintsLoaded', endpoints: [at(B), at(C)] },
+        [connect(1, 101, B)],
+        { deadline: { at: 650, why: 'dial' } },
+      ],
       [650, tick, [connect(1, 102, C)]],
     ],
   },
@@ -213,7 +319,8 @@ const rows: readonly Row[] = [
       [1_000, dialled(1), [connect(1, 100, A)]],
       [1_250, tick, [connect(1, 101, B)]],
       [
-        1_260, connected(1, 101),
+        1_260,
+        connected(1, 101),
         [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), heartbeat(102, A)],
         { current: B },
       ],
@@ -227,12 +334,18 @@ const rows: readonly Row[] = [
   inOrder(
     'balance: spread leaves alone what failed less than a minute ago, though its retry time has come',
     given({ peers: { [A]: { ...failing(0), failedAt: 900 }, [B]: ready }, ...spread }),
-    B, A,
+    B,
+    A,
   ),
   inOrder(
     'balance: spread leaves alone what failed and is leaving, and falls back to the order where there is no choice',
-    given({ peers: { [A]: { ...failing(0), failedAt: -1e6, unready: true }, [B]: { unready: true }, [C]: unlisted }, ...spread }),
-    C, B, A,
+    given({
+      peers: { [A]: { ...failing(0), failedAt: -1e6, unready: true }, [B]: { unready: true }, [C]: unlisted },
+      ...spread,
+    }),
+    C,
+    B,
+    A,
   ),
 ]
 
@@ -255,7 +368,8 @@ describe('balance', () => {
       each = next
     }
     assert.deepEqual([...counts.keys()].sort(), [A, B, C])
-    for (const [address, count] of counts) assert.ok(count > 850 && count < 1_150, `${address} was chosen ${count} times`)
+    for (const [address, count] of counts)
+      assert.ok(count > 850 && count < 1_150, `${address} was chosen ${count} times`)
   })
 
   it('sticky draws no number for a choice', () => {

@@ -3,8 +3,32 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, attempt, attemptFailed, B, C, cancelled, cause, connect, connected, deliver, destroy, dialled, failing, given,
-  heartbeat, local, noConnection, noDial, ready, refused, reject, reportFailed, reportFailover, reportWarning, seed, tick,
+  A,
+  attempt,
+  attemptFailed,
+  B,
+  C,
+  cancelled,
+  cause,
+  connect,
+  connected,
+  deliver,
+  destroy,
+  dialled,
+  failing,
+  given,
+  heartbeat,
+  local,
+  noConnection,
+  noDial,
+  ready,
+  refused,
+  reject,
+  reportFailed,
+  reportFailover,
+  reportWarning,
+  seed,
+  tick,
   untrusted,
 } from '../support/core-given.ts'
 
@@ -16,7 +40,12 @@ const rows: readonly Row[] = [
     name: 'D3 a dial starts one attempt, at the first candidate, and looks again after attemptDelay',
     given: three,
     phases: [
-      [0, dialled(1), [connect(1, 100, A)], { deadline: { at: 250, why: 'dial' }, counters: { dials: 1, attempts: 1 } }],
+      [
+        0,
+        dialled(1),
+        [connect(1, 100, A)],
+        { deadline: { at: 250, why: 'dial' }, counters: { dials: 1, attempts: 1 } },
+      ],
     ],
   },
   {
@@ -55,10 +84,9 @@ const rows: readonly Row[] = [
       [0, dialled(1), [connect(1, 100, A)]],
       [250, tick, [connect(1, 101, B)]],
       [
-        260, connected(1, 101),
-        [
-          deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), heartbeat(102, A),
-        ],
+        260,
+        connected(1, 101),
+        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), heartbeat(102, A)],
         { current: B, peers: { [A]: { failures: 0 }, [B]: { sockets: 1 } }, counters: { failovers: 1, heartbeats: 1 } },
       ],
     ],
@@ -90,8 +118,15 @@ const rows: readonly Row[] = [
     }),
     phases: [
       [
-        5_000, tick,
-        [destroy(1, 10), reportFailed(A, noConnection), destroy(1, 11), reportFailed(B, noConnection), connect(1, 100, C)],
+        5_000,
+        tick,
+        [
+          destroy(1, 10),
+          reportFailed(A, noConnection),
+          destroy(1, 11),
+          reportFailed(B, noConnection),
+          connect(1, 100, C),
+        ],
         { deadline: { at: 5_250, why: 'dial' } },
       ],
     ],
@@ -102,9 +137,12 @@ const rows: readonly Row[] = [
     phases: [
       [0, dialled(1), [connect(1, 100, A)], { deadline: { at: 200, why: 'dial' } }],
       [
-        200, tick,
+        200,
+        tick,
         [
-          destroy(1, 100), reportFailed(A, { blame: 'endpoint', message: 'no connection within 200 ms' }), connect(1, 101, B),
+          destroy(1, 100),
+          reportFailed(A, { blame: 'endpoint', message: 'no connection within 200 ms' }),
+          connect(1, 101, B),
         ],
         { peers: { [A]: { failures: 1 } } },
       ],
@@ -117,9 +155,11 @@ const rows: readonly Row[] = [
       [0, dialled(1), [connect(1, 100, A)]],
       [250, tick, []],
       [
-        5_000, tick,
+        5_000,
+        tick,
         [
-          destroy(1, 100), reportFailed(A, noConnection),
+          destroy(1, 100),
+          reportFailed(A, noConnection),
           reject(1, { kind: 'failed', causes: [cause(A, noConnection)] }),
         ],
         { deadline: null },
@@ -130,14 +170,13 @@ const rows: readonly Row[] = [
     name: 'D5 dialTimeout ends the whole dial with a cause for each endpoint that was tried',
     given: given({
       peers: { [A]: ready, [B]: ready },
-      dials: [
-        { id: 1, tried: [A, B], attempts: [attempt(11, B, 12_000)], causes: [cause(A, refused)] },
-      ],
+      dials: [{ id: 1, tried: [A, B], attempts: [attempt(11, B, 12_000)], causes: [cause(A, refused)] }],
     }),
     phases: [
       [14_999, tick, []],
       [
-        15_000, tick,
+        15_000,
+        tick,
         [destroy(1, 11), reject(1, { kind: 'timedOut', causes: [cause(A, refused), cause(B, noDial)] })],
         { deadline: null, peers: { [B]: { failures: 0 } } },
       ],
@@ -150,7 +189,8 @@ const rows: readonly Row[] = [
       [0, dialled(1), [connect(1, 100, A)]],
       [250, tick, [connect(1, 101, B)]],
       [
-        251, cancelled(1, 'enough'),
+        251,
+        cancelled(1, 'enough'),
         [destroy(1, 100), destroy(1, 101), reject(1, { kind: 'cancelled', reason: 'enough' })],
         { deadline: null, peers: { [A]: { failures: 0 }, [B]: { failures: 0 } } },
       ],
@@ -165,9 +205,11 @@ const rows: readonly Row[] = [
       [1, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)]],
       [2, attemptFailed(1, 101, local), [connect(1, 102, C)]],
       [
-        3, attemptFailed(1, 102, untrusted),
+        3,
+        attemptFailed(1, 102, untrusted),
         [
-          reportFailed(C, untrusted), reportWarning(`identity ${C}`, 'wrong name'),
+          reportFailed(C, untrusted),
+          reportWarning(`identity ${C}`, 'wrong name'),
           reject(1, { kind: 'failed', causes: [cause(A, refused), cause(B, local), cause(C, untrusted)] }),
         ],
         { deadline: null },
@@ -190,7 +232,9 @@ const rows: readonly Row[] = [
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [
-        7, connected(1, 100), [deliver(1, 100, A)],
+        7,
+        connected(1, 100),
+        [deliver(1, 100, A)],
         {
           current: A,
           peers: { [A]: { verified: true, failures: 0, lastError: undefined, heardAt: 7, sockets: 1 } },
@@ -205,7 +249,12 @@ const rows: readonly Row[] = [
     given: three,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [1, attemptFailed(1, 100, local), [connect(1, 101, B)], { peers: { [A]: { failures: 0, lastError: undefined } } }],
+      [
+        1,
+        attemptFailed(1, 100, local),
+        [connect(1, 101, B)],
+        { peers: { [A]: { failures: 0, lastError: undefined } } },
+      ],
     ],
   },
   {
@@ -213,7 +262,12 @@ const rows: readonly Row[] = [
     given: given({ peers: { [A]: failing(0) } }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [1, attemptFailed(1, 100), [reject(1, { kind: 'failed', causes: [cause(A, refused)] })], { peers: { [A]: { failures: 2 } } }],
+      [
+        1,
+        attemptFailed(1, 100),
+        [reject(1, { kind: 'failed', causes: [cause(A, refused)] })],
+        { peers: { [A]: { failures: 2 } } },
+      ],
     ],
   },
   {
@@ -222,7 +276,8 @@ const rows: readonly Row[] = [
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [
-        1, attemptFailed(1, 100, { blame: 'endpoint', message: 'reset' }),
+        1,
+        attemptFailed(1, 100, { blame: 'endpoint', message: 'reset' }),
         [
           reportFailed(A, { blame: 'endpoint', message: 'reset' }),
           reject(1, { kind: 'failed', causes: [cause(A, { blame: 'endpoint', message: 'reset' })] }),

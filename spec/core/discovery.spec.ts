@@ -7,10 +7,50 @@ import type { Event } from '../../lib/core/state.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, asking, at, attempt, attemptFailed, B, C, cause, closed, closeMonitor, connect, connected, D,
-  deliver, dialled, failing, given, heartbeat, known, listOf, local, missed, noAnswer, pending, ready, refreshed,
-  refreshRequested, refused, reject, rejectedList, removed, reportEndpoints, reportFailed, reportWarning, retire, save, seed,
-  settleRefresh, tick, unlisted, untrusted, used,
+  A,
+  abandon,
+  answered,
+  asking,
+  at,
+  attempt,
+  attemptFailed,
+  B,
+  C,
+  cause,
+  closed,
+  closeMonitor,
+  connect,
+  connected,
+  D,
+  deliver,
+  dialled,
+  failing,
+  given,
+  heartbeat,
+  known,
+  listOf,
+  local,
+  missed,
+  noAnswer,
+  pending,
+  ready,
+  refreshed,
+  refreshRequested,
+  refused,
+  reject,
+  rejectedList,
+  removed,
+  reportEndpoints,
+  reportFailed,
+  reportWarning,
+  retire,
+  save,
+  seed,
+  settleRefresh,
+  tick,
+  unlisted,
+  untrusted,
+  used,
 } from '../support/core-given.ts'
 
 const newSeed = { ...seed, ...unlisted }
@@ -30,14 +70,23 @@ const when: readonly Row[] = [
       [0, dialled(1), [connect(1, 100, A)], { deadline: { at: 250, why: 'dial' } }],
       [5, connected(1, 100), [deliver(1, 100, A), heartbeat(101, A)], { counters: { refreshes: 1, heartbeats: 1 } }],
       [
-        6, answered(A, 101, { fresh: true, body: listOf([A, B]) }), [reportEndpoints(A, B), save(A, B)],
-        { discovery: { status: 'ok', via: 'endpoints', listedAt: 6, round: undefined }, peers: { [B]: { listed: true } } },
+        6,
+        answered(A, 101, { fresh: true, body: listOf([A, B]) }),
+        [reportEndpoints(A, B), save(A, B)],
+        {
+          discovery: { status: 'ok', via: 'endpoints', listedAt: 6, round: undefined },
+          peers: { [B]: { listed: true } },
+        },
       ],
     ],
   },
   {
     name: 'R1 a second connection to an endpoint that was verified before asks for nothing',
-    given: given({ peers: { [A]: { ...newSeed, ...used } }, sockets: { 1: { address: A } }, discovery: { ...pending, status: 'failing', nextAt: 60_000 } }),
+    given: given({
+      peers: { [A]: { ...newSeed, ...used } },
+      sockets: { 1: { address: A } },
+      discovery: { ...pending, status: 'failing', nextAt: 60_000 },
+    }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [5, connected(1, 100), [deliver(1, 100, A)], { discovery: { nextAt: 60_000 } }],
@@ -66,7 +115,12 @@ const when: readonly Row[] = [
     given: given({ peers: { [A]: ready, [B]: ready }, current: B, discovery: { ...known, nextAt: 60_000 } }),
     phases: [
       [59_999, tick, [], { deadline: { at: 60_000, why: 'refresh' } }],
-      [60_000, tick, [heartbeat(100, B)], { discovery: { nextAt: Infinity, startedAt: 60_000 }, counters: { refreshes: 1 } }],
+      [
+        60_000,
+        tick,
+        [heartbeat(100, B)],
+        { discovery: { nextAt: Infinity, startedAt: 60_000 }, counters: { refreshes: 1 } },
+      ],
     ],
   },
   {
@@ -83,7 +137,11 @@ const when: readonly Row[] = [
     phases: [
       [5_000, dialled(1), [connect(1, 100, A)]],
       [5_001, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)], { discovery: { nextAt: 5_500 } }],
-      [5_002, connected(1, 101), [deliver(1, 101, B), { type: 'report', report: { event: 'failover', from: A, to: B, reason: 'refused' } }]],
+      [
+        5_002,
+        connected(1, 101),
+        [deliver(1, 101, B), { type: 'report', report: { event: 'failover', from: A, to: B, reason: 'refused' } }],
+      ],
       [5_500, tick, [heartbeat(102, B)]],
     ],
   },
@@ -97,28 +155,60 @@ const when: readonly Row[] = [
   },
   {
     name: 'R1 after one in use fell silent the list is asked for',
-    given: given({ peers: { [A]: { ...used, suspectSince: 5, heartbeat: asking(7, 5, { misses: 1 }) }, [B]: { ...ready, heartbeat: asking(8) } }, sockets: { 1: { address: A } }, discovery: { ...known, startedAt: -9_000 }, witness: { asked: [B], nextAt: 600 } }),
+    given: given({
+      peers: {
+        [A]: { ...used, suspectSince: 5, heartbeat: asking(7, 5, { misses: 1 }) },
+        [B]: { ...ready, heartbeat: asking(8) },
+      },
+      sockets: { 1: { address: A } },
+      discovery: { ...known, startedAt: -9_000 },
+      witness: { asked: [B], nextAt: 600 },
+    }),
     phases: [[500, missed(A, 7), [reportFailed(A, noAnswer)], { discovery: { startedAt: 500, round: round(B) } }]],
   },
   {
     name: 'R1 one that goes on failing does not have the list asked for again and again',
-    given: given({ peers: { [A]: { ...used, ...failing(0), suspectSince: 5, silent: true, heartbeat: asking(7, 5, { misses: 1 }) } }, sockets: { 1: { address: A } }, discovery: known, witness: { asked: [], nextAt: 1e6 } }),
+    given: given({
+      peers: { [A]: { ...used, ...failing(0), suspectSince: 5, silent: true, heartbeat: asking(7, 5, { misses: 1 }) } },
+      sockets: { 1: { address: A } },
+      discovery: known,
+      witness: { asked: [], nextAt: 1e6 },
+    }),
     phases: [[1_500, missed(A, 7, refused), [], { peers: { [A]: { failures: 2 } }, discovery: { nextAt: 600_000 } }]],
   },
   {
     name: 'R1 a failure while a round is asking asks for nothing more, and is no busy loop',
-    given: given({ peers: { [A]: ready, [B]: { ...ready, heartbeat: asking(7, 4_900) } }, current: A, discovery: { ...known, nextAt: Infinity, round: round(B) } }),
+    given: given({
+      peers: { [A]: ready, [B]: { ...ready, heartbeat: asking(7, 4_900) } },
+      current: A,
+      discovery: { ...known, nextAt: Infinity, round: round(B) },
+    }),
     phases: [
       [5_000, dialled(1), [connect(1, 100, A)]],
-      [5_001, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)], { deadline: { at: 5_251, why: 'dial' }, discovery: { nextAt: Infinity } }],
+      [
+        5_001,
+        attemptFailed(1, 100),
+        [reportFailed(A), connect(1, 101, B)],
+        { deadline: { at: 5_251, why: 'dial' }, discovery: { nextAt: Infinity } },
+      ],
     ],
   },
   {
     name: 'R1 a refresh that fails on one endpoint is asked of another, while the first gets its second try',
     given: given({ peers: { [A]: asked, [B]: {} }, current: A, discovery: inRound }),
     phases: [
-      [20, missed(A, 7), [heartbeat(100, A, { fresh: true }), heartbeat(101, B)], { discovery: { round: { ...round(A, B), causes: [cause(A, noAnswer)] } } }],
-      [21, answered(B, 101, { body: listOf([A, B]) }), [refreshed(1, A, B)], { discovery: { round: undefined, waiting: [], status: 'ok' } }],
+      [
+        20,
+        missed(A, 7),
+        [heartbeat(100, A, { fresh: true }), heartbeat(101, B)],
+        { discovery: { round: { ...round(A, B), causes: [cause(A, noAnswer)] } } },
+      ],
+      [
+        21,
+        answered(B, 101, { body: listOf([A, B]) }),
+        [refreshed(1, A, B)],
+        { discovery: { round: undefined, waiting: [], status: 'ok' } },
+      ],
       [22, answered(A, 100, { fresh: true, body: listOf([A, B]) }), []],
     ],
   },
@@ -146,7 +236,8 @@ const when: readonly Row[] = [
       [21, missed(A, 100), [reportFailed(A, noAnswer)]],
       [22, missed(B, 101), [heartbeat(102, B, { fresh: true })]],
       [
-        23, missed(B, 102, refused),
+        23,
+        missed(B, 102, refused),
         [reportFailed(B), settleRefresh(1, { kind: 'failed', causes: [cause(A, noAnswer), cause(B, refused)] })],
         { discovery: { status: 'failing', lastError: 'refused', round: undefined, waiting: [] } },
       ],
@@ -157,7 +248,12 @@ const when: readonly Row[] = [
     given: given({ peers: { [A]: asked, [B]: {} }, current: A, discovery: inRound }),
     phases: [
       [20, missed(A, 7, local), [heartbeat(100, B)]],
-      [21, missed(B, 100, local), [settleRefresh(1, { kind: 'failed', causes: [cause(A, local), cause(B, local)] })], { peers: { [A]: { failures: 0 } } }],
+      [
+        21,
+        missed(B, 100, local),
+        [settleRefresh(1, { kind: 'failed', causes: [cause(A, local), cause(B, local)] })],
+        { peers: { [A]: { failures: 0 } } },
+      ],
     ],
   },
   {
@@ -168,7 +264,12 @@ const when: readonly Row[] = [
   {
     name: 'R1 with each round those that were draining are asked too, as nobody else may ask them',
     given: given({
-      peers: { [A]: ready, [B]: { ...ready, draining: true }, [C]: { ...newSeed, draining: true }, [D]: { ...removed, draining: true } },
+      peers: {
+        [A]: ready,
+        [B]: { ...ready, draining: true },
+        [C]: { ...newSeed, draining: true },
+        [D]: { ...removed, draining: true },
+      },
       current: A,
       discovery: known,
     }),
@@ -182,7 +283,12 @@ const when: readonly Row[] = [
     given: given({ peers: { [A]: ready }, discovery: known }),
     phases: [
       [10, refreshRequested(1), [heartbeat(100, A)], { deadline: { at: 2_010, why: 'heartbeat' } }],
-      [11, refreshRequested(2), [], { deadline: { at: 2_010, why: 'heartbeat' }, discovery: { waiting: [1, 2], nextAt: Infinity } }],
+      [
+        11,
+        refreshRequested(2),
+        [],
+        { deadline: { at: 2_010, why: 'heartbeat' }, discovery: { waiting: [1, 2], nextAt: Infinity } },
+      ],
       [12, refreshRequested(2), [], { same: true }],
       [13, refreshRequested(), [], { discovery: { waiting: [1, 2], nextAt: Infinity } }],
       [14, answered(A, 100, { body: listOf([A]) }), [refreshed(1, A), refreshed(2, A)], { counters: { refreshes: 1 } }],
@@ -197,29 +303,45 @@ const when: readonly Row[] = [
     name: 'refresh() fails with close(), and after it',
     given: given({ peers: { [A]: asked }, discovery: inRound }),
     phases: [
-      [10, closed, [abandon(A, 7), settleRefresh(1, { kind: 'closed' })], { deadline: null, discovery: { round: undefined, waiting: [] } }],
+      [
+        10,
+        closed,
+        [abandon(A, 7), settleRefresh(1, { kind: 'closed' })],
+        { deadline: null, discovery: { round: undefined, waiting: [] } },
+      ],
       [11, refreshRequested(2), [settleRefresh(2, { kind: 'closed' })], { same: true }],
       [12, refreshRequested(), [], { same: true }],
     ],
   },
   {
     name: 'refreshInterval 0: refresh() works, and nothing follows by itself',
-    given: given({ peers: { [A]: newSeed }, settings: { refreshInterval: 0 }, discovery: { ...pending, status: 'off' } }),
+    given: given({
+      peers: { [A]: newSeed },
+      settings: { refreshInterval: 0 },
+      discovery: { ...pending, status: 'off' },
+    }),
     phases: [
       [10, refreshRequested(1), [heartbeat(100, A)]],
       [
-        11, answered(A, 100, { fresh: true, body: listOf([A, B]) }), [reportEndpoints(A, B), save(A, B), refreshed(1, A, B)],
+        11,
+        answered(A, 100, { fresh: true, body: listOf([A, B]) }),
+        [reportEndpoints(A, B), save(A, B), refreshed(1, A, B)],
         { discovery: { status: 'off', nextAt: Infinity, listedAt: 11 }, deadline: { at: 60_011, why: 'monitor' } },
       ],
     ],
   },
   {
     name: 'refreshInterval 0: a refresh() that fails is not asked again',
-    given: given({ peers: { [A]: newSeed }, settings: { refreshInterval: 0 }, discovery: { ...pending, status: 'off' } }),
+    given: given({
+      peers: { [A]: newSeed },
+      settings: { refreshInterval: 0 },
+      discovery: { ...pending, status: 'off' },
+    }),
     phases: [
       [10, refreshRequested(1), [heartbeat(100, A)]],
       [
-        11, answered(A, 100, { fresh: true, status: 500 }),
+        11,
+        answered(A, 100, { fresh: true, status: 500 }),
         [settleRefresh(1, { kind: 'failed', causes: [cause(A, { blame: 'none', message: 'it answered 500' })] })],
         { discovery: { status: 'off', nextAt: Infinity, lastError: 'it answered 500' } },
       ],
@@ -227,7 +349,10 @@ const when: readonly Row[] = [
   },
   {
     name: 'refreshInterval 0: what a heartbeat lists is not taken, and a 401 not asked again',
-    given: given({ peers: { [A]: { ...used, heartbeat: asking(7) }, [B]: { ...used, heartbeat: asking(8) } }, sockets: { 1: { address: A }, 2: { address: B } } }),
+    given: given({
+      peers: { [A]: { ...used, heartbeat: asking(7) }, [B]: { ...used, heartbeat: asking(8) } },
+      sockets: { 1: { address: A }, 2: { address: B } },
+    }),
     phases: [
       [10, answered(A, 7, { body: listOf([C]) }), [], { unknown: [C], peers: { [A]: { provenAt: 10 } } }],
       [10, answered(B, 8, { status: 401 }), []],
@@ -241,7 +366,12 @@ const resources: readonly Row[] = [
     given: given({ peers: { [A]: asked }, discovery: { ...inRound, listedAt: undefined, status: 'pending' } }),
     phases: [
       [10, answered(A, 7, { status }), [heartbeat(100, A, slices)]],
-      [11, answered(A, 100, { body: listOf([A]) }), [refreshed(1, A)], { discovery: { via: 'endpointslices', status: 'ok' } }],
+      [
+        11,
+        answered(A, 100, { body: listOf([A]) }),
+        [refreshed(1, A)],
+        { discovery: { via: 'endpointslices', status: 'ok' } },
+      ],
       [20, refreshRequested(2), [heartbeat(101, A, slices)]],
       [21, answered(A, 101, { status: 404 }), [heartbeat(102, A)]],
       [22, answered(A, 102, { body: listOf([A]) }), [refreshed(2, A)], { discovery: { via: 'endpoints' } }],
@@ -252,7 +382,12 @@ const resources: readonly Row[] = [
     given: given({ peers: { [A]: asked, [B]: {} }, current: A, discovery: inRound }),
     phases: [
       [10, answered(A, 7, { status: 404 }), [heartbeat(100, A, slices)]],
-      [11, answered(A, 100, { status: 410 }), [heartbeat(101, B)], { discovery: { round: { ...round(A, B), causes: [cause(A, { blame: 'none', message: 'it answered 410' })] } } }],
+      [
+        11,
+        answered(A, 100, { status: 410 }),
+        [heartbeat(101, B)],
+        { discovery: { round: { ...round(A, B), causes: [cause(A, { blame: 'none', message: 'it answered 410' })] } } },
+      ],
     ],
   },
   {
@@ -260,27 +395,46 @@ const resources: readonly Row[] = [
     given: given({ peers: { [A]: asked }, discovery: inRound }),
     phases: [
       [10, answered(A, 7, { status: 403 }), [heartbeat(100, A, slices)]],
-      [11, answered(A, 100, { body: listOf([A]) }), [refreshed(1, A)], { discovery: { status: 'ok', via: 'endpointslices' } }],
+      [
+        11,
+        answered(A, 100, { body: listOf([A]) }),
+        [refreshed(1, A)],
+        { discovery: { status: 'ok', via: 'endpointslices' } },
+      ],
     ],
   },
-  ...([[403, 403], [404, 403], [403, 404]] as const).map(([first, second]): Row => ({
+  ...(
+    [
+      [403, 403],
+      [404, 403],
+      [403, 404],
+    ] as const
+  ).map(([first, second]): Row => ({
     name: `R2 ${first} and then ${second} is forbidden: warned of, and what is known is kept`,
     given: given({ peers: { [A]: asked, [B]: ready }, current: A, discovery: inRound }),
     phases: [
       [10, answered(A, 7, { status: first }), [heartbeat(100, A, slices)]],
       [
-        11, answered(A, 100, { status: second }),
+        11,
+        answered(A, 100, { status: second }),
         [
           reportWarning('discovery', forbiddenMessage),
           settleRefresh(1, { kind: 'failed', causes: [cause(A, { blame: 'none', message: forbiddenMessage })] }),
         ],
-        { discovery: { status: 'forbidden', lastError: 'it answered 403', listedAt: 0 }, peers: { [A]: { failures: 0 }, [B]: { listed: true } } },
+        {
+          discovery: { status: 'forbidden', lastError: 'it answered 403', listedAt: 0 },
+          peers: { [A]: { failures: 0 }, [B]: { listed: true } },
+        },
       ],
     ],
   })),
   {
     name: 'R2 forbidden again is not warned of again; allowed and forbidden again is',
-    given: given({ peers: { [A]: asked }, discovery: { ...inRound, status: 'forbidden', waiting: [] }, warned: new Map([['discovery', forbiddenMessage]]) }),
+    given: given({
+      peers: { [A]: asked },
+      discovery: { ...inRound, status: 'forbidden', waiting: [] },
+      warned: new Map([['discovery', forbiddenMessage]]),
+    }),
     phases: [
       [10, answered(A, 7, { status: 403 }), [heartbeat(100, A, slices)]],
       [11, answered(A, 100, { status: 403 }), []],
@@ -293,7 +447,10 @@ const resources: readonly Row[] = [
   },
   {
     name: 'R2 where it is forbidden a failure asks for nothing before the 5 minutes are over, nor does a connection',
-    given: given({ peers: { [A]: newSeed, [B]: newSeed }, discovery: { ...pending, status: 'forbidden', nextAt: 300_000 } }),
+    given: given({
+      peers: { [A]: newSeed, [B]: newSeed },
+      discovery: { ...pending, status: 'forbidden', nextAt: 300_000 },
+    }),
     phases: [
       [5_000, dialled(1), [connect(1, 100, A)]],
       [5_001, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)]],
@@ -305,7 +462,12 @@ const resources: readonly Row[] = [
     given: given({ peers: { [A]: asked, [B]: {} }, current: A, discovery: inRound }),
     phases: [
       [10, answered(A, 7, { status: 401 }), [heartbeat(100, A, { reauthorize: true })]],
-      [11, answered(A, 100, { status: 401 }), [heartbeat(101, B)], { peers: { [A]: { failures: 0, draining: false } } }],
+      [
+        11,
+        answered(A, 100, { status: 401 }),
+        [heartbeat(101, B)],
+        { peers: { [A]: { failures: 0, draining: false } } },
+      ],
     ],
   },
   {
@@ -322,12 +484,23 @@ const resources: readonly Row[] = [
     phases: [
       [10, answered(A, 7, { status: 404 }), [heartbeat(100, A, slices)]],
       [11, answered(A, 100, { status: 401 }), [heartbeat(101, A, { ...slices, reauthorize: true })]],
-      [12, answered(A, 101, { status: 403 }), [reportWarning('discovery', forbiddenMessage), settleRefresh(1, { kind: 'failed', causes: [cause(A, { blame: 'none', message: forbiddenMessage })] })]],
+      [
+        12,
+        answered(A, 101, { status: 403 }),
+        [
+          reportWarning('discovery', forbiddenMessage),
+          settleRefresh(1, { kind: 'failed', causes: [cause(A, { blame: 'none', message: forbiddenMessage })] }),
+        ],
+      ],
     ],
   },
   {
     name: 'R2 a second try that is answered 401 is asked again on the connection that it made',
-    given: given({ peers: { [A]: { ...used, heartbeat: asking(7, 0, { misses: 1 }), suspectSince: 0 } }, sockets: { 1: { address: A } }, discovery: known }),
+    given: given({
+      peers: { [A]: { ...used, heartbeat: asking(7, 0, { misses: 1 }), suspectSince: 0 } },
+      sockets: { 1: { address: A } },
+      discovery: known,
+    }),
     phases: [[10, answered(A, 7, { status: 401, fresh: true }), [heartbeat(100, A, { reauthorize: true })]]],
   },
   ...[301, 429, 500, 503].map((status): Row => ({
@@ -351,7 +524,9 @@ const lists: readonly Row[] = [
     given: given({ peers: { [A]: asked, [B]: {} }, current: A, discovery: inRound }),
     phases: [
       [
-        10, answered(A, 7, { body: rejectedList('no endpoint left') }), [reportWarning('list', 'list rejected: no endpoint left'), heartbeat(100, B)],
+        10,
+        answered(A, 7, { body: rejectedList('no endpoint left') }),
+        [reportWarning('list', 'list rejected: no endpoint left'), heartbeat(100, B)],
         { peers: { [A]: { listed: true, failures: 0 }, [B]: { listed: true } } },
       ],
     ],
@@ -374,7 +549,8 @@ const lists: readonly Row[] = [
     given: given({ peers: { [A]: asked }, discovery: known }),
     phases: [
       [
-        10, answered(A, 7, { body: listOf([A, B], [], ['loopback', 'port 0']) }),
+        10,
+        answered(A, 7, { body: listOf([A, B], [], ['loopback', 'port 0']) }),
         [reportEndpoints(A, B), save(A, B), reportWarning('list', 'list refused in part: loopback; port 0')],
         { peers: { [B]: { listed: true, origin: 'learned' } } },
       ],
@@ -388,10 +564,19 @@ const lists: readonly Row[] = [
     phases: [[10, answered(A, 7, { body: listOf([A], [B]) }), [], { discovery: { listedAt: 10 } }]],
   },
   {
-    name: 'R3 any heartbeat\'s list is taken, and puts off the next round',
-    given: given({ peers: { [A]: { ...used, heartbeat: asking(7) } }, sockets: { 1: { address: A } }, discovery: { ...known, nextAt: 1_000 } }),
+    name: "R3 any heartbeat's list is taken, and puts off the next round",
+    given: given({
+      peers: { [A]: { ...used, heartbeat: asking(7) } },
+      sockets: { 1: { address: A } },
+      discovery: { ...known, nextAt: 1_000 },
+    }),
     phases: [
-      [999, answered(A, 7, { body: listOf([A, B]) }), [reportEndpoints(A, B), save(A, B)], { counters: { refreshes: 0 } }],
+      [
+        999,
+        answered(A, 7, { body: listOf([A, B]) }),
+        [reportEndpoints(A, B), save(A, B)],
+        { counters: { refreshes: 0 } },
+      ],
       [1_000, tick, []],
     ],
   },
@@ -399,21 +584,45 @@ const lists: readonly Row[] = [
     name: 'R3 an endpoint that becomes unready, or ready again, is news',
     given: given({ peers: { [A]: asked, [B]: {} }, discovery: known }),
     phases: [
-      [10, answered(A, 7, { body: listOf([A], [B]) }), [reportEndpoints(A), save(A)], { peers: { [B]: { listed: true, unready: true } } }],
+      [
+        10,
+        answered(A, 7, { body: listOf([A], [B]) }),
+        [reportEndpoints(A), save(A)],
+        { peers: { [B]: { listed: true, unready: true } } },
+      ],
       [11, refreshRequested(), [heartbeat(100, A)]],
-      [12, answered(A, 100, { body: listOf([A, B]) }), [reportEndpoints(A, B), save(A, B)], { peers: { [B]: { unready: false } } }],
+      [
+        12,
+        answered(A, 100, { body: listOf([A, B]) }),
+        [reportEndpoints(A, B), save(A, B)],
+        { peers: { [B]: { unready: false } } },
+      ],
     ],
   },
   {
     name: 'D1 the first list drops alternates and hints that are not in it to the removed, and keeps the seeds',
     given: given({
-      peers: { [A]: { ...newSeed, heartbeat: asking(7) }, [B]: { ...unlisted, origin: 'alternate' }, [C]: { ...unlisted, origin: 'stored' }, [D]: { ...unlisted, origin: 'stored' } },
+      peers: {
+        [A]: { ...newSeed, heartbeat: asking(7) },
+        [B]: { ...unlisted, origin: 'alternate' },
+        [C]: { ...unlisted, origin: 'stored' },
+        [D]: { ...unlisted, origin: 'stored' },
+      },
       discovery: { ...pending, round: round(A) },
     }),
     phases: [
       [
-        10, answered(A, 7, { fresh: true, body: listOf([D]) }), [reportEndpoints(D), save(D)],
-        { peers: { [A]: { removedAt: undefined }, [B]: { removedAt: 10 }, [C]: { removedAt: 10 }, [D]: { removedAt: undefined, origin: 'stored' } } },
+        10,
+        answered(A, 7, { fresh: true, body: listOf([D]) }),
+        [reportEndpoints(D), save(D)],
+        {
+          peers: {
+            [A]: { removedAt: undefined },
+            [B]: { removedAt: 10 },
+            [C]: { removedAt: 10 },
+            [D]: { removedAt: undefined, origin: 'stored' },
+          },
+        },
       ],
     ],
   },
@@ -425,17 +634,31 @@ const lists: readonly Row[] = [
   {
     name: 'D1 hints are stored endpoints, and leave a seed what it is',
     given: given({ peers: { [A]: newSeed }, discovery: pending }),
-    phases: [[10, { type: 'hintsLoaded', endpoints: [at(A), at(B), at(B)] }, [], { peers: { [A]: { origin: 'seed' }, [B]: { origin: 'stored' } } }]],
+    phases: [
+      [
+        10,
+        { type: 'hintsLoaded', endpoints: [at(A), at(B), at(B)] },
+        [],
+        { peers: { [A]: { origin: 'seed' }, [B]: { origin: 'stored' } } },
+      ],
+    ],
   },
   {
-    name: 'D2 a removed endpoint is remembered for 5 minutes and then forgotten, with its monitor, its warning and its place',
+    name: 'D2 a removed endpoint is remembered for 5 minutes and then forgotten, with its monitor and its warning',
     given: given({
       peers: { [A]: ready, [B]: { ...removed, monitoredAt: 299_000 } },
-      current: B, discovery: known, warned: new Map([[`identity ${B}`, 'wrong name']]),
+      current: B,
+      discovery: known,
+      warned: new Map([[`identity ${B}`, 'wrong name']]),
     }),
     phases: [
       [299_999, tick, [], { deadline: { at: 300_000, why: 'forget' } }],
-      [300_000, tick, [closeMonitor(B)], { unknown: [B], current: undefined, deadline: { at: 600_000, why: 'refresh' } }],
+      [
+        300_000,
+        tick,
+        [closeMonitor(B)],
+        { unknown: [B], current: undefined, deadline: { at: 600_000, why: 'refresh' } },
+      ],
     ],
   },
   {
@@ -450,14 +673,20 @@ const lists: readonly Row[] = [
   },
   {
     name: 'D2 a removed endpoint that serves a socket, or is being asked, is not forgotten',
-    given: given({ peers: { [A]: { ...removed, heardAt: 299_000 }, [B]: { ...removed, heartbeat: asking(7, 299_000) } }, sockets: { 1: { address: A } } }),
+    given: given({
+      peers: { [A]: { ...removed, heardAt: 299_000 }, [B]: { ...removed, heartbeat: asking(7, 299_000) } },
+      sockets: { 1: { address: A } },
+    }),
     phases: [[300_000, tick, [], { peers: { [A]: {}, [B]: {} } }]],
   },
   {
-    name: 'D2 a removed endpoint that is being dialled is not forgotten, and any other is, however many dials there are',
+    name: 'D2 a removed endpoint that is being dialled is not forgotten, and any other is',
     given: given({
       peers: { [A]: ready, [B]: removed, [C]: removed },
-      dials: [{ id: 1, tried: [B], attempts: [attempt(10, B, 299_999)], nextAt: 300_200, deadline: 310_000 }, { id: 2, tried: [A], attempts: [attempt(11, A, 299_999)], nextAt: 300_200, deadline: 310_000 }],
+      dials: [
+        { id: 1, tried: [B], attempts: [attempt(10, B, 299_999)], nextAt: 300_200, deadline: 310_000 },
+        { id: 2, tried: [A], attempts: [attempt(11, A, 299_999)], nextAt: 300_200, deadline: 310_000 },
+      ],
     }),
     phases: [
       [300_000, tick, [], { unknown: [C], peers: { [B]: {} }, deadline: { at: 300_200, why: 'dial' } }],
@@ -465,7 +694,7 @@ const lists: readonly Row[] = [
     ],
   },
   {
-    name: 'D2 of removed endpoints no more than 64 are remembered: those that were removed first, and are not dialled, are forgotten',
+    name: 'D2 of removed endpoints no more than 64 are remembered, the last ones and those being dialled',
     given: given({
       peers: {
         [A]: asked,
@@ -479,7 +708,9 @@ const lists: readonly Row[] = [
     }),
     phases: [
       [
-        10, answered(A, 7, { body: listOf([A]) }), [closeMonitor(C), reportEndpoints(A), save(A)],
+        10,
+        answered(A, 7, { body: listOf([A]) }),
+        [closeMonitor(C), reportEndpoints(A), save(A)],
         { unknown: [C], peers: { [B]: {}, [D]: { removedAt: 10 }, '10.1.0.0:6443': {} } },
       ],
     ],
@@ -487,7 +718,14 @@ const lists: readonly Row[] = [
   {
     name: 'D2 a removed endpoint that is listed again is as any other',
     given: given({ peers: { [A]: asked, [B]: removed }, discovery: known }),
-    phases: [[10, answered(A, 7, { body: listOf([A, B]) }), [reportEndpoints(A, B), save(A, B)], { peers: { [B]: { removedAt: undefined, listed: true } } }]],
+    phases: [
+      [
+        10,
+        answered(A, 7, { body: listOf([A, B]) }),
+        [reportEndpoints(A, B), save(A, B)],
+        { peers: { [B]: { removedAt: undefined, listed: true } } },
+      ],
+    ],
   },
   {
     name: 'D2 what was removed stays removed since then, however many lists follow',
@@ -497,11 +735,21 @@ const lists: readonly Row[] = [
   {
     name: 'D2 a seed that drops out of the list is leaving since then',
     given: given({ peers: { [A]: asked, [B]: seed }, discovery: known }),
-    phases: [[10, answered(A, 7, { body: listOf([A]) }), [reportEndpoints(A), save(A)], { peers: { [B]: { removedAt: 10, listed: false } } }]],
+    phases: [
+      [
+        10,
+        answered(A, 7, { body: listOf([A]) }),
+        [reportEndpoints(A), save(A)],
+        { peers: { [B]: { removedAt: 10, listed: false } } },
+      ],
+    ],
   },
   {
     name: 'D3 a dial with nothing else to try goes on with an endpoint that a list names meanwhile',
-    given: given({ peers: { [A]: { ...newSeed, ...ready, heartbeat: asking(7) } }, discovery: { ...pending, round: round(A) } }),
+    given: given({
+      peers: { [A]: { ...newSeed, ...ready, heartbeat: asking(7) } },
+      discovery: { ...pending, round: round(A) },
+    }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [250, tick, []],
@@ -516,30 +764,67 @@ const warnings: readonly Row[] = [
     given: given({ peers: { [A]: {} } }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [1, attemptFailed(1, 100, untrusted), [reportFailed(A, untrusted), reportWarning(`identity ${A}`, 'wrong name'), reject(1, { kind: 'failed', causes: [cause(A, untrusted)] })]],
+      [
+        1,
+        attemptFailed(1, 100, untrusted),
+        [
+          reportFailed(A, untrusted),
+          reportWarning(`identity ${A}`, 'wrong name'),
+          reject(1, { kind: 'failed', causes: [cause(A, untrusted)] }),
+        ],
+      ],
       [2, dialled(2), [connect(2, 101, A)]],
       [3, attemptFailed(2, 101, untrusted), [reject(2, { kind: 'failed', causes: [cause(A, untrusted)] })]],
       [4, dialled(3), [connect(3, 102, A)]],
       [5, connected(3, 102), [deliver(3, 102, A)]],
       [6, dialled(4), [connect(4, 103, A)]],
-      [7, attemptFailed(4, 103, untrusted), [reportFailed(A, untrusted), reportWarning(`identity ${A}`, 'wrong name'), heartbeat(104, A), reject(4, { kind: 'failed', causes: [cause(A, untrusted)] })]],
+      [
+        7,
+        attemptFailed(4, 103, untrusted),
+        [
+          reportFailed(A, untrusted),
+          reportWarning(`identity ${A}`, 'wrong name'),
+          heartbeat(104, A),
+          reject(4, { kind: 'failed', causes: [cause(A, untrusted)] }),
+        ],
+      ],
     ],
   },
   {
-    name: 'a connection with TLS options of its caller\'s own proves nothing of the endpoint but that it lives',
-    given: given({ peers: { [A]: { ...failing(0), suspectSince: 5, silent: true } }, warned: new Map([[`identity ${A}`, 'wrong name']]) }),
+    name: "a connection with TLS options of its caller's own proves nothing of the endpoint but that it lives",
+    given: given({
+      peers: { [A]: { ...failing(0), suspectSince: 5, silent: true } },
+      warned: new Map([[`identity ${A}`, 'wrong name']]),
+    }),
     phases: [
       [10, dialled(1, true), [connect(1, 100, A)]],
-      [11, connected(1, 100), [deliver(1, 100, A)], { peers: { [A]: { failures: 1, verified: false, silent: false, heardAt: 11, sockets: 1 } } }],
+      [
+        11,
+        connected(1, 100),
+        [deliver(1, 100, A)],
+        { peers: { [A]: { failures: 1, verified: false, silent: false, heardAt: 11, sockets: 1 } } },
+      ],
       [12, dialled(2), [connect(2, 101, A)]],
-      [13, attemptFailed(2, 101, untrusted), [{ type: 'report', report: { event: 'failed', address: A, failure: untrusted } }, heartbeat(102, A), reject(2, { kind: 'failed', causes: [cause(A, untrusted)] })]],
+      [
+        13,
+        attemptFailed(2, 101, untrusted),
+        [
+          { type: 'report', report: { event: 'failed', address: A, failure: untrusted } },
+          heartbeat(102, A),
+          reject(2, { kind: 'failed', causes: [cause(A, untrusted)] }),
+        ],
+      ],
     ],
   },
   {
     name: 'what another part warns of is told once for each kind, until its message changes, with its error',
     given: given({ peers: { [A]: {} } }),
     phases: [
-      [0, { type: 'warningRaised', kind: 'token', message: 'no file', error: 'E' }, [{ type: 'report', report: { event: 'warning', kind: 'token', message: 'no file', error: 'E' } }]],
+      [
+        0,
+        { type: 'warningRaised', kind: 'token', message: 'no file', error: 'E' },
+        [{ type: 'report', report: { event: 'warning', kind: 'token', message: 'no file', error: 'E' } }],
+      ],
       [1, { type: 'warningRaised', kind: 'token', message: 'no file', error: 'E' }, [], { same: true }],
       [2, { type: 'warningRaised', kind: 'store', message: 'no file' }, [reportWarning('store', 'no file')]],
       [3, { type: 'warningRaised', kind: 'token', message: 'empty' }, [reportWarning('token', 'empty')]],
@@ -557,7 +842,13 @@ describe('jitter of discovery', () => {
     let least = Infinity
     let most = 0
     for (let randomSeed = 0; randomSeed < 500; randomSeed += 1) {
-      const from = { ...given({ peers: { [A]: { ...ready, heartbeat: asking(7, 0, { via: 'endpointslices', otherStatus: 403 }) } }, discovery: inRound }), seed: randomSeed }
+      const from = {
+        ...given({
+          peers: { [A]: { ...ready, heartbeat: asking(7, 0, { via: 'endpointslices', otherStatus: 403 }) } },
+          discovery: inRound,
+        }),
+        seed: randomSeed,
+      }
       const [state] = step(from, event, 0)
       const { nextAt } = state.discovery
       assert.ok(nextDeadline(state)?.at !== undefined)

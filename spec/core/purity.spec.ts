@@ -1,5 +1,5 @@
 // The law of lib/core: it imports nothing but its neighbours, not even a type, and reads no clock, no random source and
-// nothing of the process it runs in. Read from the tokens of the source, with comments and the text of strings left out.
+// nothing of the process it runs in. Read from the tokens of the source, without comments and the text of strings.
 
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -10,11 +10,50 @@ const FOLDER = new URL('../../lib/core/', import.meta.url)
 
 /** Names that reach out of a pure function. `Math.random` is looked for as a pair. */
 const FORBIDDEN = new Set([
-  'Date', 'performance', 'process', 'crypto', 'globalThis', 'global', 'window', 'self', 'console', 'require', 'module',
-  'setTimeout', 'setInterval', 'setImmediate', 'clearTimeout', 'clearInterval', 'clearImmediate', 'queueMicrotask',
-  'structuredClone', 'fetch', 'Buffer', 'URL', 'WebSocket', 'Worker', 'MessageChannel', 'AbortController', 'AbortSignal',
-  'Promise', 'async', 'await', 'eval', 'Function', 'Atomics', 'SharedArrayBuffer', 'WeakRef', 'FinalizationRegistry',
-  'Intl', 'Temporal', 'NodeJS', 'getRandomValues', 'randomUUID', 'now', 'hrtime', 'toLocaleString',
+  'Date',
+  'performance',
+  'process',
+  'crypto',
+  'globalThis',
+  'global',
+  'window',
+  'self',
+  'console',
+  'require',
+  'module',
+  'setTimeout',
+  'setInterval',
+  'setImmediate',
+  'clearTimeout',
+  'clearInterval',
+  'clearImmediate',
+  'queueMicrotask',
+  'structuredClone',
+  'fetch',
+  'Buffer',
+  'URL',
+  'WebSocket',
+  'Worker',
+  'MessageChannel',
+  'AbortController',
+  'AbortSignal',
+  'Promise',
+  'async',
+  'await',
+  'eval',
+  'Function',
+  'Atomics',
+  'SharedArrayBuffer',
+  'WeakRef',
+  'FinalizationRegistry',
+  'Intl',
+  'Temporal',
+  'NodeJS',
+  'getRandomValues',
+  'randomUUID',
+  'now',
+  'hrtime',
+  'toLocaleString',
 ])
 /** What a parameter may be called: as a name of its own it is an argument, and behind a point it is a clock. */
 const ARGUMENTS = new Set(['now'])
@@ -27,7 +66,8 @@ interface Token {
 /** Comments out, strings as one token each; of a template, what is between its braces is code. */
 function tokensOf(source: string): Token[] {
   const tokens: Token[] = []
-  const rules = /\/\/[^\n]*|\/\*[\s\S]*?\*\/|'((?:\\.|[^'\\\n])*)'|"((?:\\.|[^"\\\n])*)"|`|[A-Za-z_$][\w$]*|[0-9][\w.]*|\s+|[^\s]/gy
+  const rules =
+    /\/\/[^\n]*|\/\*[\s\S]*?\*\/|'((?:\\.|[^'\\\n])*)'|"((?:\\.|[^"\\\n])*)"|`|[A-Za-z_$][\w$]*|[0-9][\w.]*|\s+|[^\s]/gy
   /** For each template that is open: how many braces are open in the code within it. */
   const templates: number[] = []
   let inText = false
@@ -71,7 +111,8 @@ function tokensOf(source: string): Token[] {
 /** A regular expression starts where an expression may; elsewhere the same sign divides. */
 function regexAt(source: string, at: number, previous: Token | undefined): string | undefined {
   if (source[at] !== '/' || source[at + 1] === '/' || source[at + 1] === '*') return undefined
-  const divides = previous !== undefined && (previous.kind === 'name' ? previous.text !== 'return' : /^[\w)\]]/.test(previous.text))
+  const divides =
+    previous !== undefined && (previous.kind === 'name' ? previous.text !== 'return' : /^[\w)\]]/.test(previous.text))
   if (divides) return undefined
   const expression = /\/(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n[])+\/[a-z]*/y
   expression.lastIndex = at
@@ -157,7 +198,7 @@ describe('the check itself', () => {
     ['const a = `${`${Date}`}`', 'Date'],
     ['const a = `}${process.pid}`', 'process'],
     ["const a = 'it''s' + process.env", 'process'],
-    ['const a = /[/\']/.test(b) ? crypto : 1', 'crypto'],
+    ["const a = /[/']/.test(b) ? crypto : 1", 'crypto'],
     ['const a = b / c / crypto', 'crypto'],
     ['setTimeout(() => {}, 0)', 'setTimeout'],
     ['globalThis.setTimeout(f)', 'globalThis', 'setTimeout'],
@@ -165,7 +206,8 @@ describe('the check itself', () => {
     ["// nothing\nimport { a } from 'b' // import", 'imports b'],
   ]
   for (const [source, ...found] of bad) {
-    it(`finds what is wrong with ${JSON.stringify(source)}`, () => assert.deepEqual(breaches(source, neighbours), found))
+    it(`finds what is wrong with ${JSON.stringify(source)}`, () =>
+      assert.deepEqual(breaches(source, neighbours), found))
   }
 
   const good: readonly string[] = [

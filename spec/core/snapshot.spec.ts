@@ -19,7 +19,8 @@ interface Row {
 const rows: readonly Row[] = [
   {
     name: 'before anything is known: the seed, and no list',
-    state: given({ peers: { [A]: { ...seed, ...unlisted } }, discovery: pending }), at: 5,
+    state: given({ peers: { [A]: { ...seed, ...unlisted } }, discovery: pending }),
+    at: 5,
     snapshot: {
       endpoints: [{ address: A, origin: 'seed', status: 'unverified', listed: false, ...plain }],
       discovery: { status: 'pending' },
@@ -39,9 +40,27 @@ const rows: readonly Row[] = [
       current: A,
       endpoints: [
         { address: A, origin: 'learned', status: 'ready', listed: true, sockets: 2, failures: 0 },
-        { address: B, origin: 'learned', status: 'failed', listed: true, sockets: 0, failures: 3, lastError: 'refused', retryInMs: 501 },
+        {
+          address: B,
+          origin: 'learned',
+          status: 'failed',
+          listed: true,
+          sockets: 0,
+          failures: 3,
+          lastError: 'refused',
+          retryInMs: 501,
+        },
         { address: C, origin: 'learned', status: 'leaving', listed: false, ...plain },
-        { address: D, origin: 'learned', status: 'failed', listed: true, sockets: 0, failures: 1, lastError: 'refused', retryInMs: 0 },
+        {
+          address: D,
+          origin: 'learned',
+          status: 'failed',
+          listed: true,
+          sockets: 0,
+          failures: 1,
+          lastError: 'refused',
+          retryInMs: 0,
+        },
       ],
       discovery: { status: 'failing', via: 'endpointslices', ageMs: 800, lastError: 'it answered 500' },
       counters,

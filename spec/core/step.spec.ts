@@ -12,15 +12,47 @@ import { Model } from '../support/core-model.ts'
 import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, asking, at, attempt, attemptFailed, B, C, closed, closeMonitor, connect, connected, destroy, dialled,
-  given, known, listOf, local, missed, pending, ready, refreshRequested, refused, reject, removed, seed,
-  settleRefresh, socketClosed, tick, untrusted, used,
+  A,
+  abandon,
+  answered,
+  asking,
+  at,
+  attempt,
+  attemptFailed,
+  B,
+  C,
+  closed,
+  closeMonitor,
+  connect,
+  connected,
+  destroy,
+  dialled,
+  given,
+  known,
+  listOf,
+  local,
+  missed,
+  pending,
+  ready,
+  refreshRequested,
+  refused,
+  reject,
+  removed,
+  seed,
+  settleRefresh,
+  socketClosed,
+  tick,
+  untrusted,
+  used,
 } from '../support/core-given.ts'
 
 const everything = given({
   peers: { [A]: { ...used, heartbeat: asking(7), monitoredAt: 0 }, [B]: { ...ready, monitoredAt: 3 }, [C]: {} },
   sockets: { 1: { address: A, wakeAt: 9_000 } },
-  dials: [{ id: 1, tried: [A, B], attempts: [attempt(10, A), attempt(11, B)], nextAt: 400 }, { id: 2, tried: [A], attempts: [attempt(12, A)], nextAt: 300 }],
+  dials: [
+    { id: 1, tried: [A, B], attempts: [attempt(10, A), attempt(11, B)], nextAt: 400 },
+    { id: 2, tried: [A], attempts: [attempt(12, A)], nextAt: 300 },
+  ],
   discovery: { ...known, nextAt: Infinity, round: { tried: [A], at: A, causes: [] }, waiting: [5, 6] },
   witness: { asked: [B], nextAt: 100 },
   sampleAt: 250,
@@ -32,10 +64,19 @@ const closing: readonly Row[] = [
     given: everything,
     phases: [
       [
-        50, closed,
+        50,
+        closed,
         [
-          destroy(1, 10), destroy(1, 11), reject(1, { kind: 'closed' }), destroy(2, 12), reject(2, { kind: 'closed' }),
-          abandon(A, 7), closeMonitor(A), closeMonitor(B), settleRefresh(5, { kind: 'closed' }), settleRefresh(6, { kind: 'closed' }),
+          destroy(1, 10),
+          destroy(1, 11),
+          reject(1, { kind: 'closed' }),
+          destroy(2, 12),
+          reject(2, { kind: 'closed' }),
+          abandon(A, 7),
+          closeMonitor(A),
+          closeMonitor(B),
+          settleRefresh(5, { kind: 'closed' }),
+          settleRefresh(6, { kind: 'closed' }),
         ],
         { deadline: null, sockets: { 1: {} } },
       ],
@@ -73,7 +114,14 @@ runRows('the end', closing)
 describe('the beginning', () => {
   it('knows the seeds and the alternates, each once, and waits for nothing', () => {
     const state = initialState(DEFAULTS, [A, B].map(at), [B, C].map(at), 2 ** 32 + 5)
-    assert.deepEqual([...state.peers.values()].map(({ address, origin }) => [address, origin]), [[A, 'seed'], [B, 'seed'], [C, 'alternate']])
+    assert.deepEqual(
+      [...state.peers.values()].map(({ address, origin }) => [address, origin]),
+      [
+        [A, 'seed'],
+        [B, 'seed'],
+        [C, 'alternate'],
+      ],
+    )
     assert.equal(nextDeadline(state), undefined)
     assert.equal(state.discovery.status, 'pending')
   })
@@ -85,13 +133,25 @@ describe('the beginning', () => {
 
 describe('nextDeadline', () => {
   const rows: readonly (readonly [why: Deadline['why'], at: number, state: State])[] = [
-    ['dial', 250, given({ peers: { [A]: {} }, dials: [{ id: 1, tried: [A], attempts: [attempt(1, A)], nextAt: 250 }] })],
+    [
+      'dial',
+      250,
+      given({ peers: { [A]: {} }, dials: [{ id: 1, tried: [A], attempts: [attempt(1, A)], nextAt: 250 }] }),
+    ],
     ['heartbeat', 2_000, given({ peers: { [A]: { heartbeat: asking(7) } } })],
     ['silence', 5_000, given({ peers: { [A]: used }, sockets: { 1: { address: A } } })],
     ['monitor', 60_009, given({ peers: { [A]: { monitoredAt: 9 } } })],
     ['forget', 300_000, given({ peers: { [A]: removed, [B]: {} } })],
     ['sample', 77, given({ peers: { [A]: used }, sockets: { 1: { address: A } }, sampleAt: 77 })],
-    ['witness', 88, given({ peers: { [A]: { ...used, suspectSince: 1 } }, sockets: { 1: { address: A } }, witness: { asked: [], nextAt: 88 } })],
+    [
+      'witness',
+      88,
+      given({
+        peers: { [A]: { ...used, suspectSince: 1 } },
+        sockets: { 1: { address: A } },
+        witness: { asked: [], nextAt: 88 },
+      }),
+    ],
     ['refresh', 600_000, given({ peers: { [A]: {} }, discovery: known })],
     ['age', 99, given({ peers: { [A]: used }, sockets: { 1: { address: A, wakeAt: 99 } } })],
   ]
@@ -106,7 +166,8 @@ describe('nextDeadline', () => {
     })
   }
 
-  it('is undefined where nothing is waited for', () => assert.equal(nextDeadline(given({ peers: { [A]: ready } })), undefined))
+  it('is undefined where nothing is waited for', () =>
+    assert.equal(nextDeadline(given({ peers: { [A]: ready } })), undefined))
 
   it('names the earliest of all', () => assert.deepEqual(nextDeadline(everything), { at: 100, why: 'witness' }))
 })
@@ -119,7 +180,11 @@ function staleEvents(state: State, used: readonly number[]): Event[] {
   const dials = [...rowsOf(state.dials)]
   const attempts = dials.flatMap((dial) => dial.attempts.map(({ id }) => ({ dial: dial.id, id })))
   const heartbeats = [...state.peers.values()].flatMap(({ heartbeat: each }) => (each === undefined ? [] : [each.id]))
-  const live = new Set([...attempts.map(({ id }) => id), ...heartbeats, ...[...rowsOf(state.sockets)].map(({ id }) => id)])
+  const live = new Set([
+    ...attempts.map(({ id }) => id),
+    ...heartbeats,
+    ...[...rowsOf(state.sockets)].map(({ id }) => id),
+  ])
   const stale = [-1, 1e9, state.nextId, ...used].filter((id) => !live.has(id))
   const events: Event[] = []
   for (const id of stale) {
@@ -128,7 +193,9 @@ function staleEvents(state: State, used: readonly number[]): Event[] {
     }
     for (const address of [...state.peers.keys(), '10.9.9.9:9']) {
       for (const status of [200, 401, 403, 404, 503]) {
-        events.push(answered(address, id, { status, fresh: true, ...(status === 200 ? { body: listOf(['10.8.8.8:8']) } : {}) }))
+        events.push(
+          answered(address, id, { status, fresh: true, ...(status === 200 ? { body: listOf(['10.8.8.8:8']) } : {}) }),
+        )
       }
       events.push(...failures.map((failure) => missed(address, id, failure)))
     }
@@ -139,7 +206,8 @@ function staleEvents(state: State, used: readonly number[]): Event[] {
   }
   for (const { address, heartbeat: each } of state.peers.values()) {
     if (each === undefined) continue
-    for (const other of state.peers.keys()) if (other !== address) events.push(answered(other, each.id), missed(other, each.id))
+    for (const other of state.peers.keys())
+      if (other !== address) events.push(answered(other, each.id), missed(other, each.id))
   }
   for (const { id } of dials) events.push(dialled(id), dialled(id, true))
   for (const refresh of state.discovery.waiting) events.push(refreshRequested(refresh))
@@ -153,7 +221,12 @@ describe('ids that answer nothing', () => {
     const kinds = new Set<string>()
     for (let walk = 0; walk < 8; walk += 1) {
       const model = new Model({
-        seed: 500 + walk, settings: DEFAULTS, seeds: [A], alternates: [], others: [A, B, C], pace: [5, 100][walk % 2] ?? 5,
+        seed: 500 + walk,
+        settings: DEFAULTS,
+        seeds: [A],
+        alternates: [],
+        others: [A, B, C],
+        pace: [5, 100][walk % 2] ?? 5,
       })
       for (let stop = 1; stop <= 6; stop += 1) {
         model.walk(stop * 60)
@@ -171,8 +244,14 @@ describe('ids that answer nothing', () => {
     }
     assert.ok(rows > 5_000, `${rows} rows`)
     assert.deepEqual([...kinds].sort(), [
-      'attemptConnected', 'attemptFailed', 'dialCancelled', 'dialRequested', 'heartbeatAnswered', 'heartbeatFailed',
-      'refreshRequested', 'socketClosed',
+      'attemptConnected',
+      'attemptFailed',
+      'dialCancelled',
+      'dialRequested',
+      'heartbeatAnswered',
+      'heartbeatFailed',
+      'refreshRequested',
+      'socketClosed',
     ])
   })
 })
@@ -189,7 +268,12 @@ interface Script {
 }
 
 /** Plays a script in virtual time, and counts what came out of it. */
-function play({ state, until, answer, dialEvery }: Script): { state: State; wakes: number; heartbeats: Map<Address, number>; connects: number } {
+function play({ state, until, answer, dialEvery }: Script): {
+  state: State
+  wakes: number
+  heartbeats: Map<Address, number>
+  connects: number
+} {
   const due: { at: number; event: Event }[] = []
   const heartbeats = new Map<Address, number>()
   let wakes = 0
@@ -211,7 +295,8 @@ function play({ state, until, answer, dialEvery }: Script): { state: State; wake
     state = next
     for (const effect of effects) {
       if (effect.type === 'connect') connects += 1
-      if (effect.type === 'heartbeat') heartbeats.set(effect.endpoint.host, (heartbeats.get(effect.endpoint.host) ?? 0) + 1)
+      if (effect.type === 'heartbeat')
+        heartbeats.set(effect.endpoint.host, (heartbeats.get(effect.endpoint.host) ?? 0) + 1)
       const reply = answer(effect)
       if (reply !== undefined) due.push({ at: now + reply[0], event: reply[1] })
     }
@@ -222,23 +307,40 @@ function play({ state, until, answer, dialEvery }: Script): { state: State; wake
 /** Everything that is asked of anybody is refused at once. */
 const refuse = (effect: Effect): readonly [number, Event] | undefined => {
   if (effect.type === 'connect') return [1, attemptFailed(effect.dial, effect.attempt)]
-  if (effect.type === 'heartbeat') return [1, missed(`${effect.endpoint.host}:${effect.endpoint.port}`, effect.heartbeat, refused)]
+  if (effect.type === 'heartbeat')
+    return [1, missed(`${effect.endpoint.host}:${effect.endpoint.port}`, effect.heartbeat, refused)]
   return undefined
 }
 
 describe('storms', () => {
-  const busy = (change: object): State => given({ peers: { [A]: { ...used, ...seed }, [B]: ready }, sockets: { 1: { address: A } }, current: A, ...change })
+  const busy = (change: object): State =>
+    given({ peers: { [A]: { ...used, ...seed }, [B]: ready }, sockets: { 1: { address: A } }, current: A, ...change })
 
-  for (const [name, change] of [['a list', { discovery: known }], ['no list', { discovery: pending }], ['discovery off', {}], ['heartbeatInterval 0', { settings: { heartbeatInterval: 0 } }]] as const) {
-    it(`all refuse, sockets are open, a dial comes every 10 ms: no endpoint is asked more than thrice a second (${name})`, () => {
-      const { heartbeats, wakes, connects } = play({ state: busy(change), until: 60_000, dialEvery: 10, answer: refuse })
+  for (const [name, change] of [
+    ['a list', { discovery: known }],
+    ['no list', { discovery: pending }],
+    ['discovery off', {}],
+    ['heartbeatInterval 0', { settings: { heartbeatInterval: 0 } }],
+  ] as const) {
+    it(`all refuse, sockets are open, a dial every 10 ms: heartbeats do not follow the dials (${name})`, () => {
+      const { heartbeats, wakes, connects } = play({
+        state: busy(change),
+        until: 60_000,
+        dialEvery: 10,
+        answer: refuse,
+      })
       for (const [host, count] of heartbeats) assert.ok(count <= 60 * 6, `${host} got ${count} heartbeats in a minute`)
       assert.ok(wakes < 60 * 8, `${wakes} wakes in a minute`)
       assert.ok(connects <= 2 * 6_002, `${connects} attempts for 6,001 dials of two endpoints`)
     })
 
     it(`all hang, sockets are open: the clock is looked at only when something is due (${name})`, () => {
-      const { heartbeats, wakes } = play({ state: busy(change), until: 60_000, dialEvery: 20_000, answer: () => undefined })
+      const { heartbeats, wakes } = play({
+        state: busy(change),
+        until: 60_000,
+        dialEvery: 20_000,
+        answer: () => undefined,
+      })
       for (const [host, count] of heartbeats) assert.ok(count <= 60, `${host} got ${count} heartbeats in a minute`)
       assert.ok(wakes < 60 * 8, `${wakes} wakes in a minute`)
     })
@@ -250,8 +352,15 @@ describe('storms', () => {
 
   it('one in use and silent asks its server once in 4 to 5 s, and nobody else', () => {
     const answer = (effect: Effect): readonly [number, Event] | undefined =>
-      effect.type === 'heartbeat' ? [1, answered(`${effect.endpoint.host}:${effect.endpoint.port}`, effect.heartbeat, { body: listOf([A, B]) })] : undefined
-    const { heartbeats } = play({ state: busy({ discovery: known }), until: 600_000, dialEvery: Infinity, answer: (effect) => (effect.type === 'connect' ? [1, connected(effect.dial, effect.attempt)] : answer(effect)) })
+      effect.type === 'heartbeat'
+        ? [1, answered(`${effect.endpoint.host}:${effect.endpoint.port}`, effect.heartbeat, { body: listOf([A, B]) })]
+        : undefined
+    const { heartbeats } = play({
+      state: busy({ discovery: known }),
+      until: 600_000,
+      dialEvery: Infinity,
+      answer: (effect) => (effect.type === 'connect' ? [1, connected(effect.dial, effect.attempt)] : answer(effect)),
+    })
     assert.deepEqual([...heartbeats.keys()], ['10.0.0.1'])
     const count = heartbeats.get('10.0.0.1') ?? 0
     assert.ok(count >= 119 && count <= 151, `${count} in ten minutes`)
@@ -260,9 +369,15 @@ describe('storms', () => {
 
 describe('a fleet', () => {
   it('a hundred clients in one process, step by step in turn, each do what each does alone', () => {
-    const make = (seedOf: number): Model => new Model({
-      seed: seedOf, settings: DEFAULTS, seeds: [A, '10.0.0.9:6443'], alternates: [], others: [A, B, C], pace: 50,
-    })
+    const make = (seedOf: number): Model =>
+      new Model({
+        seed: seedOf,
+        settings: DEFAULTS,
+        seeds: [A, '10.0.0.9:6443'],
+        alternates: [],
+        others: [A, B, C],
+        pace: 50,
+      })
     const fleet = Array.from({ length: 100 }, (_, index) => make(9_000 + index))
     for (let round = 1; round <= 15; round += 1) for (const client of fleet) client.walk(round * 10)
     for (const index of [0, 17, 99]) {

@@ -52,8 +52,20 @@ describe('random walks', () => {
   it('the walks were long enough, and met every kind of event', () => {
     assert.ok(events >= 100_000, `${events} events`)
     const kinds = [
-      'hintsLoaded', 'dialRequested', 'dialCancelled', 'attemptConnected', 'attemptFailed', 'socketClosed', 'socketsSampled',
-      'trafficResumed', 'heartbeatAnswered', 'heartbeatFailed', 'refreshRequested', 'warningRaised', 'deadlineReached', 'closed',
+      'hintsLoaded',
+      'dialRequested',
+      'dialCancelled',
+      'attemptConnected',
+      'attemptFailed',
+      'socketClosed',
+      'socketsSampled',
+      'trafficResumed',
+      'heartbeatAnswered',
+      'heartbeatFailed',
+      'refreshRequested',
+      'warningRaised',
+      'deadlineReached',
+      'closed',
     ]
     for (const kind of kinds) assert.ok((seen.get(kind) ?? 0) > 0, `no ${kind}`)
   })

@@ -10,8 +10,21 @@ import type { Settings } from '../../lib/core/options.ts'
 import { DEFAULTS } from '../../lib/core/options.ts'
 import { withNewPeer } from '../../lib/core/peers.ts'
 import type {
-  Attempt, Cause, Dial, Discovery, Effect, Event, Failure, HandedSocket, Heartbeat, Id, Peer, Reading, RefreshOutcome,
-  Rejection, State,
+  Attempt,
+  Cause,
+  Dial,
+  Discovery,
+  Effect,
+  Event,
+  Failure,
+  HandedSocket,
+  Heartbeat,
+  Id,
+  Peer,
+  Reading,
+  RefreshOutcome,
+  Rejection,
+  State,
 } from '../../lib/core/state.ts'
 import { initialState } from '../../lib/core/step.ts'
 import { emptyTable, withRow } from '../../lib/core/table.ts'
@@ -59,7 +72,12 @@ export const used: Partial<Peer> = { verified: true, heardAt: 0 }
 /** Of a discovery that works, and whose next refresh is far off. */
 export const known: Partial<Discovery> = { status: 'ok', listedAt: 0, startedAt: 0, nextAt: 600_000 }
 /** Of a discovery that was never begun. */
-export const pending: Partial<Discovery> = { status: 'pending', listedAt: undefined, startedAt: -Infinity, nextAt: Infinity }
+export const pending: Partial<Discovery> = {
+  status: 'pending',
+  listedAt: undefined,
+  startedAt: -Infinity,
+  nextAt: Infinity,
+}
 
 export function given(parts: Given): State {
   const settings: Settings = { ...DEFAULTS, ...parts.settings }
@@ -72,12 +90,28 @@ export function given(parts: Given): State {
     if (made === undefined) throw new Error(`${address} is not written as the core writes it`)
     lot += 1
     const count = sockets.filter(([, socket]) => socket.address === address).length
-    const peer = { ...made, lot: lot / 100, listed: true, patience: 5_000, sockets: count, retired: count === 0, ...change }
+    const peer = {
+      ...made,
+      lot: lot / 100,
+      listed: true,
+      patience: 5_000,
+      sockets: count,
+      retired: count === 0,
+      ...change,
+    }
     state = { ...state, peers: new Map(state.peers).set(address, peer) }
   }
   let table = state.sockets
   for (const [id, socket] of sockets) {
-    const fresh = { id: Number(id), read: 0, written: 0, owedSince: Infinity, idle: false, retired: false, wakeAt: Infinity }
+    const fresh = {
+      id: Number(id),
+      read: 0,
+      written: 0,
+      owedSince: Infinity,
+      idle: false,
+      retired: false,
+      wakeAt: Infinity,
+    }
     table = withRow(table, { ...fresh, ...socket })
   }
   let dials = emptyTable<Dial>()
@@ -97,7 +131,13 @@ export function given(parts: Given): State {
 
 function madeDial(settings: Settings, dial: Partial<Dial> & { readonly id: Id }): Dial {
   const made = {
-    own: false, deadline: settings.dialTimeout, graced: false, tried: [], attempts: [], causes: [], nextAt: Infinity,
+    own: false,
+    deadline: settings.dialTimeout,
+    graced: false,
+    tried: [],
+    attempts: [],
+    causes: [],
+    nextAt: Infinity,
     ...dial,
   }
   const wakeAt = Math.min(made.deadline, made.nextAt, ...made.attempts.map((attempt) => attempt.deadline))
@@ -213,7 +253,15 @@ export function heartbeat(
   address: Address,
   parts: { readonly via?: Via; readonly fresh?: boolean; readonly reauthorize?: boolean } = {},
 ): Effect {
-  return { type: 'heartbeat', heartbeat: id, endpoint: at(address), via: 'endpoints', fresh: false, reauthorize: false, ...parts }
+  return {
+    type: 'heartbeat',
+    heartbeat: id,
+    endpoint: at(address),
+    via: 'endpoints',
+    fresh: false,
+    reauthorize: false,
+    ...parts,
+  }
 }
 
 export function abandon(address: Address, id: Id): Effect {

@@ -88,7 +88,8 @@ export class Model {
     this.#options = options
     this.#seed = options.seed
     const { settings, seeds, alternates, others } = options
-    for (const address of [...seeds, ...alternates, ...others]) this.#world.set(address, { mode: this.#one(MODES), since: 0 })
+    for (const address of [...seeds, ...alternates, ...others])
+      this.#world.set(address, { mode: this.#one(MODES), since: 0 })
     this.#list = others.slice(0, 3)
     this.state = initialState(settings, seeds.map(at), alternates.map(at), options.seed)
   }
@@ -199,7 +200,8 @@ export class Model {
     else if (roll < 0.84) this.#list = this.#some(this.#options.others)
     else if (roll < 0.87) this.#refresh()
     else if (roll < 0.875) this.#hint()
-    else if (roll < 0.88) this.dispatch({ type: 'warningRaised', kind: this.#one(['store', 'token']), message: this.#one(['one', 'two']) })
+    else if (roll < 0.88)
+      this.dispatch({ type: 'warningRaised', kind: this.#one(['store', 'token']), message: this.#one(['one', 'two']) })
     else this.#disturb()
   }
 
@@ -207,7 +209,11 @@ export class Model {
     const dial = this.#nextCaller++
     const { dialTimeout } = this.#options.settings
     this.#dials.set(dial, {
-      startedAt: this.now, bound: this.now + dialTimeout, graced: false, tried: new Set(), excused: false,
+      startedAt: this.now,
+      bound: this.now + dialTimeout,
+      graced: false,
+      tried: new Set(),
+      excused: false,
       knownAtStart: new Set(this.state.peers.keys()),
     })
     this.dispatch({ type: 'dialRequested', dial, own: this.#chance(0.2) })
@@ -273,7 +279,14 @@ export class Model {
       { type: 'attemptConnected', dial: -7, attempt: running },
       { type: 'dialCancelled', dial: -7, reason: 'stale' },
       { type: 'dialRequested', dial: live, own: false },
-      { type: 'heartbeatAnswered', address, heartbeat: id, status: 503, fresh: true, body: { kind: 'list', ready: [at('9.9.9.9:9')], unready: [], refused: [] } },
+      {
+        type: 'heartbeatAnswered',
+        address,
+        heartbeat: id,
+        status: 503,
+        fresh: true,
+        body: { kind: 'list', ready: [at('9.9.9.9:9')], unready: [], refused: [] },
+      },
       { type: 'heartbeatFailed', address, heartbeat: id, failure },
       { type: 'socketClosed', socket: id },
       { type: 'refreshRequested', refresh: this.#one([...this.#refreshes]) ?? -9 },
@@ -283,7 +296,8 @@ export class Model {
     if (event.type === 'refreshRequested' && event.refresh === -9) return
     this.events += 1
     const [next, effects] = checkedStep(before, event, this.now)
-    const expected = event.type === 'attemptConnected' ? [{ type: 'destroy', dial: event.dial, attempt: event.attempt }] : []
+    const expected =
+      event.type === 'attemptConnected' ? [{ type: 'destroy', dial: event.dial, attempt: event.attempt }] : []
     assert.deepStrictEqual(effects, expected, `a stale ${event.type} had effects`)
     assert.equal(next, before, `a stale ${event.type} changed the state`)
   }
@@ -309,17 +323,29 @@ export class Model {
         return void this.#ended.push(effect.attempt)
       case 'deliver': {
         const attempt = this.#attempts.get(effect.attempt)
-        assert.deepStrictEqual(attempt, { dial: effect.dial, address: effect.address }, 'a socket went to the wrong dial')
+        assert.deepStrictEqual(
+          attempt,
+          { dial: effect.dial, address: effect.address },
+          'a socket went to the wrong dial',
+        )
         this.#attempts.delete(effect.attempt)
         this.#endDial(effect.dial)
-        this.#sockets.set(effect.attempt, { address: effect.address, read: 0, written: 0, idle: false, retired: false, reported: '0 0 false' })
+        this.#sockets.set(effect.attempt, {
+          address: effect.address,
+          read: 0,
+          written: 0,
+          idle: false,
+          retired: false,
+          reported: '0 0 false',
+        })
         return
       }
       case 'reject':
         return this.#rejected(effect)
       case 'heartbeat': {
         const address = addressOf(effect.endpoint)
-        for (const other of this.#heartbeats.values()) assert.notEqual(other.address, address, `${address} is asked twice at a time`)
+        for (const other of this.#heartbeats.values())
+          assert.notEqual(other.address, address, `${address} is asked twice at a time`)
         this.#heartbeats.set(effect.heartbeat, { address, sentAt: this.now })
         return this.#answerHeartbeat(effect.heartbeat, address)
       }
@@ -335,7 +361,10 @@ export class Model {
         return
       case 'retire': {
         const socket = this.#sockets.get(effect.socket)
-        assert.ok(socket !== undefined && !socket.retired, `socket ${effect.socket} was retired twice, or after its end`)
+        assert.ok(
+          socket !== undefined && !socket.retired,
+          `socket ${effect.socket} was retired twice, or after its end`,
+        )
         socket.retired = true
         return
       }
@@ -355,13 +384,17 @@ export class Model {
     assert.ok(dial, `dial ${effect.dial} ended twice`)
     const { kind } = effect.rejection
     if (kind === 'failed') {
-      for (const address of this.state.peers.keys()) assert.ok(dial.tried.has(address), `${address} was excluded from dial ${effect.dial}`)
+      for (const address of this.state.peers.keys())
+        assert.ok(dial.tried.has(address), `${address} was excluded from dial ${effect.dial}`)
     }
     const isExcused = dial.excused || (kind === 'timedOut' && this.#options.settings.dialTimeout < 10_000)
     if ((kind === 'failed' || kind === 'timedOut') && !isExcused) {
       for (const address of dial.knownAtStart) {
         const world = this.#world.get(address)
-        assert.ok(world?.mode !== 'up' || world.since > dial.startedAt, `${address} worked all the time, and dial ${effect.dial} ${kind}`)
+        assert.ok(
+          world?.mode !== 'up' || world.since > dial.startedAt,
+          `${address} worked all the time, and dial ${effect.dial} ${kind}`,
+        )
       }
     }
     this.#endDial(effect.dial)
@@ -403,7 +436,10 @@ export class Model {
       case 'flaky':
         if (this.#chance(0.3)) return failure('none', 'EMFILE')
         if (this.#chance(0.5)) return failure('endpoint', 'reset')
-        return void this.#pending.push({ at: after + this.#random() * 9_000, event: { type: 'attemptConnected', dial, attempt } })
+        return void this.#pending.push({
+          at: after + this.#random() * 9_000,
+          event: { type: 'attemptConnected', dial, attempt },
+        })
       case 'hanging':
       case undefined:
         return
@@ -413,15 +449,25 @@ export class Model {
   #answerHeartbeat(heartbeat: Id, address: Address): void {
     const after = this.now + 1 + this.#random() * 20
     const answer = (status: number, body?: EndpointsBody): void => {
-      const event = { type: 'heartbeatAnswered', address, heartbeat, status, fresh: this.#chance(0.5), ...(body === undefined ? {} : { body }) } as const
+      const event = {
+        type: 'heartbeatAnswered',
+        address,
+        heartbeat,
+        status,
+        fresh: this.#chance(0.5),
+        ...(body === undefined ? {} : { body }),
+      } as const
       this.#pending.push({ at: after, event })
     }
     const fail = (blame: Failure['blame'], message: string): void => {
-      this.#pending.push({ at: after, event: { type: 'heartbeatFailed', address, heartbeat, failure: { blame, message } } })
+      this.#pending.push({
+        at: after,
+        event: { type: 'heartbeatFailed', address, heartbeat, failure: { blame, message } },
+      })
     }
     switch (this.#world.get(address)?.mode) {
       case 'up': {
-        const status = this.#chance(0.8) ? 200 : this.#one([401, 403, 404, 410]) ?? 200
+        const status = this.#chance(0.8) ? 200 : (this.#one([401, 403, 404, 410]) ?? 200)
         return answer(status, status === 200 ? this.#body() : undefined)
       }
       case 'draining':
@@ -505,7 +551,8 @@ export class Model {
     for (const address of seeds) assert.ok(state.peers.has(address), `the seed ${address} was forgotten`)
     const counts = new Map<Address, number>()
     for (const { address } of this.#sockets.values()) counts.set(address, (counts.get(address) ?? 0) + 1)
-    for (const peer of state.peers.values()) assert.equal(peer.sockets, counts.get(peer.address) ?? 0, `sockets of ${peer.address}`)
+    for (const peer of state.peers.values())
+      assert.equal(peer.sockets, counts.get(peer.address) ?? 0, `sockets of ${peer.address}`)
     assert.equal(state.sockets.size, this.#sockets.size, 'sockets')
     assert.equal(state.dials.size, this.#dials.size, 'dials')
     assert.ok(state.warned.size <= state.peers.size + 4, `${state.warned.size} warnings are remembered`)
@@ -516,7 +563,8 @@ export class Model {
       if (seeds.includes(address) || peer.sockets > 0 || peer.heartbeat !== undefined || dialled.has(address)) continue
       const gone = this.#gone.get(address)
       if (gone !== undefined) assert.ok(this.now - gone <= FORGOTTEN, `${address} is never forgotten`)
-      else assert.ok(peer.listed || alternates.includes(address) || this.#hints.has(address), `${address} was never named`)
+      else
+        assert.ok(peer.listed || alternates.includes(address) || this.#hints.has(address), `${address} was never named`)
     }
   }
 

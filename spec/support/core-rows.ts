@@ -6,7 +6,17 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Address } from '../../lib/core/endpoint.ts'
-import type { Counters, Deadline, Discovery, Effect, Event, HandedSocket, Id, Peer, State } from '../../lib/core/state.ts'
+import type {
+  Counters,
+  Deadline,
+  Discovery,
+  Effect,
+  Event,
+  HandedSocket,
+  Id,
+  Peer,
+  State,
+} from '../../lib/core/state.ts'
 import { nextDeadline, step } from '../../lib/core/step.ts'
 import { rowOf } from '../../lib/core/table.ts'
 import { deepFreeze } from './core-freeze.ts'
@@ -47,7 +57,8 @@ export function runRows(title: string, rows: readonly Row[]): void {
       names.add(row.name)
       it(row.name, () => {
         let state = row.given
-        for (const [index, phase] of row.phases.entries()) state = playPhase(state, phase, `phase ${index} at ${phase[0]} ms`)
+        for (const [index, phase] of row.phases.entries())
+          state = playPhase(state, phase, `phase ${index} at ${phase[0]} ms`)
       })
     }
   })
@@ -62,7 +73,11 @@ function playPhase(state: State, phase: Phase, where: string): State {
 }
 
 /** A step whose input is frozen, whose output is the same a second time, and after which nothing is left to do. */
-export function checkedStep(state: State, event: Event, now: number): readonly [state: State, effects: readonly Effect[]] {
+export function checkedStep(
+  state: State,
+  event: Event,
+  now: number,
+): readonly [state: State, effects: readonly Effect[]] {
   deepFreeze(state)
   deepFreeze(event)
   const first = step(state, event, now)
@@ -81,7 +96,8 @@ function assertExpected(before: State, state: State, expected: Expected, where: 
     assert.deepStrictEqual(nextDeadline(state), expected.deadline ?? undefined, `the deadline after ${where}`)
   }
   if ('current' in expected) assert.equal(state.current, expected.current, `the current endpoint after ${where}`)
-  for (const address of expected.unknown ?? []) assert.ok(!state.peers.has(address), `${address} is known after ${where}`)
+  for (const address of expected.unknown ?? [])
+    assert.ok(!state.peers.has(address), `${address} is known after ${where}`)
   for (const [address, parts] of Object.entries(expected.peers ?? {})) {
     assertParts(state.peers.get(address), parts, `peer ${address} after ${where}`)
   }
