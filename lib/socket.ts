@@ -169,11 +169,20 @@ export function identityError(names: readonly string[], certificate: PeerCertifi
 function ownError(check: typeof tls.checkServerIdentity, names: readonly string[], certificate: PeerCertificate): Error | undefined {
   let first: Error | undefined
   for (const name of names) {
-    const error = check(name, certificate)
+    const error = checked(check, name, certificate)
     if (error === undefined) return undefined
     first ??= error
   }
   return first
+}
+
+/** A check that throws refuses, and does not end the process from within the handshake. */
+function checked(check: typeof tls.checkServerIdentity, name: string, certificate: PeerCertificate): Error | undefined {
+  try {
+    return check(name, certificate)
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
 }
 
 /**
