@@ -73,11 +73,14 @@ export class Client implements Disposable {
     return { status: response.statusCode ?? 0, host, ms: performance.now() - begun }
   }
 
-  /** Resolves when a watch of the configmaps in `default` is open, where nothing happens unless somebody feeds it. */
-  async watch(): Promise<Watch> {
+  /**
+   * Resolves when a watch of the configmaps in `default` is open, where nothing happens unless somebody feeds it.
+   * `onData` is called whenever something comes of it.
+   */
+  async watch(onData: () => void = () => {}): Promise<Watch> {
     const { request, response } = await this.#respond(watchPath)
     if (response.statusCode !== 200) throw new Error(`the watch was answered with ${response.statusCode}`)
-    return new Watch(request, response)
+    return new Watch(request, response, onData)
   }
 
   /** How long a connection takes, in ms, and to whom. It is closed at once. */
@@ -115,10 +118,8 @@ export class Watch {
   readonly host: string
   /** Rejects with the error that ended it; never resolves. */
   readonly ended: Promise<never>
-  /** When the last event came, by performance.now(). */
-  lastAt: number = performance.now()
 
-  constructor(request: ClientRequest, response: IncomingMessage) {
+  constructor(request: ClientRequest, response: IncomingMessage, onData: () => void) {
     this.host = response.socket.remoteAddress ?? ''
     this.ended = new Promise((_, reject) => {
       request.on('error', reject) // First, and with the cause; the response only says that it was aborted.
@@ -126,7 +127,7 @@ export class Watch {
       response.on('end', () => reject(new Error('the watch was ended by the server')))
     })
     this.ended.catch(() => {})
-    response.on('data', () => { this.lastAt = performance.now() })
+    response.on('data', onData)
   }
 }
 

@@ -163,10 +163,12 @@ export class ApiServer {
     return whole.split('\n').filter(line => line !== '').map(auditedRequest)
   }
 
-  /** How many discovery requests, which are the heartbeats too, it has answered so far. */
-  async discoveryRequests(): Promise<number> {
+  /** How many discovery requests, which are the heartbeats too, it has answered so far: all, or those of one user. */
+  async discoveryRequests(user?: string): Promise<number> {
     const discovery = /^\/(api\/v1|apis\/discovery\.k8s\.io\/\w+)\/namespaces\/default\/(endpoints|endpointslices)\b/
-    return (await this.audited()).filter(request => discovery.test(request.uri)).length
+    const counts = (request: AuditedRequest): boolean =>
+      discovery.test(request.uri) && (user === undefined || request.user === user)
+    return (await this.audited()).filter(counts).length
   }
 
   /** For `Cluster.renumber()` alone. */
