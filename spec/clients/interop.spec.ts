@@ -1,0 +1,162 @@
+/**
+ * Each client against real servers that really fail: a request, reuse, an abort while a dial is pending, the server in
+ * use killed and stopped, and an error as that client's users see it. What was verified goes into the matrix.
+ */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import net from 'node:net'
+import { after, before, describe, it } from 'node:test'
+import type { ApiServer } from '../support/control-plane.ts'
+import { ControlPlane } from '../support/control-plane.ts'
+import type { Client, Target, Use } from './clients.ts'
+import { clients, runsHere } from './clients.ts'
+import { record } from './matrix.ts'
+
+/** The bounds of the defaults are not the point here. */
+const QUICK = { heartbeatInterval: 500, heartbeatTimeout: 300 }
+const REQUESTS = 5
+/** A row that hangs must not take the others with it. */
+const LIMIT = 30_000
+
+let plane: ControlPlane
+// A dialer keeps no process alive while it learns of the other servers, which is waited for here.
+const awake = setInterval(() => {}, 60_000)
+before(async () => { plane = await ControlPlane.start({ http2: true }) })
+after(() => {
+  clearInterval(awake)
+  return plane.stop()
+})
+
+function target(): Target {
+  const [seed] = plane.servers
+  assert.ok(seed !== undefined)
+  return { server: seed.url, ca: plane.ca, token: plane.token, ...QUICK }
+}
+
+async function using<T>(client: Client, target: Target, body: (use: Use) => Promise<T>): Promise<T> {
+  const use = await client.open(target)
+  try {
+    return await body(use)
+  } finally {
+    await use.close()
+  }
+}
+
+function serverNamed(name: string): ApiServer {
+  const server = plane.servers.find((server) => server.name === name)
+  assert.ok(server !== undefined, `no server ${name}`)
+  return server
+}
+
+/** Asks until it is answered, as the users of a client without retries do; tells how many requests failed before. */
+async function ask(use: Use): Promise<{ servedBy: string; errors: unknown[] }> {
+  const errors: unknown[] = []
+  for (;;) {
+    try {
+      return { servedBy: await use.get(), errors }
+    } catch (error) {
+      errors.push(error)
+      if (errors.length > 3) throw error
+    }
+  }
+}
+
+/** One request, after which the other servers are known. */
+async function settled(use: Use): Promise<ApiServer> {
+  const learned = once(use.dialer, 'endpoints')
+  const server = serverNamed(await use.get())
+  await learned
+  return server
+}
+
+// CLIENTS='got,ws' runs those alone.
+const wanted = process.env['CLIENTS']?.split(',')
+
+for (const client of clients.filter(({ name }) => wanted?.includes(name) ?? true)) {
+  const skip = runsHere(client) ? false : `needs Node ${client.needs}`
+  if (skip) for (const what of ['request', 'reuse', 'abort', 'SIGKILL', 'SIGSTOP', 'error']) record(client.name, what, skip)
+
+  describe(client.name, { skip }, () => {
+    const verify = (what: string, rule: string, body: () => Promise<string>): void => {
+      it(rule, { timeout: LIMIT }, async () => record(client.name, what, await body()))
+    }
+
+    verify('request', 'is answered', () => using(client, target(), async (use) => {
+      assert.match(await use.get(), /^apiserver-/)
+      return 'ok'
+    }))
+
+    verify('reuse', 'reuses its connections', () => using(client, target(), async (use) => {
+      for (let i = 0; i < REQUESTS; i += 1) await use.get()
+      const { dials } = use.dialer.snapshot().counters
+      const { reuse = REQUESTS } = client
+      assert.ok(dials <= reuse, `${dials} connections for ${REQUESTS} requests`)
+      return client.reuse === undefined ? 'one each' : `${dials} for ${REQUESTS}`
+    }))
+
+    verify('abort', 'ends at once when it is aborted while its dial is pending', async () => {
+      const silent = net.createServer()
+      silent.listen(0, '127.0.0.1')
+      await once(silent, 'listening')
+      const address = silent.address()
+      assert.ok(typeof address === 'object' && address !== null)
+      const patient = { ...target(), server: `https://127.0.0.1:${address.port}`, attemptTimeout: 60_000, dialTimeout: 60_000 }
+      try {
+        return await using(client, patient, async (use) => {
+          const accepted = once(silent, 'connection')
+          const abort = new AbortController()
+          const request = use.get(abort.signal)
+          const rejected = assert.rejects(request)
+          const [socket] = await accepted as [net.Socket]
+          const closed = once(socket.resume().on('error', () => {}), 'close')
+          abort.abort()
+          if (client.abort !== 'waits for the dial') await rejected
+          if (client.abort !== 'dial ended') use.dialer.close()
+          await Promise.all([rejected, closed])
+          return client.abort
+        })
+      } finally {
+        silent.close()
+      }
+    })
+
+    verify('SIGSTOP', 'goes on when the server in use is stopped', () => using(client, target(), async (use) => {
+      const server = await settled(use)
+      await server.stop()
+      try {
+        const { servedBy, errors } = await ask(use)
+        assert.notEqual(servedBy, server.name)
+        // A request that was written is lost with its connection: the client says so, or asks again by itself.
+        assert.ok(errors.length <= 1, `${errors.length} failed requests`)
+        for (const error of errors) assert.equal(client.codeOf(error), 'ECONNRESET', String(error))
+        return errors.length === 0 ? 'no error' : 'one ECONNRESET'
+      } finally {
+        await server.cont()
+      }
+    }))
+
+    verify('SIGKILL', 'goes on when the server in use is killed', () => using(client, target(), async (use) => {
+      const server = await settled(use)
+      await server.kill()
+      try {
+        const { servedBy, errors } = await ask(use)
+        assert.notEqual(servedBy, server.name)
+        assert.ok(errors.length <= 1, `${errors.length} failed requests`)
+        return errors.length === 0 ? 'no error' : `one ${String(client.codeOf(errors[0]))}`
+      } finally {
+        await server.restart()
+      }
+    }))
+
+    verify('error', 'fails with a code when no server can be reached', async () => {
+      const [seed] = plane.servers
+      const nowhere = { ...target(), server: `https://127.0.0.9:${seed?.port}` }
+      return using(client, nowhere, async (use) => {
+        const error = await use.get().then(() => assert.fail('answered'), (error: unknown) => error)
+        assert.equal(client.codeOf(error), 'ECONNREFUSED', String(error))
+        assert.ok(error instanceof Error)
+        return `${error.name}: ${String(client.codeOf(error))}`
+      })
+    })
+  })
+}
