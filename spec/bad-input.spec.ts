@@ -138,7 +138,7 @@ describe('requests and calls that are wrong', () => {
   row('TLS options of a request that cannot be used fail it, and blame nobody', async (dialer) => {
     for (const request of [
       { ca: 'garbage' }, { cert: 'garbage' }, { pfx: Buffer.from('garbage') }, { ciphers: 'NONSENSE' },
-      { minVersion: 'TLSv9' }, { secureProtocol: 'nonsense' }, { ALPNProtocols: 7 }, { checkServerIdentity: () => new Error('no') },
+      { minVersion: 'TLSv9' }, { secureProtocol: 'nonsense' }, { checkServerIdentity: () => new Error('no') },
       { checkServerIdentity: () => { throw new Error('no') } }, { servername: 'a b' }, { localAddress: '203.0.113.1' },
       { lookup: 'none' }, { key: 'garbage' },
     ]) {
@@ -146,6 +146,13 @@ describe('requests and calls that are wrong', () => {
       assert.equal(dialer.snapshot().endpoints[0]?.failures, 0, `${Object.keys(request)[0]}: ${outcome}`)
     }
     assert.equal(await dial(dialer, {}), 'connected')
+  })
+
+  // Node leaves the handle of a socket that it refuses to make to the garbage collector.
+  it('what tls.connect throws for fails the dial, and blames nobody', async () => {
+    using dialer = new Multidialer({ server: at(plane, 0).url, ca: plane.ca })
+    await dial(dialer, { ALPNProtocols: 7 })
+    assert.equal(dialer.snapshot().endpoints[0]?.failures, 0)
   })
 
   row('a dial after close(), in every form', async (dialer) => {

@@ -102,6 +102,11 @@ export class Client {
     return new Watch(request, response)
   }
 
+  /** How many requests are under way. */
+  get busy(): number {
+    return this.#requests.size
+  }
+
   /** The sockets that wait in the pool. */
   get pooled(): Duplex[] {
     return Object.values(this.agent.freeSockets).flatMap((list) => list ?? [])

@@ -1,79 +1,96 @@
 /**
  * Wires between a client and apiservers that can be cut: the option `connectSocket` for a dialer, over real sockets.
- * What is sent on a cut wire is lost, in both directions or in one, and nobody is told, as when a link is down or a
- * NAT has forgotten a connection. A new connection over a cut wire is never established.
+ * While a wire is cut what is sent on it does not arrive, in both directions or in one, and nobody is told; a new
+ * connection is not established. When it is mended everything comes through, as TCP has sent it again and again.
  */
 import net from 'node:net'
 import { Duplex } from 'node:stream'
 import type { Endpoint } from '../../lib/core/endpoint.ts'
 import { addressOf } from '../../lib/core/endpoint.ts'
 
-/** What is lost: everything, or what the server says. */
+/** What does not arrive: anything, or what the server says. */
 export type Cut = 'both ways' | 'replies'
 
 export class Wires {
-  readonly #cut = new Map<string, Cut>()
-  readonly #open = new Set<Wire>()
-  /** Every attempt so far, by address. */
-  readonly attempts: string[] = []
+  readonly #links = new Map<string, Link>()
 
   readonly connectSocket = (endpoint: Endpoint, { signal }: { signal: AbortSignal }): Promise<Duplex> => {
-    const address = addressOf(endpoint)
-    this.attempts.push(address)
+    const link = this.#linkTo(addressOf(endpoint))
     return new Promise((resolve, reject) => {
+      const connect = (): void => {
+        if (signal.aborted) return
+        const socket = net.connect({ host: endpoint.host, port: endpoint.port, noDelay: true })
+        const abort = (): void => { socket.destroy() }
+        signal.addEventListener('abort', abort, { once: true })
+        socket.once('error', reject)
+        socket.once('connect', () => {
+          socket.off('error', reject)
+          signal.removeEventListener('abort', abort)
+          resolve(new Wire(socket, link))
+        })
+      }
       // The client's SYN is lost, or the answer to it: either way there is no connection, and no word.
-      if (this.#cut.has(address)) return
-      const socket = net.connect({ host: endpoint.host, port: endpoint.port, noDelay: true })
-      signal.addEventListener('abort', () => socket.destroy(), { once: true })
-      socket.once('error', reject)
-      socket.once('connect', () => {
-        socket.off('error', reject)
-        const wire = new Wire(socket, () => this.#cut.get(address))
-        this.#open.add(wire)
-        wire.once('close', () => this.#open.delete(wire))
-        resolve(wire)
-      })
+      if (link.cut === undefined) connect()
+      else link.onMend(connect)
     })
   }
 
-  /** How many are open. */
-  get open(): number {
-    return this.#open.size
-  }
-
   cut(address: string, how: Cut = 'both ways'): void {
-    this.#cut.set(address, how)
+    this.#linkTo(address).cut = how
   }
 
-  /** What was lost stays lost, so that connections from before are no good: as with real ones, when they have waited long. */
   mend(address: string): void {
-    this.#cut.delete(address)
+    this.#linkTo(address).mend()
+  }
+
+  #linkTo(address: string): Link {
+    const known = this.#links.get(address) ?? new Link()
+    this.#links.set(address, known)
+    return known
+  }
+}
+
+class Link {
+  cut: Cut | undefined
+  readonly #waiting = new Set<() => void>()
+
+  onMend(listener: () => void): void {
+    this.#waiting.add(listener)
+  }
+
+  forget(listener: () => void): void {
+    this.#waiting.delete(listener)
+  }
+
+  mend(): void {
+    this.cut = undefined
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const listener of waiting) listener()
   }
 }
 
 class Wire extends Duplex {
   readonly #socket: net.Socket
-  readonly #cut: () => Cut | undefined
-  #repliesLost = false
-  #requestsLost = false
+  readonly #link: Link
+  /** What has not arrived yet, in order. */
+  #held: (() => void)[] = []
+  readonly #release = (): void => {
+    const held = this.#held
+    this.#held = []
+    for (const arrive of held) if (!this.destroyed) arrive()
+  }
 
-  constructor(socket: net.Socket, cut: () => Cut | undefined) {
+  constructor(socket: net.Socket, link: Link) {
     super({ allowHalfOpen: true })
     this.#socket = socket
-    this.#cut = cut
-    socket.on('data', (chunk: Buffer) => {
-      if (this.#losesReplies()) return
+    this.#link = link
+    socket.on('data', (chunk: Buffer) => this.#arrive('replies', () => {
       if (!this.push(chunk)) socket.pause()
-    })
-    socket.on('end', () => {
-      if (!this.#losesReplies()) this.push(null)
-    })
-    socket.on('error', (error) => {
-      if (!this.#losesReplies()) this.destroy(error)
-    })
-    socket.on('close', () => {
-      if (!this.#losesReplies()) this.destroy()
-    })
+    }))
+    socket.on('end', () => this.#arrive('replies', () => this.push(null)))
+    socket.on('error', (error) => this.#arrive('replies', () => this.destroy(error)))
+    socket.on('close', () => this.#arrive('replies', () => this.destroy()))
   }
 
   override _read(): void {
@@ -81,28 +98,25 @@ class Wire extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    if (this.#losesRequests()) callback()
-    else this.#socket.write(chunk, () => callback())
+    this.#arrive('both ways', () => this.#socket.write(chunk))
+    callback()
   }
 
   override _final(callback: (error?: Error | null) => void): void {
-    if (!this.#losesRequests()) this.#socket.end()
+    this.#arrive('both ways', () => this.#socket.end())
     callback()
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#link.forget(this.#release)
     this.#socket.destroy()
     callback(error)
   }
 
-  // What was lost is missing for good: nothing that comes later makes sense without it.
-  #losesReplies(): boolean {
-    this.#repliesLost ||= this.#cut() !== undefined
-    return this.#repliesLost
-  }
-
-  #losesRequests(): boolean {
-    this.#requestsLost ||= this.#cut() === 'both ways'
-    return this.#requestsLost
+  #arrive(lostWhen: Cut, arrive: () => void): void {
+    const { cut } = this.#link
+    if (cut !== 'both ways' && cut !== lostWhen && this.#held.length === 0) return arrive()
+    this.#held.push(arrive)
+    this.#link.onMend(this.#release)
   }
 }

@@ -1,0 +1,205 @@
+/**
+ * Faults in random sequences, on several control planes at once, each with one server that stays healthy. Whatever
+ * happens: every new dial succeeds in time, no request hangs, nothing healthy is severed, nothing is left behind.
+ *
+ * The faults follow from the seed, which is printed: MULTIDIALER_SEED=N plays them again, MULTIDIALER_SEQUENCES=N as many.
+ */
+import assert from 'node:assert/strict'
+import { randomInt } from 'node:crypto'
+import { describe, it } from 'node:test'
+import { at, Client, until } from './support/client.ts'
+import { ControlPlane, type ApiServer, type Misbehaviour } from './support/control-plane.ts'
+import { withoutLeaks } from './support/leaks.ts'
+import { Wires } from './support/wires.ts'
+
+const SEED = Number(process.env['MULTIDIALER_SEED'] ?? randomInt(2 ** 31))
+const SEQUENCES = Number(process.env['MULTIDIALER_SEQUENCES'] ?? 200)
+const LANES = 4
+const CLIENTS = 3
+
+/** Shorter than by default, with time enough for an answer where the machine is busy. */
+const OPTIONS = { heartbeatInterval: 500, heartbeatTimeout: 1_000, refreshInterval: 2_000, attemptDelay: 100 }
+/** Two servers that are silent, a handshake, and what a busy machine adds. ms */
+const DIAL_WITHIN = 2 * OPTIONS.attemptDelay + 100 + 2_000
+const REQUEST_WITHIN = 10_000
+
+type Random = (below: number) => number
+
+/** What goes wrong, and how it is made good. */
+interface Fault {
+  readonly name: string
+  readonly weight: number
+  readonly begin: (server: ApiServer, wires: Wires, plane: ControlPlane) => Promise<void>
+  readonly end: (server: ApiServer, wires: Wires, plane: ControlPlane) => Promise<void>
+}
+
+const misbehaving = (name: string, how: Misbehaviour, weight = 2): Fault => ({
+  name, weight, begin: (server) => server.misbehave(how), end: (server) => server.misbehave(),
+})
+
+const FAULTS: readonly Fault[] = [
+  { name: 'stopped', weight: 6, begin: (server) => server.stop(), end: (server) => server.cont() },
+  { name: 'killed', weight: 1, begin: (server) => server.kill(), end: (server) => server.restart() },
+  { name: 'cut', weight: 6, begin: async (server, wires) => wires.cut(server.address), end: async (server, wires) => wires.mend(server.address) },
+  { name: 'replies lost', weight: 4, begin: async (server, wires) => wires.cut(server.address, 'replies'), end: async (server, wires) => wires.mend(server.address) },
+  { name: 'unlisted', weight: 4, begin: (server, _, plane) => plane.unlist(server), end: (server, _, plane) => plane.list(server) },
+  misbehaving('deaf', 'deaf', 4),
+  misbehaving('hanging in handshakes', 'hang-handshake'),
+  misbehaving('resetting handshakes', 'reset-handshake'),
+  misbehaving('closing in handshakes', 'fin-handshake'),
+  misbehaving('alerting', 'alert', 1),
+  misbehaving('plain', 'plain-http', 1),
+  misbehaving('half broken', 'reset-half'),
+  misbehaving('half broken in requests', 'reset-half-requests'),
+  misbehaving('somebody else', { certificate: 'wrong-name' }),
+  misbehaving('silent to heartbeats', { heartbeat: 'silent' }, 4),
+  misbehaving('overloaded', { heartbeat: 503 }, 3),
+  misbehaving('slow', { latency: 60 }, 3),
+]
+
+/** One plane and its sequences. */
+class Lane {
+  readonly #plane: ControlPlane
+  readonly #random: Random
+  readonly #healthy: ApiServer
+  readonly #wires = new Wires()
+  readonly #following: Promise<void>[] = []
+  readonly log: string[] = []
+  dials = 0
+  requests = 0
+  severed = 0
+
+  constructor(plane: ControlPlane, random: Random) {
+    this.#plane = plane
+    this.#random = random
+    this.#healthy = at(plane, random(plane.servers.length))
+  }
+
+  async play(sequences: number): Promise<void> {
+    for (let i = 0; i < sequences; i += 1) await this.#sequence(i)
+    await Promise.all(this.#following)
+  }
+
+  async #sequence(number: number): Promise<void> {
+    const begun = new Map<ApiServer, Fault>()
+    const words: string[] = []
+    this.log.push(`${number}:`)
+    // Each is at home on another server: most of them are in for a fault.
+    const clients = Array.from({ length: CLIENTS }, (_, index) => new Client(this.#plane, {
+      ...OPTIONS, server: at(this.#plane, index).url, connectSocket: this.#wires.connectSocket,
+      balance: this.#random(3) === 0 ? 'spread' : 'sticky',
+    }))
+    await Promise.all(clients.map((client) => client.dialer.refresh()))
+    const held = await Promise.all(clients.map((client) => this.#hold(client)))
+    for (let step = 1 + this.#random(3); step > 0; step -= 1) {
+      const victims = this.#plane.servers.filter((server) => server !== this.#healthy && !begun.has(server))
+      const victim = victims[this.#random(victims.length)]
+      if (victim === undefined) break
+      const fault = this.#draw()
+      words.push(`${victim.name} ${fault.name}`)
+      this.log.push(words.at(-1) ?? '')
+      begun.set(victim, fault)
+      await fault.begin(victim, this.#wires, this.#plane)
+      await Promise.all(clients.map((client) => this.#use(client)))
+      await new Promise((resolve) => setTimeout(resolve, this.#random(150)))
+      if (this.#random(3) === 0) await this.#mend(begun, victim)
+    }
+    for (const victim of [...begun.keys()]) await this.#mend(begun, victim)
+    const where = words.join(', ')
+    for (const [index, client] of clients.entries()) this.#following.push(this.#follow(client, held[index] ?? [], where))
+  }
+
+  async #mend(begun: Map<ApiServer, Fault>, victim: ApiServer): Promise<void> {
+    const fault = begun.get(victim)
+    begun.delete(victim)
+    await fault?.end(victim, this.#wires, this.#plane)
+  }
+
+  #draw(): Fault {
+    let left = this.#random(FAULTS.reduce((sum, { weight }) => sum + weight, 0))
+    return FAULTS.find(({ weight }) => (left -= weight) < 0) ?? assert.fail('a fault is drawn')
+  }
+
+  /** What is under way when the fault comes: a watch, a pooled socket. What it resolves with ends with them. */
+  async #hold(client: Client): Promise<Promise<unknown>[]> {
+    const watch = await client.watch('/tick?ms=100&count=12')
+    await this.#request(client)
+    return [watch.ended.then((error) => this.#ended(error))]
+  }
+
+  /** Every new dial succeeds in time; requests may fail with the connection that they were written to, and no other way. */
+  async #use(client: Client): Promise<void> {
+    const from = performance.now()
+    const socket = await client.connect()
+    const ms = performance.now() - from
+    socket.on('error', () => undefined)
+    socket.destroy()
+    this.dials += 1
+    assert.ok(ms < DIAL_WITHIN, `a dial took ${Math.round(ms)} ms`)
+    // Not awaited: it may be written to a socket of a server that is gone.
+    this.#following.push(this.#request(client))
+  }
+
+  async #request(client: Client): Promise<void> {
+    this.requests += 1
+    const from = performance.now()
+    const error: unknown = await client.get('/version').then(() => undefined, (reason: unknown) => reason)
+    const ms = performance.now() - from
+    assert.ok(ms < REQUEST_WITHIN, `a request hung for ${Math.round(ms)} ms`)
+    if (error !== undefined) this.#ended(error)
+  }
+
+  #ended(error: unknown): void {
+    if (error === undefined) return
+    assert.ok(error instanceof Error && 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE'), String(error))
+    if (!error.message.includes('stopped answering')) return
+    this.severed += 1
+    assert.ok(!error.message.includes(this.#healthy.address), `healthy, and severed: ${error.message}`)
+  }
+
+  /** Everything of it ends in time; then it is closed. */
+  async #follow(client: Client, held: readonly Promise<unknown>[], where: string): Promise<void> {
+    let ended = false
+    const all = Promise.all(held).then(() => { ended = true })
+    await until(`all is over after: ${where}`, () => ended, REQUEST_WITHIN + 5_000)
+    await all
+    await this.#use(client)
+    await until(`all requests have ended after: ${where}`, () => client.busy === 0, REQUEST_WITHIN)
+    await client.close()
+  }
+}
+
+/** Mulberry32: a number below the one given. */
+function randomOf(seed: number): Random {
+  let state = seed >>> 0
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
+  }
+}
+
+describe(`random faults, MULTIDIALER_SEED=${SEED}, ${SEQUENCES} sequences`, { concurrency: LANES }, () => {
+  for (let lane = 0; lane < LANES; lane += 1) {
+    const sequences = Math.floor((SEQUENCES + lane) / LANES)
+    it(`while one server works every dial succeeds in time, nothing hangs, nothing healthy is severed: ${sequences} sequences`, async (t) => {
+      const plane = await ControlPlane.start({ servers: 3 })
+      try {
+        const played = new Lane(plane, randomOf(SEED + lane))
+        try {
+          await withoutLeaks(() => played.play(sequences))
+        } catch (error) {
+          t.diagnostic(`MULTIDIALER_SEED=${SEED}, lane ${lane}: ${played.log.join(' ')}`)
+          throw error
+        }
+        t.diagnostic(`${sequences} sequences, ${played.dials} dials, ${played.requests} requests, ${played.severed} severed`)
+        for (const server of plane.servers) {
+          await until(`${server.name} has no connection`, async () => (await server.stats()).rawOpen === 0)
+        }
+      } finally {
+        await plane.stop()
+      }
+    })
+  }
+})
