@@ -1,0 +1,297 @@
+/**
+ * What a fault costs a client: this module, Node's agent, @kubernetes/client-node alone and with this module, and HAProxy
+ * in front. All of them suffer the same fault of the same server at the same moment, each in a process of its own.
+ */
+import { enterClientNamespace, unavailable } from '../spec/cluster/enter.ts'
+import { type HAProxy, haproxyVersion, startHAProxy } from './haproxy.ts'
+import { missingClientNode, type Target, versionOf } from './lib-client-node.ts'
+import type { FailoverQuestion, Kind, Seen } from './lib-failover-client.ts'
+import { median, sum } from './lib-measure.ts'
+import type { Cell, Figure, Options, Report, Table } from './lib-report.ts'
+import { embedded, FAULTS, type FaultName, real, type Stage } from './lib-stage.ts'
+import { Worker } from './lib-worker.ts'
+
+type Client = Worker<FailoverQuestion, Seen>
+
+/** How a fault is observed. */
+interface Manner {
+  /** ms from its beginning, and from its end where it ends by itself. */
+  readonly window: number
+  /** It befalls connections being made: each request makes one, at this pace in ms. Undefined: kept connections. */
+  readonly unkeptPace?: number
+  /** Kept connections cost next to nothing, and waiting nothing at all: several of these at once do not disturb each other. */
+  readonly lanes: number
+}
+
+const AT_ONCE: Manner = { window: 2_000, lanes: 2 }
+const SILENT: Manner = { window: 13_000, lanes: 5 }
+const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 2 }
+const LASTING: Manner = { window: 1_500, lanes: 3 }
+const KEPT_PACE = 20
+
+function mannerOf(fault: FaultName): Manner {
+  switch (fault) {
+    case 'killed':
+      return AT_ONCE
+    case 'killed, its address dropping packets':
+    case 'SIGSTOP':
+    case 'reads and writes nothing':
+    case 'packets dropped both ways':
+    case 'packets dropped to the client':
+      return SILENT
+    case 'RST in the handshake':
+    case 'FIN in the handshake':
+    case 'TLS alert':
+    case 'TLS 1.1':
+    case 'plain HTTP':
+    case 'wrong name':
+    case 'wrong CA':
+    case 'expired certificate':
+    case '200 ms latency':
+    case 'half of connections reset':
+      return HANDSHAKE
+    case 'graceful restart of each':
+    case 'all down for 4 s':
+    case 'flapping':
+      return LASTING
+  }
+}
+
+interface Contender {
+  readonly kind: Kind
+  readonly name: string
+  readonly client: Client
+}
+
+interface Sample {
+  readonly calm: Seen
+  readonly seen: Seen
+}
+
+interface Row {
+  readonly fault: FaultName
+  readonly samples: ReadonlyMap<Kind, readonly Sample[]>
+}
+
+export async function run(options: Options): Promise<Report> {
+  if (options.cluster) {
+    const reason = unavailable()
+    if (reason !== undefined) throw new Error(reason)
+    await enterClientNamespace()
+  }
+  const notes: string[] = []
+  const contenders = contendersHere(notes)
+  try {
+    const runs = options.quick ? 1 : 10
+    const lanes = await Promise.all(Array.from({ length: options.cluster || options.quick ? 1 : SILENT.lanes }, (_, lane) => laneOf(lane, options)))
+    try {
+      const dial = await dials(lanes, contenders, options, options.quick ? 2 : 10)
+      const rows: Row[] = []
+      for (const fault of FAULTS) {
+        if (!fault.includes(options.only) || lanes[0]?.stage.faults.has(fault) !== true) continue
+        rows.push({ fault, samples: await suffer(fault, lanes, contenders, runs, options) })
+      }
+      return reportOf(rows, contenders, dial, notes)
+    } finally {
+      for (const lane of lanes) await lane.stop()
+    }
+  } finally {
+    for (const { client } of contenders) await client.end()
+  }
+}
+
+function contendersHere(notes: string[]): Contender[] {
+  const made = (kind: Kind, name: string = kind): Contender => ({ kind, name, client: new Worker('lib-failover-client.ts') })
+  const contenders = [made('mine', 'this module'), made('stock', 'https.Agent')]
+  const missing = missingClientNode('2')
+  if (missing === undefined) {
+    const version = versionOf('2')
+    contenders.push(made('client-node 2 with', `client-node ${version} with`), made('client-node 2', `client-node ${version} alone`))
+  } else {
+    notes.push(`client-node 2.x is left out: ${missing}`)
+  }
+  const version = haproxyVersion()
+  if (version === undefined) notes.push("HAProxy is left out: not in PATH (Debian's package is haproxy)")
+  else contenders.push(made('haproxy', `HAProxy ${version}`))
+  return contenders
+}
+
+/** One control plane, and a proxy of its own in front of it. */
+interface Lane {
+  readonly number: number
+  readonly stage: Stage
+  readonly proxy: HAProxy | undefined
+  stop(): Promise<void>
+}
+
+async function laneOf(number: number, { cluster }: Options): Promise<Lane> {
+  const stage = await (cluster ? real() : embedded())
+  const proxy = haproxyVersion() === undefined ? undefined : await startHAProxy(stage.addresses)
+  return {
+    number, stage, proxy,
+    stop: async () => {
+      await proxy?.stop()
+      await stage.stop()
+    },
+  }
+}
+
+/** Ten runs of one fault, spread over the lanes. */
+async function suffer(
+  fault: FaultName, lanes: readonly Lane[], contenders: readonly Contender[], runs: number, options: Options,
+): Promise<Map<Kind, Sample[]>> {
+  const samples = new Map<Kind, Sample[]>(contenders.map(({ kind }) => [kind, []]))
+  const manner = mannerOf(fault)
+  let begun = 0
+  const work = async (lane: Lane): Promise<void> => {
+    while (begun < runs) {
+      begun += 1
+      for (const [kind, sample] of await once(fault, manner, lane, contenders, options)) samples.get(kind)?.push(sample)
+    }
+  }
+  await Promise.all(lanes.slice(0, manner.lanes).map(work))
+  return samples
+}
+
+async function once(
+  fault: FaultName, manner: Manner, { number: lane, stage, proxy }: Lane, contenders: readonly Contender[], { dist }: Options,
+): Promise<Map<Kind, Sample>> {
+  const target: Target = { url: stage.url, caFile: stage.caFile, token: stage.token }
+  const unkept = manner.unkeptPace !== undefined
+  const each = <T>(ask: (contender: Contender) => Promise<T>): Promise<T[]> => Promise.all(contenders.map(ask))
+  await each(({ client, kind }) => client.ask({
+    what: 'begin', kind, lane, dist, unkept, pace: manner.unkeptPace ?? KEPT_PACE,
+    target: kind === 'haproxy' ? { ...target, url: `https://127.0.0.1:${proxy?.port ?? 0}` } : target,
+    wanted: kind === 'haproxy' && !unkept ? stage.name : undefined,
+  }))
+  await each(({ client }) => client.ask({ what: 'mark', lane }))
+  await pause(500)
+  const calm = await each(({ client }) => client.ask({ what: 'seen', lane }))
+  await each(({ client }) => client.ask({ what: 'mark', lane }))
+  const begin = stage.faults.get(fault)
+  const mend = await begin?.()
+  await pause(manner.window)
+  const seen = await each(({ client }) => client.ask({ what: 'seen', lane }))
+  await each(({ client }) => client.ask({ what: 'end', lane }))
+  await mend?.()
+  return new Map(contenders.map(({ kind }, index) => [kind, { calm: calm[index] ?? NONE, seen: seen[index] ?? NONE }]))
+}
+
+const NONE: Seen = { gap: NaN, slowest: NaN, watchGap: NaN, failed: NaN, answered: NaN, ms: NaN }
+
+interface Dials {
+  readonly after: readonly number[]
+  readonly fresh: readonly number[]
+}
+
+/** The first dial after the server in use was killed, and beside it a handshake with one that lives. */
+async function dials(lanes: readonly Lane[], contenders: readonly Contender[], { dist, cluster }: Options, runs: number): Promise<Dials> {
+  const [lane] = lanes
+  const [mine] = contenders
+  const begin = lane?.stage.faults.get('killed')
+  const [, other] = lane?.stage.addresses ?? []
+  if (lane === undefined || mine === undefined || begin === undefined || other === undefined) return { after: [], fresh: [] }
+  const { url, caFile, token } = lane.stage
+  const handshake = async (): Promise<number> => (await mine.client.ask({ what: 'handshake', ...other, caFile })).ms
+  const after: number[] = []
+  const fresh: number[] = []
+  // The first ones are the ones that compile.
+  for (let run = cluster ? -1 : -3; run < runs; run += 1) {
+    await mine.client.ask({ what: 'dialer', target: { url, caFile, token }, dist })
+    for (let warm = 0; warm < 20; warm += 1) {
+      await mine.client.ask({ what: 'dial' })
+      await handshake()
+    }
+    const mend = await begin()
+    const before = await handshake()
+    const dial = (await mine.client.ask({ what: 'dial' })).ms
+    const behind = await handshake()
+    await mend()
+    if (run >= 0) {
+      after.push(dial)
+      fresh.push((before + behind) / 2)
+    }
+  }
+  return { after, fresh }
+}
+
+// ---- what it comes to
+
+interface Summary {
+  readonly gap: number
+  readonly slowest: number
+  readonly watchGap: number
+  readonly failed: number
+}
+
+function summaryOf(samples: readonly Sample[]): Summary {
+  const of = (value: (seen: Seen) => number): number => median(samples.map(({ seen }) => value(seen)))
+  return { gap: of(({ gap }) => gap), slowest: of(({ slowest }) => slowest), watchGap: of(({ watchGap }) => watchGap), failed: of(({ failed }) => failed) }
+}
+
+/**
+ * What two of the same can differ by: the longest pause of a client with nothing wrong, the pace of its requests or of
+ * its events included. A peer that is ahead by less is at the same floor.
+ */
+function noiseOf(row: Row): Summary {
+  const calm = [...row.samples.values()].flat().map((sample) => sample.calm)
+  const most = (value: (seen: Seen) => number): number => median(calm.map(value).filter(Number.isFinite))
+  return { gap: most(({ gap }) => gap), slowest: most(({ gap }) => gap), watchGap: most(({ watchGap }) => watchGap), failed: 0.5 }
+}
+
+const MEASURES = ['gap', 'watchGap', 'failed'] as const
+
+/** The measures in which a peer is ahead of this module, and by more than noise. */
+function behind(row: Row, kind: Kind): string[] {
+  const mine = summaryOf(row.samples.get('mine') ?? [])
+  const theirs = summaryOf(row.samples.get(kind) ?? [])
+  const noise = noiseOf(row)
+  return MEASURES.filter((measure) => mine[measure] > theirs[measure] + noise[measure])
+}
+
+function reportOf(rows: readonly Row[], contenders: readonly Contender[], { after, fresh }: Dials, notes: readonly string[]): Report {
+  const peers = contenders.filter(({ kind }) => kind !== 'mine' && kind !== 'client-node 2 with')
+  const compared = rows.flatMap((row) => peers.map(({ kind }) => ({ row, kind, measures: behind(row, kind) })))
+  const lost = compared.filter(({ measures }) => measures.length > 0)
+  const figures: Figure[] = [
+    ...(after.length === 0 ? [] : [{
+      name: 'the first dial after a kill over a fresh handshake', value: median(after) / median(fresh), unit: '×', most: 1.2,
+    }]),
+    ...(compared.length === 0 ? [] : [{
+      name: `rows and peers, of ${compared.length}, where the peer is ahead`, value: lost.length, unit: '', most: 0,
+    }]),
+  ]
+  return {
+    bench: 'failover',
+    tables: rows.map((row) => table(row, contenders)),
+    figures,
+    notes: [
+      `a dial after a kill: ${median(after).toFixed(1)} ms; a fresh handshake: ${median(fresh).toFixed(1)} ms`,
+      'medians, in ms; never: not before the end of the window; (calm): the longest gap with nothing wrong, below which nothing can be told apart',
+      ...lost.map(({ row, kind, measures }) => `${row.fault}: ${kind} is ahead in ${measures.join(', ')}`),
+      ...notes,
+    ],
+  }
+}
+
+function table(row: Row, contenders: readonly Contender[]): Table {
+  const { window, unkeptPace } = mannerOf(row.fault)
+  const how = unkeptPace === undefined ? `kept connections, a request every ${KEPT_PACE} ms` : `a new connection for each request, every ${unkeptPace} ms`
+  return {
+    title: `failover: ${row.fault} (${how}; window ${window / 1_000} s)`,
+    columns: ['', 'runs', 'gap', 'worst', 'slowest request', 'watch gap', 'worst', 'failed', 'worst', '(calm gap)', '(calm watch)'],
+    rows: contenders.map(({ kind, name }): Cell[] => {
+      const samples = row.samples.get(kind) ?? []
+      const { gap, slowest, watchGap, failed } = summaryOf(samples)
+      const worst = (value: (seen: Seen) => number): number => Math.max(...samples.map(({ seen }) => value(seen)))
+      return [
+        name, samples.length, gap, worst((seen) => seen.gap), slowest, watchGap, worst((seen) => seen.watchGap), failed, worst((seen) => seen.failed),
+        sum(samples.map(({ calm }) => calm.gap)) / samples.length, sum(samples.map(({ calm }) => calm.watchGap)) / samples.length,
+      ]
+    }),
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
