@@ -18,7 +18,8 @@ const given = process.argv.slice(2)
 const files = given.filter((argument) => argument.endsWith('.spec.ts'))
 const all = readdirSync(HERE).filter((name) => name.endsWith('.spec.ts')).map((name) => join(HERE, name))
 const { status } = spawnSync(process.execPath, [
-  '--import', 'tsx', '--test', '--test-concurrency=1', '--test-timeout=120000', '--test-reporter=spec',
+  '--import', 'tsx', '--test', '--test-concurrency=1', '--test-timeout=300000',
+  ...(given.some((argument) => argument.startsWith('--test-reporter')) ? [] : ['--test-reporter=spec']),
   ...given.filter((argument) => !files.includes(argument)), ...(files.length > 0 ? files : all),
 ], { stdio: 'inherit', env: { ...process.env, MATRIX: matrix } })
 if (existsSync(matrix)) console.log(`\n${tables(readEntries(matrix))}\n`)
