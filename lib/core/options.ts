@@ -160,6 +160,7 @@ export function checkOptions(options: unknown): CheckedOptions {
       maxConnectionAge: checkMs(options, 'maxConnectionAge', 1),
     },
   }
+  checkUnsupported(options)
   checkCredentials(options)
   checkCollaborators(options)
   return checked
@@ -302,6 +303,18 @@ function checkTogether(
   const present = these.find((name) => given(options, name))
   if (present === undefined || need.some((name) => given(options, name))) return
   throw optionError(`The option '${present}' needs '${need[0]}' or '${need[1]}': ${why}`)
+}
+
+/** Options of node:tls that say whom to trust, and whose silent loss would trust more. */
+const UNSUPPORTED: readonly (readonly [string, string])[] = [
+  ['checkServerIdentity', "give 'servername', or give it with the request it is for"],
+  ['secureContext', "give what it was made of ('ca', 'cert', 'key', ...), or give it with the request it is for"],
+]
+
+function checkUnsupported(options: Readonly<Record<string, unknown>>): void {
+  for (const [name, instead] of UNSUPPORTED) {
+    if (given(options, name)) throw optionError(`The option '${name}' is none of a dialer: ${instead}`)
+  }
 }
 
 /** As node:tls sees it, null and the empty string are no certificate and no key. */
