@@ -99,6 +99,11 @@ export class Credentials {
     return { context: this.#context, generation: this.#generation }
   }
 
+  /** Whether the CAs were given. Where they were not, all that the system trusts count: those of the whole web. */
+  get hasAuthority(): boolean {
+    return Boolean(withContents(this.#base, this.#contents).ca)
+  }
+
   /**
    * Takes other values from now on, for a source of credentials that is no file. What was given as files stays so.
    *

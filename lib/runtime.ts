@@ -4,7 +4,7 @@
  */
 import { randomInt } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import type { ConnectionOptions, TLSSocket } from 'node:tls'
+import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls'
 import type { Credentials } from './credentials.ts'
 import type { Address, Endpoint, Scope } from './core/endpoint.ts'
 import { addressOf, canonicalIP, scopeOf } from './core/endpoint.ts'
@@ -369,6 +369,8 @@ export class Runtime implements DialerPool {
   #heartbeat(effect: Effect & { type: 'heartbeat' }): void {
     const { heartbeat, endpoint, via, fresh, reauthorize } = effect
     const address = addressOf(endpoint)
+    // A connection that is kept was made with the credentials of then.
+    this.#context()
     const token = (): Promise<string | undefined> => this.#token(reauthorize)
     const giveUp = this.#monitor.ask({ endpoint, via, fresh, token }, (answer) => {
       if (!this.#heartbeats.delete(heartbeat)) return
@@ -511,14 +513,12 @@ export class Runtime implements DialerPool {
     onReached?: () => void,
   ): () => void {
     const { checked, credentials, connectSocket } = this.#options
-    const { context, generation } = credentials.current()
-    if (generation !== this.#generation) {
-      this.#generation = generation
-      this.#sessions = new Sessions()
-      this.#monitor.closeAll()
-    }
-    const identity = identityOf(endpoint, { ...checked, servername: own?.servername ?? checked.servername })
-    let secureContext = context
+    let secureContext = this.#context()
+    const identity = identityOf(endpoint, {
+      ...checked,
+      servername: own?.servername ?? checked.servername,
+      publicAuthorities: !credentials.hasAuthority && !own?.context?.ca,
+    })
     try {
       if (own?.context !== undefined) secureContext = credentials.contextWith(own.context)
     } catch (error) {
@@ -532,6 +532,17 @@ export class Runtime implements DialerPool {
       { endpoint, identity, rejectUnauthorized, connectSocket, tls: { secureContext, ...tls }, sessions, ref, keylog, onReached },
       settle,
     )
+  }
+
+  /** The context to connect with now. What other credentials have made or proven is used no more (I3). */
+  #context(): SecureContext {
+    const { context, generation } = this.#options.credentials.current()
+    if (generation !== this.#generation) {
+      this.#generation = generation
+      this.#sessions = new Sessions()
+      this.#monitor.closeAll()
+    }
+    return context
   }
 
   // ---- whose host it is

@@ -28,7 +28,7 @@ import { Multidialer, type MultidialerOptions } from '../lib/multidialer.ts'
 import { attempt, Sessions } from '../lib/socket.ts'
 import { certificateFile } from './support/control-plane.ts'
 import { startProgram } from './support/program.ts'
-import { LocalServer, Network, pem, response } from './support/tls-servers.ts'
+import { endpointsBody, LocalServer, Network, pem, response } from './support/tls-servers.ts'
 
 const NAME = 'api.test.example'
 const SERVICE = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc']
@@ -268,6 +268,46 @@ describe('I2 the common name', () => {
   })
 })
 
+describe('I2 without a CA of its own', () => {
+  it('a learned endpoint does not prove itself by its IP, which any public CA may certify; with one it does', async (t) => {
+    const list = (): string => response(200, endpointsBody(['10.77.0.2:6443']))
+    const seed = await LocalServer.start('name-localhost', {}, list)
+    const other = await LocalServer.start('own-ip-2', {}, list)
+    t.after(() => Promise.all([seed.stop(), other.stop()]))
+    // The environment makes the fixtures' CA one of those that the system trusts.
+    const program = startProgram(`
+      import net from 'node:net'
+      for (const ca of [undefined, given.ca]) {
+        let isDown = false
+        const dialer = new Multidialer({
+          server: 'https://localhost:' + given.seed, ca, token: 'canary-of-the-web',
+          mapEndpoint: () => ({ host: '127.0.0.2', port: given.other }),
+          connectSocket: ({ port }) => new Promise((resolve, reject) => {
+            if (isDown && port === given.seed) return reject(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }))
+            const socket = net.connect(port, '127.0.0.1', () => resolve(socket)).on('error', reject)
+          }),
+        })
+        await dialer.refresh()
+        isDown = true
+        console.log(await dialer.connect().then((socket) => { socket.destroy(); return 'accepted' }, (error) => error.code))
+        dialer.close()
+      }
+    `, { seed: seed.port, other: other.port, ca: pem('ca.crt') }, { env: { NODE_EXTRA_CA_CERTS: certificateFile('ca.crt') } })
+    assert.equal(await program.ended, 0, program.lines.join('\n'))
+    assert.deepEqual(program.lines, ['ERR_TLS_CERT_ALTNAME_INVALID', 'accepted'])
+  })
+})
+
+describe('I4 what would be lost', () => {
+  it('an option of node:tls that says whom to trust is refused by a dialer, not ignored', () => {
+    for (const option of [{ checkServerIdentity: () => undefined }, { secureContext: tls.createSecureContext() }]) {
+      assert.throws(() => new Multidialer({ server: 'https://127.0.0.1:6443', ...option }), {
+        code: 'ERR_INVALID_ARG_VALUE', message: new RegExp(`^The option '${Object.keys(option)[0]}'`),
+      })
+    }
+  })
+})
+
 describe('I4 the environment', () => {
   it('NODE_TLS_REJECT_UNAUTHORIZED=0 changes nothing: every wrong certificate is refused, every good one taken', async (t) => {
     const good = await LocalServer.start('own-ip-1', {}, () => response(404, '{}'))
@@ -388,6 +428,22 @@ describe('I3 a session never crosses', () => {
       await assert.rejects(resumes(), { code: /^(UNABLE_|SELF_SIGNED_)/ })
       replace(certificateFile('ca.crt'), join(folder, 'ca.crt'))
       assert.equal(await resumes(), false, 'nor is the session from before the change taken up again')
+    })
+
+    it(`${version}: nor does a connection kept for heartbeats outlive the client certificate`, async (t) => {
+      const { dialer, folder, one } = await pair(t, version, (folder) => {
+        replace(certificateFile('client-a.crt'), join(folder, 'tls.crt'))
+        replace(certificateFile('client-a.key'), join(folder, 'tls.key'))
+        return { certFile: join(folder, 'tls.crt'), keyFile: join(folder, 'tls.key') }
+      })
+      one.answer = () => response(200, endpointsBody(['127.0.0.1:6443']))
+      await dialer.refresh()
+      await dialer.refresh()
+      assert.deepEqual(one.clients, ['client-a'])
+      replace(certificateFile('client-b.key'), join(folder, 'tls.key'))
+      replace(certificateFile('client-b.crt'), join(folder, 'tls.crt'))
+      await dialer.refresh()
+      assert.deepEqual(one.clients, ['client-a', 'client-b'])
     })
 
     it(`${version}: the client certificate, when its files are replaced`, async (t) => {

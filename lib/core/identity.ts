@@ -16,6 +16,8 @@ export interface IdentityPolicy {
   readonly seeds: readonly Endpoint[]
   /** Configured like the seeds, so that a name of theirs counts. */
   readonly alternates: readonly Endpoint[]
+  /** No CA was given, so that any of the web's may have issued the certificate. */
+  readonly publicAuthorities?: boolean | undefined
 }
 
 export interface Identity {
@@ -37,7 +39,7 @@ const SERVICE_NAMES: readonly string[] = [SERVICE_NAME, 'kubernetes.default', 'k
 
 /** What the endpoint must prove, and which name to ask for. Hosts must be canonical, as toEndpoint makes them. */
 export function identityOf(endpoint: Endpoint, policy: IdentityPolicy): Identity {
-  const { servername, seeds, alternates } = policy
+  const { servername, seeds, alternates, publicAuthorities } = policy
   // I1: the caller knows best; nothing else counts, not even the seed's own host.
   if (servername !== undefined) return { sni: sniOf(servername), names: [servername] }
 
@@ -47,7 +49,9 @@ export function identityOf(endpoint: Endpoint, policy: IdentityPolicy): Identity
     return { sni: sniOf(host) || SERVICE_NAME, names: [host] }
   }
   // A name that was learned or stored proves nothing: whoever writes it down may own it, and a certificate for it.
-  const counts = isIP(host) !== 0 || alternates.some((alternate) => alternate.host === host)
+  // Nor does an IP where the web's CAs are trusted: they issue certificates for IPs to whoever holds them.
+  const isProof = isIP(host) !== 0 && publicAuthorities !== true
+  const counts = isProof || alternates.some((alternate) => alternate.host === host)
   const names = new Set([...seeds.map((seed) => seed.host), ...(counts ? [host] : []), ...SERVICE_NAMES])
   return { sni: (counts && sniOf(host)) || firstName(seeds) || SERVICE_NAME, names: [...names] }
 }
