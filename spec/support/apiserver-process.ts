@@ -192,7 +192,8 @@ export class ApiServer {
     else if (message.type === 'store') {
       this.#send({ type: 'stored', id: message.id, reply: this.#plane.answer(message.request) })
     }
-    if ('id' in message) this.#pending.delete(message.id)
+    // The server numbers its own questions: an id of those is none of ours.
+    if (message.type === 'done' || message.type === 'refused') this.#pending.delete(message.id)
   }
 
   #command(command: Command): Promise<ServerStats | undefined> {
