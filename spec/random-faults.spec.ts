@@ -22,6 +22,8 @@ const OPTIONS = { heartbeatInterval: 500, heartbeatTimeout: 1_000, refreshInterv
 /** Two servers that are silent, a handshake, and what a busy machine adds. ms */
 const DIAL_WITHIN = 2 * OPTIONS.attemptDelay + 100 + 2_000
 const REQUEST_WITHIN = 10_000
+/** Long enough for a silent server's sockets to be severed. ms */
+const LINGERS = 3_000
 
 type Random = (below: number) => number
 
@@ -64,6 +66,9 @@ class Lane {
   readonly #healthy: ApiServer
   readonly #wires = new Wires()
   readonly #following: Promise<void>[] = []
+  /** What is wrong now. A fault that lingers, one at a time, goes on in the sequences that follow. */
+  readonly #begun = new Map<ApiServer, Fault>()
+  #lingers = false
   readonly log: string[] = []
   dials = 0
   requests = 0
@@ -76,43 +81,60 @@ class Lane {
   }
 
   async play(sequences: number): Promise<void> {
-    for (let i = 0; i < sequences; i += 1) await this.#sequence(i)
+    try {
+      for (let i = 0; i < sequences; i += 1) await this.#sequence(i)
+    } finally {
+      await Promise.allSettled(this.#following)
+    }
     await Promise.all(this.#following)
   }
 
+  /** It goes on beside what comes next; how it ended is looked at in the end. */
+  #beside(going: Promise<void>): void {
+    going.catch(() => undefined)
+    this.#following.push(going)
+  }
+
   async #sequence(number: number): Promise<void> {
-    const begun = new Map<ApiServer, Fault>()
     const words: string[] = []
     this.log.push(`${number}:`)
-    // Each is at home on another server: most of them are in for a fault.
+    // Each is at home on another server, as far as there are good ones: most of them are in for a fault.
+    const homes = this.#plane.servers.filter((server) => !this.#begun.has(server))
     const clients = Array.from({ length: CLIENTS }, (_, index) => new Client(this.#plane, {
-      ...OPTIONS, server: at(this.#plane, index).url, connectSocket: this.#wires.connectSocket,
+      ...OPTIONS, server: (homes[index % homes.length] ?? this.#healthy).url, connectSocket: this.#wires.connectSocket,
       balance: this.#random(3) === 0 ? 'spread' : 'sticky',
     }))
     await Promise.all(clients.map((client) => client.dialer.refresh()))
     const held = await Promise.all(clients.map((client) => this.#hold(client)))
+    const brief: ApiServer[] = []
     for (let step = 1 + this.#random(3); step > 0; step -= 1) {
-      const victims = this.#plane.servers.filter((server) => server !== this.#healthy && !begun.has(server))
+      const victims = this.#plane.servers.filter((server) => server !== this.#healthy && !this.#begun.has(server))
       const victim = victims[this.#random(victims.length)]
       if (victim === undefined) break
       const fault = this.#draw()
+      this.#begun.set(victim, fault)
       words.push(`${victim.name} ${fault.name}`)
-      this.log.push(words.at(-1) ?? '')
-      begun.set(victim, fault)
       await fault.begin(victim, this.#wires, this.#plane)
+      if (!this.#lingers && this.#random(3) === 0) this.#beside(this.#linger(victim, LINGERS + this.#random(1_000)))
+      else brief.push(victim)
       await Promise.all(clients.map((client) => this.#use(client)))
       await new Promise((resolve) => setTimeout(resolve, this.#random(150)))
-      if (this.#random(3) === 0) await this.#mend(begun, victim)
     }
-    for (const victim of [...begun.keys()]) await this.#mend(begun, victim)
-    const where = words.join(', ')
-    for (const [index, client] of clients.entries()) this.#following.push(this.#follow(client, held[index] ?? [], where))
+    for (const victim of brief) await this.#mend(victim)
+    this.log.push(words.join(', '))
+    for (const [index, client] of clients.entries()) this.#beside(this.#follow(client, held[index] ?? [], words.join(', ')))
   }
 
-  async #mend(begun: Map<ApiServer, Fault>, victim: ApiServer): Promise<void> {
-    const fault = begun.get(victim)
-    begun.delete(victim)
-    await fault?.end(victim, this.#wires, this.#plane)
+  async #linger(victim: ApiServer, ms: number): Promise<void> {
+    this.#lingers = true
+    await new Promise((resolve) => setTimeout(resolve, ms))
+    await this.#mend(victim)
+    this.#lingers = false
+  }
+
+  async #mend(victim: ApiServer): Promise<void> {
+    await this.#begun.get(victim)?.end(victim, this.#wires, this.#plane)
+    this.#begun.delete(victim)
   }
 
   #draw(): Fault {
@@ -120,11 +142,18 @@ class Lane {
     return FAULTS.find(({ weight }) => (left -= weight) < 0) ?? assert.fail('a fault is drawn')
   }
 
-  /** What is under way when the fault comes: a watch, a pooled socket. What it resolves with ends with them. */
-  async #hold(client: Client): Promise<Promise<unknown>[]> {
-    const watch = await client.watch('/tick?ms=100&count=12')
+  /** What is under way when the fault comes: a watch that says something or nothing, and a pooled socket. */
+  async #hold(client: Client): Promise<Promise<void>[]> {
     await this.#request(client)
-    return [watch.ended.then((error) => this.#ended(error))]
+    const path = this.#random(2) === 0 ? '/tick?ms=100&count=20' : '/tick?ms=5000&count=1'
+    try {
+      const watch = await client.watch(path)
+      return [watch.ended.then((error) => this.#ended(error))]
+    } catch (error) {
+      // A fault that lingers from the sequence before may have met it.
+      this.#ended(error)
+      return []
+    }
   }
 
   /** Every new dial succeeds in time; requests may fail with the connection that they were written to, and no other way. */
@@ -137,7 +166,7 @@ class Lane {
     this.dials += 1
     assert.ok(ms < DIAL_WITHIN, `a dial took ${Math.round(ms)} ms`)
     // Not awaited: it may be written to a socket of a server that is gone.
-    this.#following.push(this.#request(client))
+    this.#beside(this.#request(client))
   }
 
   async #request(client: Client): Promise<void> {

@@ -53,10 +53,13 @@ export class Client {
   readonly failed: FailedEvent[] = []
   readonly warnings: (Error & { kind: string })[] = []
   readonly #plane: ControlPlane
+  /** What its requests name: its seed, whoever answers. */
+  readonly #url: string
   readonly #requests = new Set<ClientRequest>()
 
   constructor(plane: ControlPlane, options: Partial<MultidialerOptions> = {}, agent: https.AgentOptions = {}) {
     this.#plane = plane
+    this.#url = typeof options.server === 'string' ? options.server : at(plane, 0).url
     this.dialer = new Multidialer({ server: at(plane, 0).url, ca: plane.ca, token: plane.token, ...options })
     this.agent = new CountingAgent(this.#counted(poolOf(this.dialer)), { keepAlive: true, ...agent })
     this.dialer.on('failover', (failover) => this.failovers.push(failover))
@@ -82,7 +85,7 @@ export class Client {
 
   request(path: string, options: https.RequestOptions = {}): ClientRequest {
     const { headers, ...rest } = options
-    const request = https.request(at(this.#plane, 0).url + path, {
+    const request = https.request(this.#url + path, {
       agent: this.agent, headers: { authorization: `Bearer ${this.#plane.token}`, ...headers }, ...rest,
     })
     this.#requests.add(request)
