@@ -1,0 +1,294 @@
+/**
+ * @kubernetes/client-node, 1.x and 2.x, on a dialer: all that is made of a KubeConfig, from whatever it holds, and what it
+ * costs with and without.
+ */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import { after, afterEach, before, describe, it } from 'node:test'
+import { withMultidialer } from '../../lib/client-node.ts'
+import type { Multidialer } from '../../lib/index.ts'
+import type { ApiServer } from '../support/control-plane.ts'
+import { certificateFile, ControlPlane } from '../support/control-plane.ts'
+import type { ClientNode } from './clients.ts'
+import { clientNode, kubeConfigOf, runsHere } from './clients.ts'
+import { record } from './matrix.ts'
+
+type KubeConfig = InstanceType<ClientNode['KubeConfig']>
+
+const QUICK = { heartbeatInterval: 500, heartbeatTimeout: 300 }
+const LIMIT = 60_000
+const CONFIGMAPS = '/api/v1/namespaces/default/configmaps'
+const CALLS = 20
+
+let plane: ControlPlane
+let folder: string
+const awake = setInterval(() => {}, 60_000)
+const dialers: Multidialer[] = []
+before(async () => {
+  plane = await ControlPlane.start()
+  folder = mkdtempSync(join(tmpdir(), 'client-node-'))
+})
+after(async () => {
+  clearInterval(awake)
+  await plane.stop()
+  rmSync(folder, { recursive: true, force: true })
+})
+afterEach(() => { for (const dialer of dialers.splice(0)) dialer.close() })
+
+function dialled(config: KubeConfig): KubeConfig {
+  dialers.push(withMultidialer(config, QUICK))
+  return config
+}
+
+function target(): { server: string; ca: string; token: string } {
+  return { server: plane.servers[0]?.url ?? '', ca: plane.ca, token: plane.token }
+}
+
+/** The server that a watch is at. */
+async function watched(): Promise<ApiServer> {
+  for (;;) {
+    for (const server of plane.servers) {
+      if (server.state === 'running' && (await server.stats()).watches > 0) return server
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+let created = 0
+async function create(k8s: ClientNode, config: KubeConfig): Promise<string> {
+  created += 1
+  const name = `object-${created}`
+  const api = config.makeApiClient(k8s.CoreV1Api)
+  for (;;) {
+    try {
+      await api.createNamespacedConfigMap({ namespace: 'default', body: { metadata: { name } } })
+      return name
+    } catch (error) {
+      // One that was written to a server that is being stopped: the client cannot know whether it was done.
+      if (typeof error === 'object' && error !== null && Reflect.get(error, 'code') === 409) return name
+    }
+  }
+}
+
+/** Names that have been seen, and a way to wait for one. */
+class Seen {
+  readonly names: string[] = []
+  #waiting: (() => void)[] = []
+
+  add(name: string | undefined): void {
+    this.names.push(name ?? '')
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+
+  async until(name: string): Promise<void> {
+    while (!this.names.includes(name)) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+  }
+}
+
+/** Through a kill and a stop of the server that the watch is at: each object is seen, and once. */
+async function throughFaults(k8s: ClientNode, config: KubeConfig, seen: Seen): Promise<void> {
+  const names: string[] = []
+  const next = async (): Promise<void> => {
+    const name = await create(k8s, config)
+    names.push(name)
+    await seen.until(name)
+  }
+  await next()
+  const killed = await watched()
+  await killed.kill()
+  await next()
+  await killed.restart()
+  const stopped = await watched()
+  await stopped.stop()
+  await next()
+  await stopped.cont()
+  for (const name of names) assert.equal(seen.names.filter((one) => one === name).length, 1, `${name} seen once`)
+}
+
+for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1', '22.19.0']] as const) {
+  const client = `@kubernetes/client-node ${version}`
+  const skip = needs === undefined || runsHere({ needs }) ? false : `needs Node ${needs}`
+
+  describe(client, { skip }, () => {
+    let k8s: ClientNode
+    before(async () => { k8s = await clientNode(major) })
+    const verify = (what: string, rule: string, body: () => Promise<string | void>): void => {
+      it(rule, { timeout: LIMIT }, async () => record(`${client} `, what, await body() ?? 'ok'))
+    }
+
+    verify('calls', `makes ${CALLS} calls one after another on one connection`, async () => {
+      const took: string[] = []
+      for (const mode of ['without', 'with'] as const) {
+        await Promise.all(plane.servers.map((server) => server.resetStats()))
+        const config = kubeConfigOf(k8s, target())
+        // Its own connections alone are counted.
+        const dialer = mode === 'with' ? withMultidialer(config, { refreshInterval: 0, heartbeatInterval: 0 }) : undefined
+        const api = config.makeApiClient(k8s.CoreV1Api)
+        const start = performance.now()
+        for (let i = 0; i < CALLS; i += 1) await api.listNamespacedPod({ namespace: 'default' })
+        const ms = (performance.now() - start) / CALLS
+        const { connections } = await plane.servers[0]?.stats() ?? { connections: NaN }
+        assert.equal(connections, mode === 'with' ? 1 : CALLS)
+        took.push(`${connections} (${ms.toFixed(1)} ms) ${mode}`)
+        dialer?.close()
+      }
+      return took.join(', ')
+    })
+
+    verify('watch', 'resumes a watch when the server in use is killed and stopped', async () => {
+      const config = dialled(kubeConfigOf(k8s, target()))
+      const seen = new Seen()
+      const { metadata } = await config.makeApiClient(k8s.CoreV1Api).listNamespacedConfigMap({ namespace: 'default' })
+      let version = metadata?.resourceVersion
+      let over = false
+      let abort: AbortController | undefined
+      const follow = async (): Promise<void> => {
+        let ended = false
+        const end = (): void => {
+          if (ended || over) return
+          ended = true
+          setTimeout(() => void follow(), 20)
+        }
+        abort = await new k8s.Watch(config).watch(CONFIGMAPS, { resourceVersion: version }, (type, object) => {
+          if (ended) return
+          version = object.metadata.resourceVersion
+          if (type === 'ADDED') seen.add(object.metadata.name)
+        }, end)
+      }
+      await follow()
+      await throughFaults(k8s, config, seen)
+      over = true
+      abort?.abort()
+    })
+
+    verify('informer', 'has an informer go on when it is started again, and the server in use is killed and stopped', async () => {
+      const config = dialled(kubeConfigOf(k8s, target()))
+      const seen = new Seen()
+      const api = config.makeApiClient(k8s.CoreV1Api)
+      const informer = k8s.makeInformer(config, CONFIGMAPS, () => api.listNamespacedConfigMap({ namespace: 'default' }))
+      informer.on('add', ({ metadata }) => seen.add(metadata?.name))
+      // That it was stopped comes as an error, too.
+      let over = false
+      const restart = (): void => { if (!over) setTimeout(() => void informer.start(), 20) }
+      informer.on('error', restart)
+      await informer.start()
+      await throughFaults(k8s, config, seen)
+      over = true
+      await informer.stop()
+    })
+
+    verify('exec', 'executes over a WebSocket, attaches and forwards a port', async () => {
+      const config = dialled(kubeConfigOf(k8s, target()))
+      await config.makeApiClient(k8s.CoreV1Api).listNamespacedPod({ namespace: 'default' })
+      const dials = dialers[0]?.snapshot().counters.dials ?? 0
+      const out = new PassThrough()
+      const status = await new Promise<{ status?: string }>((resolve, reject) => {
+        new k8s.Exec(config).exec('default', 'echo', 'echo', ['echo', 'hello'], out, null, null, false, resolve).catch(reject)
+      })
+      assert.equal(status.status, 'Success')
+      assert.equal(String(out.read()), 'echo hello\n')
+      const [stdin, stdout] = [new PassThrough(), new PassThrough()]
+      const attached = await new k8s.Attach(config).attach('default', 'echo', 'echo', stdout, null, stdin, false)
+      stdin.write('ping')
+      assert.equal(String((await once(stdout, 'data'))[0]), 'ping')
+      attached.close()
+      const [input, output] = [new PassThrough(), new PassThrough()]
+      const forwarded = await new k8s.PortForward(config).portForward('default', 'echo', [80], output, null, input)
+      input.write('pong')
+      assert.equal(String((await once(output, 'data'))[0]), 'pong')
+      if (typeof forwarded !== 'function') forwarded.close()
+      assert.ok((dialers[0]?.snapshot().counters.dials ?? 0) >= dials + 2, 'dialled, but for one that took an idle connection')
+    })
+
+    verify('log, metrics, objects', 'reads logs and metrics, and any object', async () => {
+      const config = dialled(kubeConfigOf(k8s, target()))
+      const log = new PassThrough()
+      await new k8s.Log(config).log('default', 'echo', 'echo', log)
+      assert.match(String((await once(log, 'data'))[0]), /^echo: line 1/)
+      assert.equal((await new k8s.Metrics(config).getNodeMetrics()).items.length, 1)
+      const objects = k8s.KubernetesObjectApi.makeApiClient(config)
+      const pod = await objects.read({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'echo', namespace: 'default' } })
+      assert.equal(pod.metadata?.name, 'echo')
+      assert.ok((dialers[0]?.snapshot().counters.dials ?? 0) <= 3, 'on the connections of the dialer')
+    })
+
+    verify('credentials', 'connects with all that a KubeConfig may hold', async () => {
+      const kinds: Record<string, { cluster?: object; user: object }> = {
+        token: { user: { token: plane.token } },
+        'token-file': { user: { 'auth-provider': { name: 'tokenFile', config: { tokenFile: plane.tokenFile } } } },
+        certificate: { user: { 'client-certificate': certificateFile('client-a.crt'), 'client-key': certificateFile('client-a.key') } },
+        'certificate data': { user: {
+          'client-certificate-data': readFileSync(certificateFile('client-a.crt'), 'base64'),
+          'client-key-data': readFileSync(certificateFile('client-a.key'), 'base64'),
+        } },
+        'exec, a token': { user: { exec: execOf({ token: plane.token }) } },
+        'exec, a certificate': { user: { exec: execOf({
+          clientCertificateData: readFileSync(certificateFile('client-b.crt'), 'utf8'),
+          clientKeyData: readFileSync(certificateFile('client-b.key'), 'utf8'),
+        }) } },
+        'tls-server-name': { cluster: { 'tls-server-name': 'kubernetes.default.svc' }, user: { token: plane.token } },
+        skipTLSVerify: { cluster: { 'certificate-authority': undefined, 'insecure-skip-tls-verify': true }, user: { token: plane.token } },
+      }
+      for (const [kind, { cluster, user }] of Object.entries(kinds)) {
+        const file = join(folder, 'kubeconfig')
+        writeFileSync(file, JSON.stringify({
+          apiVersion: 'v1', kind: 'Config', 'current-context': 'c',
+          clusters: [{ name: 'c', cluster: { server: target().server, 'certificate-authority': plane.caFile, ...cluster } }],
+          users: [{ name: 'u', user }], contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+        }))
+        const config = new k8s.KubeConfig()
+        config.loadFromFile(file)
+        const dialer = withMultidialer(config, QUICK)
+        try {
+          const { items } = await config.makeApiClient(k8s.CoreV1Api).listNamespacedPod({ namespace: 'default' })
+          assert.equal(items.length, 1, kind)
+          assert.ok((await dialer.refresh()).length > 0, kind)
+          assert.equal(dialer.snapshot().counters.dials, 1, kind)
+        } finally {
+          dialer.close()
+        }
+      }
+      return Object.keys(kinds).join(', ')
+    })
+
+    verify('rotation', 'goes on with the token that the KubeConfig has by then', async () => {
+      const own = await ControlPlane.start({ servers: 1 })
+      try {
+        const config = dialled(kubeConfigOf(k8s, { server: own.servers[0]?.url ?? '', ca: own.ca, token: own.token }))
+        const api = config.makeApiClient(k8s.CoreV1Api)
+        await api.listNamespacedPod({ namespace: 'default' })
+        const token = await own.rotateToken()
+        await assert.rejects(api.listNamespacedPod({ namespace: 'default' }))
+        const user = config.getCurrentUser()
+        if (user !== null) Object.assign(user, { token })
+        await api.listNamespacedPod({ namespace: 'default' })
+      } finally {
+        await own.stop()
+      }
+    })
+
+    verify('undone', 'is as it was after close()', async () => {
+      const config = kubeConfigOf(k8s, target())
+      const api = config.makeApiClient(k8s.CoreV1Api)
+      const dialer = withMultidialer(config, QUICK)
+      await api.listNamespacedPod({ namespace: 'default' })
+      dialer.close()
+      assert.ok(!Object.hasOwn(config, 'applySecurityAuthentication') && !Object.hasOwn(config, 'applyToHTTPSOptions'))
+      await api.listNamespacedPod({ namespace: 'default' })
+      assert.equal(dialer.snapshot().counters.dials, 1)
+    })
+  })
+}
+
+/** A plugin of the user's, as a program. */
+function execOf(status: object): object {
+  const program = join(folder, `plugin-${Math.random().toString(36).slice(2)}`)
+  const credential = { kind: 'ExecCredential', apiVersion: 'client.authentication.k8s.io/v1', status }
+  writeFileSync(program, `#!/bin/sh\ncat <<'END'\n${JSON.stringify(credential)}\nEND\n`)
+  chmodSync(program, 0o700)
+  return { apiVersion: 'client.authentication.k8s.io/v1', command: program }
+}
