@@ -1,7 +1,7 @@
 /**
- * Every fault of one real apiserver that FAULTS.md promises something for, with default options: whoever dials it,
- * waits for its answer, or watches through it, is served by another within the bound. Each bound has half as much again,
- * for a machine that is busy with three apiservers.
+ * Every fault of one real apiserver, with default options: whoever dials it, waits for its answer, or watches through
+ * it, is served by another within the bound that is promised. Each bound has half as much again, for a machine that is
+ * busy with three apiservers.
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -94,7 +94,7 @@ describe('a fault of one apiserver', { skip: unavailable(), timeout: 300_000 }, 
     await server.start()
     assert.notEqual(host, server.host)
     assert.ok(ms < atOnce, `the dial took ${ms} ms`)
-    assert.match(client.failovers[0]?.reason ?? '', /ECONNREFUSED/)
+    assert.match(client.failovers[0]?.reason ?? '', /ECONNREFUSED/) // So that nothing was waited for.
   })
 
   const certificates: [kind: CertificateKind, code: string][] = [

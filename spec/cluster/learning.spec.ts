@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { MultidialError } from '../../lib/errors.ts'
 import { Client, held, Load, released, until } from './client.ts'
-import { Cluster, enterClientNamespace, unavailable, type ApiServer } from './cluster.ts'
+import { Cluster, enterClientNamespace, unavailable, type ApiServer, type AuditedRequest } from './cluster.ts'
 
 await enterClientNamespace()
 
@@ -61,7 +61,7 @@ describe('a client of a real control plane', { skip: unavailable(), timeout: 240
   })
 
   it('never sends its token to servers of another CA', { timeout }, async () => {
-    const asked = await requests(cluster)
+    const since = Date.now()
     const alternates = cluster.servers.map(({ address }) => address)
     using client = new Client(cluster, { alternates, caFile: cluster.wrongCaFile })
     const error = await rejection(client.get())
@@ -69,7 +69,7 @@ describe('a client of a real control plane', { skip: unavailable(), timeout: 240
     assert.deepEqual(error.errors.map(({ address }) => address).sort(), alternates.sort())
     assert.equal(client.warnings.length, 3)
     await assert.rejects(client.dialer.refresh(), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
-    assert.deepEqual(await requests(cluster), asked)
+    assert.deepEqual(await requestsSince(cluster, since), [])
   })
 
   it('forbidden to read Endpoints, says so once, and is served by its seed', { timeout }, async () => {
@@ -104,7 +104,8 @@ describe('a client of a real control plane', { skip: unavailable(), timeout: 240
     assert.ok(failed.length <= 2, `${failed.length} failed`)
     assert.ok(longestGap < refused, `the longest gap was ${longestGap} ms`)
     assert.deepEqual(client.failovers.map(({ from }) => from), killed.map(({ address }) => address))
-    for (const { reason } of client.failovers) assert.match(reason, /ECONNREFUSED/)
+    // Nothing was waited for.
+    for (const { reason } of client.failovers) assert.doesNotMatch(reason, /no connection within/)
     const { host, ms } = await client.dial()
     assert.ok(ms < refused, `a dial took ${ms} ms`)
     assert.equal(host, load.host)
@@ -151,13 +152,14 @@ async function rejection(promise: Promise<unknown>): Promise<MultidialError> {
   return error
 }
 
-/** How many requests each server has had so far; those before this one are in its log, since one more is seen there. */
-async function requests(cluster: Cluster): Promise<number[]> {
-  return await Promise.all(cluster.servers.map(async server => {
+/** What all servers were asked since then. Their logs are complete up to now, as soon as each has a request of now. */
+async function requestsSince(cluster: Cluster, since: number): Promise<AuditedRequest[]> {
+  const asked = cluster.servers.map(async server => {
     using client = new Client(cluster, { seed: server, refreshInterval: 0 })
     const marker = `/version?${server.host}-${performance.now()}`
     await client.get(marker)
     await until(async () => (await server.audited()).some(({ uri }) => uri === marker))
-    return (await server.audited()).filter(({ uri }) => !uri.startsWith('/version')).length
-  }))
+    return (await server.audited()).filter(({ at, uri }) => at >= since && uri !== marker)
+  })
+  return (await Promise.all(asked)).flat()
 }

@@ -2,8 +2,8 @@
  * What the promises come to on a real control plane: `sudo -E node --import tsx spec/cluster/measure.ts [--runs 10]`.
  * It prints figures, with client default options, and judges none; the specs do.
  *
- * A run under a fault has three clients, each with an agent of its own, so that none learns from another: requests every
- * 20 ms whatever became of those before; a loop that waits for each answer; a watch fed every 200 ms.
+ * A run under a fault has three clients, each with an agent of its own, so that none learns from another: requests
+ * every 20 ms whatever became of those before; a loop that waits for each answer; a watch fed every 200 ms.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
