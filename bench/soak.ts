@@ -141,8 +141,18 @@ const LISTS = [
   { addresses: ['127.0.0.1:1', '127.0.0.1:2'] }, { body: '{"kind":"Endpoints","apiVersion":"v1","subsets":[{}]}' },
 ] as const
 
+let lock: Promise<unknown> = Promise.resolve()
+
+/** One after another: servers are told of the cluster all together, and one that is just starting cannot be told. */
+function alone<T>(what: () => Promise<T>): Promise<T> {
+  const done = lock.then(what)
+  lock = done.catch(() => {})
+  return done
+}
+
 /** SIGTERM, and SIGKILL for one that drains for too long. */
-async function endGracefully(server: ApiServer, within: number): Promise<void> {
+async function endGracefully(plane: ControlPlane, server: ApiServer, within: number): Promise<void> {
+  await alone(() => plane.unlist(server))
   const late = new AbortController()
   const killed = pause(within, undefined, { signal: late.signal }).then(() => server.kill(), () => {})
   await server.terminate()
@@ -154,23 +164,37 @@ async function endGracefully(server: ApiServer, within: number): Promise<void> {
 const LONG_STOP = 25_000
 const SEVERED_WITHIN = 15_000
 
+/** The faults that are being played. */
+const playing = new Map<object, string>()
+
 /** One fault, from its beginning until it is over, `within` ms at most. */
 async function fault(plane: ControlPlane, health: Health, within: number): Promise<string> {
+  const played = {}
+  playing.set(played, 'begun')
+  try {
+    return await play(plane, health, within, (what) => playing.set(played, what))
+  } finally {
+    playing.delete(played)
+  }
+}
+
+async function play(plane: ControlPlane, health: Health, within: number, at: (what: string) => void): Promise<string> {
   const kind = pick([
     'kill', 'stop', 'terminate', 'misbehave', 'misbehave', 'misbehave', 'list', 'token', 'certificate', 'ca', 'scale', 'compact',
     'long stop',
   ] as const)
+  at(String(kind))
   const long = Math.min(kind === 'long stop' ? LONG_STOP : 500 + random() * 6_000, Math.max(500, within))
   switch (kind) {
     case 'list': {
       const override = pick(LISTS)
-      await plane.setEndpoints(override)
+      await alone(() => plane.setEndpoints(override))
       await pause(long)
-      await plane.setEndpoints(undefined)
+      await alone(() => plane.setEndpoints(undefined))
       return kind
     }
     case 'token':
-      await plane.rotateToken()
+      await alone(() => plane.rotateToken())
       return kind
     case 'certificate': {
       const client = pick(['client-a', 'client-b']) ?? 'client-a'
@@ -189,13 +213,13 @@ async function fault(plane: ControlPlane, health: Health, within: number): Promi
       plane.compact()
       return kind
     case 'scale':
-      if (plane.servers.length < 5) await plane.addServer()
+      if (plane.servers.length < 5) await alone(() => plane.addServer())
       else {
         const server = plane.servers.at(-1)
         if (server !== undefined && health.isWell(server) && health.victim() !== undefined) {
           health.hurt(server)
-          if (random() < 0.5) await endGracefully(server, long)
-          await plane.removeServer(server, { graceful: false })
+          if (random() < 0.5) await endGracefully(plane, server, long)
+          await alone(() => plane.removeServer(server, { graceful: false }))
         }
       }
       return kind
@@ -208,15 +232,17 @@ async function fault(plane: ControlPlane, health: Health, within: number): Promi
       const server = health.victim()
       if (server === undefined) return 'none'
       health.hurt(server)
+      at(`${kind} of ${server.name}`)
       if (kind === 'kill') await server.kill()
-      else if (kind === 'terminate') await endGracefully(server, long)
+      else if (kind === 'terminate') await endGracefully(plane, server, long)
       else if (kind === 'stop' || kind === 'long stop') {
         await server.stop()
         health.silenced(server)
       } else await server.misbehave(pick(MISBEHAVIOURS) ?? 'deaf')
       await pause(long)
+      at(`${kind} of ${server.name} is to be over: it is ${server.state}`)
       if (server.state === 'stopped') await server.cont()
-      else if (server.state === 'gone') await server.restart()
+      else if (server.state === 'gone') await alone(() => server.restart())
       else await server.misbehave()
       health.healed(server)
       return kind ?? 'none'
@@ -336,13 +362,11 @@ async function run(plane: ControlPlane): Promise<void> {
   const requests = setInterval(() => {
     void load.ask(random() < 0.1 ? '/slow?ms=1500' : '/version', 'request')
   }, 1000 / REQUESTS_PER_SECOND)
-  const playing = new Set<Promise<void>>()
+  const played: Promise<void>[] = []
   const faulting = setInterval(() => {
     if (playing.size >= 3) return
-    const played = fault(plane, health, began + SECONDS * 1000 - performance.now()).then((kind) => { faults.set(kind, (faults.get(kind) ?? 0) + 1) },
-      (error: unknown) => { problems.push(`the soak's own fault failed: ${describe(error)}`) })
-    playing.add(played)
-    void played.finally(() => playing.delete(played))
+    played.push(fault(plane, health, began + SECONDS * 1000 - performance.now()).then((kind) => { faults.set(kind, (faults.get(kind) ?? 0) + 1) },
+      (error: unknown) => { problems.push(`the soak's own fault failed: ${describe(error)}`) }))
   }, 800)
   const reports = setInterval(() => console.log(line('...', began, weigh(), agent, load, faults)), REPORT_EVERY)
 
@@ -352,7 +376,7 @@ async function run(plane: ControlPlane): Promise<void> {
   }
   for (const timer of [requests, faulting, reports]) clearInterval(timer)
   stage = 'waiting for the last faults to be over'
-  await Promise.all(playing)
+  await Promise.all(played)
   stage = 'making all good again'
 
   // The faults are over: what was under way must come to its end by itself, and a request must be served.
@@ -381,7 +405,7 @@ let stage = 'starting'
 /** A soak that hangs itself has found something, too. */
 function watchdog(): void {
   const timer = setTimeout(() => {
-    console.log(`FAILED: the soak does not end: it is ${stage}`)
+    console.log(`FAILED: the soak does not end: it is ${stage}; faults: ${[...playing.values()].join(', ') || 'none'}`)
     console.log('soak: failed')
     process.exit(1)
   }, SECONDS * 1000 + ENDS_WITHIN)
