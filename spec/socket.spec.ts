@@ -202,7 +202,7 @@ describe('connectSocket', () => {
   for (const [name, connectSocket, message, code] of bad) {
     it(`that ${name} fails the attempt, and nothing else`, async () => {
       // What a JavaScript caller may give, whatever the types say.
-      const options: object = { connectSocket, attemptTimeout: 80 }
+      const options: object = { connectSocket, attemptTimeout: 80, heartbeatTimeout: 80 }
       await withDialer(options, async (dialer) => {
         const error = await dialError(dialer.connect())
         assert.match(error.message, message)

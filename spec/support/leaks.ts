@@ -15,7 +15,7 @@ type Living = Map<number, Resource>
 
 /** Sockets of each kind, timers, connects under way and lookups. A tick or a promise leaves nothing behind. */
 const WATCHED = new Set(['TCPWRAP', 'TCPCONNECTWRAP', 'Timeout', 'GETADDRINFOREQWRAP'])
-/** For what is on its way out when the piece ends: a socket that was destroyed is closed by the next turn of the loop. */
+/** For what is on its way out when the piece ends: a socket that was destroyed is closed by the next turn of the loop. ms */
 const GONE_WITHIN = 5_000
 
 const pieces = new AsyncLocalStorage<Living>()
@@ -36,10 +36,10 @@ createHook({
 }).enable()
 
 /** Runs it; rejects if it does, or if something that it created is still there some time after its end. */
-export async function withoutLeaks(body: () => Promise<void>): Promise<void> {
+export async function withoutLeaks(body: () => Promise<void>, within: number = GONE_WITHIN): Promise<void> {
   const living: Living = new Map()
   await pieces.run(living, body)
-  await pieces.exit(() => gone(living))
+  await pieces.exit(() => gone(living, within))
 }
 
 /** Runs it on behalf of nobody: what it creates may stay. */
@@ -47,8 +47,8 @@ export function apart<T>(body: () => T): T {
   return pieces.exit(body)
 }
 
-async function gone(living: Living): Promise<void> {
-  const until = performance.now() + GONE_WITHIN
+async function gone(living: Living, within: number): Promise<void> {
+  const until = performance.now() + within
   while (living.size > 0 && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 5))
   const left = [...living.values()].map(({ type, stack }) => `${type}\n${stack}`)
   assert.equal(left.length, 0, `${left.length} left behind: ${left.slice(0, 5).join('\n')}`)
