@@ -6,7 +6,7 @@ import { nextCandidate } from './candidates.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
 import type { EndpointsBody, Via } from './endpoints-body.ts'
-import { ask, send } from './health.ts'
+import { ask, retireUnchosen, send } from './health.ts'
 import { drawBetween, overPeers, unwarn, warn, withNewPeer, withPeer } from './peers.ts'
 import type { Cause, Discovery, Effect, Failure, Heartbeat, Id, Peer, Round, State } from './state.ts'
 import { rowsOf } from './table.ts'
@@ -218,6 +218,8 @@ function accepted(
     round: undefined,
     waiting: [],
   })
+  const chosen = state.discovery.listedAt !== undefined || state.settings.balance === 'sticky' || endpoints.length === 1
+  if (!chosen) next = retireUnchosen(next, effects)
   next = unwarn(next, 'discovery')
   if (body.refused.length === 0) return unwarn(next, 'list')
   return warn(next, 'list', `list refused in part: ${body.refused.join('; ')}`, effects)

@@ -218,6 +218,16 @@ function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSoc
   return { ...socket, read, written, idle, owedSince }
 }
 
+/**
+ * `spread`: the sockets made before there was a choice are not used again now that there is one. All of a fleet that was
+ * given the same seed would otherwise stay on it.
+ */
+export function retireUnchosen(state: State, effects: Effect[]): State {
+  let next = state
+  for (const socket of rowsOf(state.sockets)) if (!socket.retired) next = retire(next, socket, effects)
+  return next
+}
+
 function retire(state: State, socket: HandedSocket, effects: Effect[]): State {
   effects.push({ type: 'retire', socket: socket.id })
   return { ...state, sockets: withRow(state.sockets, { ...socket, retired: true, wakeAt: Infinity }) }

@@ -600,6 +600,30 @@ const lists: readonly Row[] = [
     ],
   },
   {
+    name: 'R1 spread: a socket made before the first list is retired by it where there is a choice, or a fleet stays on its seed',
+    given: given({
+      settings: { balance: 'spread' },
+      peers: { [A]: { ...newSeed, ...used, heartbeat: asking(7) } },
+      sockets: { 90: { address: A }, 91: { address: A, retired: true } },
+      discovery: { ...pending, round: round(A) },
+    }),
+    phases: [
+      [10, answered(A, 7, { body: listOf([A, B]) }), [reportEndpoints(A, B), save(A, B), retire(90)]],
+      [11, refreshRequested(), [heartbeat(100, A)]],
+      [12, answered(A, 100, { body: listOf([A, B]) }), []],
+    ],
+  },
+  {
+    name: 'R1 spread: a socket made before the first list stays in use where its endpoint is the only one',
+    given: given({
+      settings: { balance: 'spread' },
+      peers: { [A]: { ...newSeed, ...used, heartbeat: asking(7) } },
+      sockets: { 90: { address: A } },
+      discovery: { ...pending, round: round(A) },
+    }),
+    phases: [[10, answered(A, 7, { body: listOf([A]) }), [reportEndpoints(A), save(A)]]],
+  },
+  {
     name: 'D1 the first list drops alternates and hints that are not in it to the removed, and keeps the seeds',
     given: given({
       peers: {
