@@ -25,7 +25,7 @@ export interface Begin {
   readonly pace: number
   /** Each request on a connection of its own. */
   readonly unkept: boolean
-  /** Where the server that is to fail is known by its name in `x-served-by`: connections are made until they are its. */
+  /** A balancer's: the server that is to fail, by its name in `x-served-by`. Connections are made until they are its. */
   readonly wanted: string | undefined
 }
 
@@ -35,6 +35,8 @@ export type FailoverQuestion =
   /** What a dial takes, in ms: of a dialer, and of `tls.connect` to `port`, without sessions. */
   | { readonly what: 'dialer'; readonly target: Target; readonly dist: string }
   | { readonly what: 'dial' }
+  /** The first dial of a dialer whose server refuses, and which knows one that does not. */
+  | { readonly what: 'refused'; readonly target: Target; readonly dist: string; readonly alternate: string }
   | { readonly what: 'handshake'; readonly host: string; readonly port: number; readonly caFile: string }
 
 /** In ms; Infinity is what was not over when it was asked. */
@@ -65,6 +67,8 @@ interface Way {
   watch(onEvent: () => void): Promise<void>
   /** Resolves when it knows all it will need. */
   ready(): Promise<void>
+  /** From now on any server will do. */
+  settle(): void
   end(): void
 }
 
@@ -116,6 +120,7 @@ class Session {
     await until('the watch tells something', () => this.#events.beats > 1)
     this.#timer = setInterval(() => this.#request(), pace)
     await until('requests are answered', () => this.#answers.beats > 2)
+    this.#way.settle()
   }
 
   mark(): void {
@@ -185,8 +190,7 @@ class AgentWay implements Way {
   readonly #target: Target
   readonly #wanted: string | undefined
   readonly #isReady: () => Promise<void>
-  /** The watch has not been on the wanted server yet. */
-  #positioning = true
+  #settled = false
 
   constructor(agent: https.Agent, watcher: https.Agent, begin: Begin, isReady: () => Promise<void>) {
     this.#agent = agent
@@ -205,7 +209,7 @@ class AgentWay implements Way {
           if (response.statusCode === 200) resolve(server)
           else reject(new Error(`status ${response.statusCode}`))
           // On the wrong one: the next request is to try another connection.
-          if (this.#wanted !== undefined && server !== this.#wanted) setImmediate(() => socket.destroy())
+          if (!this.#isWanted(server)) setImmediate(() => socket.destroy())
         }).once('close', () => reject(new Error('cut short'))).resume()
       })
       request.once('error', reject)
@@ -217,12 +221,20 @@ class AgentWay implements Way {
       const url = new URL(`${WATCHED}?watch=1`, this.#target.url)
       const request = https.get(url, { agent: this.#watcher, headers: this.#headers }, (response) => {
         const server = String(response.headers['x-served-by'] ?? '')
-        if (this.#wanted !== undefined && server !== this.#wanted && this.#positioning) request.destroy()
-        else response.on('data', () => { this.#positioning = false; onEvent() })
+        if (this.#isWanted(server)) response.on('data', onEvent)
+        else request.destroy()
         response.once('error', () => undefined)
       })
       request.once('error', () => undefined).once('close', () => resolve())
     })
+  }
+
+  #isWanted(server: string): boolean {
+    return this.#settled || this.#wanted === undefined || server === this.#wanted
+  }
+
+  settle(): void {
+    this.#settled = true
   }
 
   get #headers(): Record<string, string> {
@@ -278,6 +290,7 @@ async function clientNodeWay(target: Target, dist: string | undefined): Promise<
       watch.watch(WATCHED, {}, onEvent, () => resolve()).then((controller) => { watching = controller }, () => resolve())
     }),
     ready: async () => { await dialer?.refresh() },
+    settle: () => undefined,
     end: () => { watching?.abort(); dialer?.close() },
   }
 }
@@ -319,6 +332,17 @@ answerAll<FailoverQuestion, Seen>(async (question) => {
       const socket = await dialer?.connect()
       const ms = performance.now() - from
       socket?.destroy()
+      return { ...NOTHING, ms }
+    }
+    case 'refused': {
+      const { Multidialer }: typeof Library = await import(moduleOf(question.dist, 'index'))
+      const { url, caFile } = question.target
+      const other = new Multidialer({ server: url, caFile, alternates: [question.alternate], refreshInterval: 0 })
+      const from = performance.now()
+      const socket = await other.connect()
+      const ms = performance.now() - from
+      socket.destroy()
+      other.close()
       return { ...NOTHING, ms }
     }
     case 'handshake': {

@@ -5,7 +5,6 @@
 import https from 'node:https'
 import { readFileSync } from 'node:fs'
 import { Cluster } from '../spec/cluster/cluster.ts'
-import { type Blackhole, blackhole, canBlackhole } from '../spec/support/blackhole.ts'
 import { type ApiServer, ControlPlane, type Misbehaviour } from '../spec/support/control-plane.ts'
 
 export interface Address {
@@ -26,8 +25,8 @@ export interface Stage {
 }
 
 export const FAULTS = [
-  'killed', 'killed, its address dropping packets', 'SIGSTOP', 'reads and writes nothing', 'packets dropped both ways', 'packets dropped to the client',
-  'RST in the handshake', 'FIN in the handshake', 'TLS alert', 'TLS 1.1', 'plain HTTP', 'wrong name', 'wrong CA', 'expired certificate',
+  'killed', 'SIGSTOP', 'reads and writes nothing', 'packets dropped both ways', 'packets dropped to the client',
+  'silence in the handshake', 'RST in the handshake', 'FIN in the handshake', 'TLS alert', 'TLS 1.1', 'plain HTTP', 'wrong name', 'wrong CA', 'expired certificate',
   '200 ms latency', 'half of connections reset', 'graceful restart of each', 'all down for 4 s', 'flapping',
 ] as const
 export type FaultName = (typeof FAULTS)[number]
@@ -58,9 +57,9 @@ function embeddedFaults(servers: readonly ApiServer[], server: ApiServer): Fault
   }]
   return [
     ['killed', async () => { await server.kill(); return () => server.restart() }],
-    ...(canBlackhole ? [['killed, its address dropping packets', () => killedAndDropping(server)] satisfies Fault] : []),
     ['SIGSTOP', async () => { await server.stop(); return () => server.cont() }],
     erring('reads and writes nothing', 'deaf'),
+    erring('silence in the handshake', 'hang-handshake'),
     erring('RST in the handshake', 'reset-handshake'),
     erring('FIN in the handshake', 'fin-handshake'),
     erring('TLS alert', 'alert'),
@@ -94,15 +93,6 @@ function embeddedFaults(servers: readonly ApiServer[], server: ApiServer): Fault
       return async () => undefined
     }],
   ]
-}
-
-async function killedAndDropping(server: ApiServer): Promise<() => Promise<void>> {
-  await server.kill()
-  const hole: Blackhole = await blackhole(server.host, server.port)
-  return async () => {
-    await hole.close()
-    await server.restart()
-  }
 }
 
 export async function real(): Promise<Stage> {

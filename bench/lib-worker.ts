@@ -27,7 +27,11 @@ export class Worker<Q, A> {
   /** Of a file beside this one. */
   constructor(file: string, env: NodeJS.ProcessEnv = {}) {
     const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...inherited } = process.env
-    this.#child = fork(fileURLToPath(new URL(file, import.meta.url)), [], { env: { ...inherited, ...env } })
+    this.#child = fork(fileURLToPath(new URL(file, import.meta.url)), [], {
+      env: { ...inherited, ...env },
+      // JSON has no word for Infinity.
+      serialization: 'advanced',
+    })
     workers.add(this.#child)
     this.#child.on('message', (message: Answered) => this.#onMessage(message))
     this.#ended = once(this.#child, 'exit').then(([code, signal]: (number | string | null)[]) => {
