@@ -4,6 +4,7 @@
  */
 import https from 'node:https'
 
+import { optionError } from './errors.ts'
 import type { MultidialerOptions } from './multidialer.ts'
 import { Multidialer, poolOf } from './multidialer.ts'
 import type { DialerPool } from './pool.ts'
@@ -37,6 +38,12 @@ export class MultidialerAgent extends PooledAgent {
     // After the pool's options have been checked: a dialer listens to its signal from the first.
     this.dialer = new Multidialer(dialerOptions(options))
     this.#pool = poolOf(this.dialer)
+  }
+
+  /** Called by undici and `fetch` when this is given where a dispatcher belongs. Throws a TypeError that says what to give. */
+  dispatch(): never {
+    throw optionError("A MultidialerAgent is an https.Agent, and no dispatcher of undici. Give undici and fetch " +
+      "'new Agent({ connect: undiciConnector(agent.dialer) })', from 'undici' and 'kube-multidialer/undici'")
   }
 
   protected override get pool(): DialerPool {

@@ -204,6 +204,16 @@ describe("undiciConnector under Node's own fetch", () => {
     await agent.destroy()
   })
 
+  it('fails with what to do when it is given a MultidialerAgent as its dispatcher', async () => {
+    const agent = new MultidialerAgent(optionsOf(plane))
+    try {
+      await assert.rejects(request(plane, '/version', agent), (error: Error) =>
+        /undiciConnector\(agent\.dialer\)/.test(`${error.message} ${String(error.cause)}`))
+    } finally {
+      agent.destroy()
+    }
+  })
+
   it('is aborted at once while its dial is pending', async () => {
     const slow = await ControlPlane.start({ servers: 1 })
     try {

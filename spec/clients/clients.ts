@@ -23,6 +23,8 @@ export interface Use {
   /** One request; resolves with the name of the server that answered, when the whole answer was read. */
   get(signal?: AbortSignal): Promise<string>
   close(): Promise<unknown> | void
+  /** For one whose connections serve no second request: opens one and holds it. */
+  hold?(): Promise<{ readonly servedBy: string; readonly ended: Promise<unknown> }>
 }
 
 export interface Client {
@@ -179,6 +181,15 @@ const ws: Client = {
         socket.on('upgrade', (response) => { server = name(response.headers['x-served-by']) })
         socket.on('error', (error) => reject(signal?.aborted ? signal.reason : error))
         socket.on('close', () => resolve(server))
+      }),
+      hold: () => new Promise((resolve, reject) => {
+        const url = `${target.server.replace('https:', 'wss:')}${PATH}/echo/attach?stdin=true&stdout=true`
+        const socket = new WebSocket(url, ['v5.channel.k8s.io'], { agent, headers: authorization(target) })
+        const ended = new Promise<void>((end) => { socket.on('close', end) })
+        let server = ''
+        socket.on('upgrade', (response) => { server = name(response.headers['x-served-by']) })
+        socket.on('open', () => resolve({ servedBy: server, ended }))
+        socket.on('error', reject)
       }),
       close: () => agent.destroy(),
     }

@@ -141,6 +141,8 @@ async function throughFaults(program: Running, prefix: string, shown: (name: str
 }
 
 describe('the examples of the README', () => {
+  if (skip) for (const name of ['client-node.mjs', 'controller.mjs']) record(`example ${name}`, 'runs', skip)
+
   for (const name of ['request.mjs', 'fetch.mjs']) {
     it(`${name} prints the version`, LIMIT, () => running(name, envOf(), async (program) => {
       await program.until((line) => line === '200 v1.34.0')
