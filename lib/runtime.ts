@@ -403,7 +403,8 @@ export class Runtime implements DialerPool {
   /** What is refused is quoted, and a server that errs may send back what it was sent. */
   #withoutToken(body: EndpointsBody): EndpointsBody {
     const clean = (text: string): string => withoutSecret(text, this.#sentToken)
-    return body.kind === 'list' ? { ...body, refused: body.refused.map(clean) } : { ...body, reason: clean(body.reason) }
+    if (body.kind === 'list') return { ...body, refused: body.refused.map(clean) }
+    return { ...body, reason: clean(body.reason) }
   }
 
   #mapped(endpoints: readonly Endpoint[], failures: unknown[]): Endpoint[] {

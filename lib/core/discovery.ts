@@ -126,9 +126,10 @@ export function forgetRemoved(state: State, now: number, effects: Effect[]): Sta
   })
 }
 
-/** Those that were removed first, beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory. */
+/** The first removed, beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory. */
 function forgetSurplus(state: State, effects: Effect[]): State {
-  const removed = [...state.peers.values()].filter((peer) => forgottenAt(peer) !== Infinity && !isAttempted(state, peer))
+  const isSpare = (peer: Peer): boolean => forgottenAt(peer) !== Infinity && !isAttempted(state, peer)
+  const removed = [...state.peers.values()].filter(isSpare)
   if (removed.length <= REMEMBERED_MOST) return state
   return removed
     .sort((one, other) => forgottenAt(one) - forgottenAt(other))
