@@ -91,6 +91,8 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
   const { endpoint, identity, rejectUnauthorized, sessions, keylog } = options
   const own = options.tls.checkServerIdentity
   const session = sessions?.get(endpoint, identity.sni)
+  // Kept from the check: to have it built again for each ticket costs as much CPU as a tenth of the handshake.
+  let shown: PeerCertificate | null | undefined
   const demanded: tls.ConnectionOptions = {
     ALPNProtocols: ['http/1.1'],
     ...(session === undefined ? {} : { session: session.ticket }),
@@ -99,8 +101,10 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
     // Always given, so that no variable of the environment has a say (I4).
     rejectUnauthorized,
     servername: identity.sni,
-    checkServerIdentity: (_host, certificate) =>
-      own === undefined ? identityError(identity.names, certificate) : ownError(own, identity.names, certificate),
+    checkServerIdentity: (_host, certificate) => {
+      shown = certificate
+      return own === undefined ? identityError(identity.names, certificate) : ownError(own, identity.names, certificate)
+    },
   }
   let socket: TLSSocket
   try {
@@ -136,8 +140,7 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
   if (sessions !== undefined) {
     socket.on('session', (ticket: Buffer) => {
       // Null where the connection is gone by now, whatever its type says: that session proves nothing later.
-      const shown: PeerCertificate | null = socket.getPeerCertificate()
-      const certificate = socket.isSessionReused() ? session?.certificate : shown
+      const certificate = socket.isSessionReused() ? session?.certificate : (shown ??= socket.getPeerCertificate())
       if (certificate?.valid_to !== undefined) sessions.set(endpoint, identity.sni, { ticket, certificate })
     })
   }
