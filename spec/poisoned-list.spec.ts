@@ -171,6 +171,7 @@ function clusterOf(): Network {
 function dialerOf(t: TestContext, network: Network, options: Partial<MultidialerOptions> = {}): Multidialer {
   const dialer = new Multidialer({
     server: `https://${SEED}`, servername: 'kubernetes.default.svc', ca: pem('ca.crt'), token: TOKEN, attemptDelay: 1_000,
+    heartbeatTimeout: 10_000,
     connectSocket: network.connectSocket, ...options,
   })
   t.after(() => dialer.close())
@@ -187,7 +188,7 @@ function assertHarmless(network: Network): void {
 }
 
 describe('R3, R4, I4 whatever arrives', () => {
-  for (let run = 1; run <= 6; run += 1) {
+  for (let run = 1; run <= 4; run += 1) {
     it(`only vetted addresses are dialled, the last good list survives, the caller is served (seed ${run})`, async (t) => {
       const random = new Random(run)
       const network = clusterOf()
