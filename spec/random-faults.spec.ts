@@ -45,9 +45,21 @@ const misbehaving = (name: string, how: Misbehaviour, weight = 2): Fault => ({
 const FAULTS: readonly Fault[] = [
   { name: 'stopped', weight: 6, begin: (server) => server.stop(), end: (server) => server.cont() },
   { name: 'killed', weight: 1, begin: (server) => server.kill(), end: (server) => server.restart() },
-  { name: 'cut', weight: 6, begin: async (server, wires) => wires.cut(server.address), end: async (server, wires) => wires.mend(server.address) },
-  { name: 'replies lost', weight: 4, begin: async (server, wires) => wires.cut(server.address, 'replies'), end: async (server, wires) => wires.mend(server.address) },
-  { name: 'unlisted', weight: 4, begin: (server, _, plane) => plane.unlist(server), end: (server, _, plane) => plane.list(server) },
+  {
+    name: 'cut', weight: 6,
+    begin: async (server, wires) => wires.cut(server.address),
+    end: async (server, wires) => wires.mend(server.address),
+  },
+  {
+    name: 'replies lost', weight: 4,
+    begin: async (server, wires) => wires.cut(server.address, 'replies'),
+    end: async (server, wires) => wires.mend(server.address),
+  },
+  {
+    name: 'unlisted', weight: 4,
+    begin: (server, _, plane) => plane.unlist(server),
+    end: (server, _, plane) => plane.list(server),
+  },
   misbehaving('deaf', 'deaf', 4),
   misbehaving('hanging in handshakes', 'hang-handshake'),
   misbehaving('resetting handshakes', 'reset-handshake'),
@@ -125,7 +137,9 @@ class Lane {
     }
     for (const victim of brief) await this.#mend(victim)
     this.log.push(words.join(', '))
-    for (const [index, client] of clients.entries()) this.#beside(this.#follow(client, held[index] ?? [], words.join(', ')))
+    for (const [index, client] of clients.entries()) {
+      this.#beside(this.#follow(client, held[index] ?? [], words.join(', ')))
+    }
   }
 
   async #linger(victim: ApiServer, ms: number): Promise<void> {
@@ -159,7 +173,7 @@ class Lane {
     }
   }
 
-  /** Every new dial succeeds in time; requests may fail with the connection that they were written to, and no other way. */
+  /** Every new dial succeeds in time; a request may fail with the connection that it was written to, and no other way. */
   async #use(client: Client): Promise<void> {
     const from = performance.now()
     const socket = await client.connect()
@@ -183,7 +197,8 @@ class Lane {
 
   #ended(error: unknown): void {
     if (error === undefined) return
-    assert.ok(error instanceof Error && 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE'), String(error))
+    assert.ok(error instanceof Error && 'code' in error, String(error))
+    assert.ok(error.code === 'ECONNRESET' || error.code === 'EPIPE', String(error))
     if (!error.message.includes('stopped answering')) return
     this.severed += 1
     assert.ok(!error.message.includes(this.#healthy.address), `healthy, and severed: ${error.message}`)
@@ -212,10 +227,12 @@ function randomOf(seed: number): Random {
   }
 }
 
-describe(`random faults, MULTIDIALER_SEED=${SEED}, ${SEQUENCES} of ${ALL} sequences (CI=true plays all)`, { concurrency: LANES }, () => {
+const TITLE = `random faults, MULTIDIALER_SEED=${SEED}, ${SEQUENCES} of ${ALL} sequences (CI=true plays all)`
+
+describe(TITLE, { concurrency: LANES }, () => {
   for (let lane = 0; lane < LANES; lane += 1) {
     const sequences = Math.floor((SEQUENCES + lane) / LANES)
-    it(`while one server works every dial succeeds in time, nothing hangs, nothing healthy is severed: ${sequences} sequences`, async (t) => {
+    it(`dials succeed in time, nothing hangs, nothing healthy is severed: ${sequences} sequences`, async (t) => {
       const plane = await ControlPlane.start({ servers: 3 })
       try {
         const played = new Lane(plane, randomOf(SEED + lane))
@@ -225,7 +242,8 @@ describe(`random faults, MULTIDIALER_SEED=${SEED}, ${SEQUENCES} of ${ALL} sequen
           t.diagnostic(`MULTIDIALER_SEED=${SEED}, lane ${lane}: ${played.log.join(' ')}`)
           throw error
         }
-        t.diagnostic(`${sequences} sequences, ${played.dials} dials, ${played.requests} requests, ${played.severed} severed`)
+        const { dials, requests, severed } = played
+        t.diagnostic(`${sequences} sequences, ${dials} dials, ${requests} requests, ${severed} severed`)
         for (const server of plane.servers) {
           await until(`${server.name} has no connection`, async () => (await server.stats()).rawOpen === 0)
         }

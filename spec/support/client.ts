@@ -149,7 +149,9 @@ export class Client {
     return dial
   }
 
-  readonly #createConnection = (options: https.RequestOptions, callback: (error: Error | null, socket: TLSSocket) => void): undefined => {
+  readonly #createConnection = (
+    options: https.RequestOptions, callback: (error: Error | null, socket: TLSSocket) => void,
+  ): undefined => {
     const dial = this.#count()
     let returned = false
     this.dialer.createConnection(options, (error, socket) => {
@@ -224,8 +226,8 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
 }
 
 /**
- * Its outcome, when it comes within a minute. Waiting for it keeps the process alive, which what is waited for need not:
- * the sockets and timers of a dialer's own do not.
+ * Its outcome, when it comes within a minute. Waiting for it keeps the process alive, which what is waited for need
+ * not: the sockets and timers of a dialer's own do not.
  */
 export async function happens<T>(what: string, outcome: Promise<T>, within = 60_000): Promise<T> {
   let timer: NodeJS.Timeout | undefined

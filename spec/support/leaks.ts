@@ -1,7 +1,7 @@
 /**
- * What a piece of a spec leaves behind. Every socket, timer and lookup that is created while it runs, and by whatever it
- * set going, belongs to it, also when other pieces run in the same process at the same time; at its end all of them must
- * be gone. Unlike process.getActiveResourcesInfo(), this also sees what keeps no process alive.
+ * What a piece of a spec leaves behind. Every socket, timer and lookup that is created while it runs, and by whatever
+ * it set going, belongs to it, also when other pieces run in the same process at the same time; at its end all of them
+ * must be gone. Unlike process.getActiveResourcesInfo(), this also sees what keeps no process alive.
  */
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage, createHook } from 'node:async_hooks'
@@ -15,7 +15,7 @@ type Living = Map<number, Resource>
 
 /** Sockets of each kind, timers, connects under way and lookups. A tick or a promise leaves nothing behind. */
 const WATCHED = new Set(['TCPWRAP', 'TCPCONNECTWRAP', 'Timeout', 'GETADDRINFOREQWRAP'])
-/** For what is on its way out when the piece ends: a socket that was destroyed is closed by the next turn of the loop. ms */
+/** For what is on its way out when the piece ends: a destroyed socket is closed by the next turn of the loop. ms */
 const GONE_WITHIN = 5_000
 
 const pieces = new AsyncLocalStorage<Living>()
