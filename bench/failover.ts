@@ -25,8 +25,8 @@ interface Manner {
 
 const AT_ONCE: Manner = { window: 2_000, lanes: 2 }
 const SILENT: Manner = { window: 13_000, lanes: 5 }
-const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 2 }
-const LASTING: Manner = { window: 1_500, lanes: 3 }
+const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 3 }
+const LASTING: Manner = { window: 1_500, lanes: 5 }
 const KEPT_PACE = 20
 
 function mannerOf(fault: FaultName): Manner {

@@ -21,8 +21,8 @@ export interface Core {
   readonly initialState: typeof StepModule.initialState
 }
 
-/** What client-go's informers ask for, in ms: 5 minutes times 1 to 2. */
-const WATCH = { least: 300_000, most: 600_000 }
+/** How long a watch lasts, in ms. Those of client-go's informers last 5 to 10 minutes; here an hour passes in half of one. */
+const WATCH = { least: 120_000, most: 240_000 }
 /** The mean time between two requests of a client, in ms. */
 const REQUEST_EVERY = 300_000
 const REQUEST_LASTS = 1_000
