@@ -1,7 +1,7 @@
 /**
- * `npm run test:nodes`: the specs and the clients on each Node that is supported, obtained as the package `node` of the
- * registry. What a package does not support is named by the suites themselves. Arguments: the versions, 20 22 24 26 by
- * default. Also tells a spec where another Node is.
+ * `npm run test:nodes`: the specs on each other Node that is supported, and the clients on all of them, obtained as the
+ * package `node` of the registry. What a package does not support is named by the suites themselves. Arguments: the
+ * versions, 20 22 24 26 by default. Also tells a spec where another Node is.
  */
 import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
@@ -13,6 +13,9 @@ const VERSIONS = ['20', '22', '24', '26']
 /** Oldest and newest get every client; those between get the ones that depend on what Node brings. */
 const CHOSEN = 'https,http2,fetch,undici 7,undici 8,ws,@kubernetes/client-node 1.4.0,@kubernetes/client-node 2.0.1'
 const COMPLETE = ['20', '26']
+
+/** Two files at a time: most of them wait most of the time. */
+const SPECS = ['--import', 'tsx', '--test', '--test-reporter=dot', '--test-concurrency=2']
 
 /** The path of the newest Node of a major version; undefined where it cannot be had. */
 export function nodeOf(major: string): string | undefined {
@@ -44,7 +47,8 @@ function runAll(versions: readonly string[]): void {
       done(major, 'this Node cannot be had;', false)
       continue
     }
-    done(major, 'specs', run(node, ['--import', 'tsx', '--test', '--test-reporter=dot', ...specs()], {}))
+    // `npm test` has run them on this one.
+    if (node !== process.execPath) done(major, 'specs', run(node, [...SPECS, ...specs()], { MULTIDIALER_SEQUENCES: '40' }))
     const complete = COMPLETE.includes(major)
     if (!complete) console.log(`Node ${major}: of the clients these alone: ${CHOSEN}`)
     done(major, 'clients', run(node, ['--import', 'tsx', 'spec/clients/run.ts', '--test-reporter=dot'], complete ? {} : { CLIENTS: CHOSEN }))
