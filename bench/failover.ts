@@ -28,6 +28,8 @@ const SILENT: Manner = { window: 13_000, lanes: 5 }
 const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 3 }
 const LASTING: Manner = { window: 1_500, lanes: 5 }
 const KEPT_PACE = 20
+/** So many dials until the code of both sides is compiled. */
+const WARM_UP = 300
 
 function mannerOf(fault: FaultName): Manner {
   switch (fault) {
@@ -206,11 +208,11 @@ async function dials(lanes: readonly Lane[], contenders: readonly Contender[], {
     for (let warm = 0; warm < 20; warm += 1) await ask({ what: 'dial' })
     const mend = await begin()
     first.push(await ask({ what: 'dial' }))
-    for (let turn = 0; turn < 30; turn += 1) {
+    for (let turn = 0; turn < (run === 0 ? WARM_UP : 30); turn += 1) {
       const dial = await ask({ what: 'refused', target, dist, alternate: `${other.host}:${other.port}` })
       const handshake = await ask({ what: 'handshake', ...other, caFile })
       // The first run is the one that compiles.
-      if (run === 0 && runs > 1) continue
+      if (run === 0) continue
       refused.push(dial)
       fresh.push(handshake)
     }
