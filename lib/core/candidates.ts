@@ -39,10 +39,9 @@ export function firstCandidate(state: State, now: number): readonly [candidate: 
   return [choice[Math.floor(value * choice.length)], { ...state, seed }]
 }
 
-/** Whether a new dial should rather go elsewhere: it is leaving, and another is ready (H5). */
-export function isShunned(state: State, peer: Peer): boolean {
-  if (!isLeaving(peer)) return false
-  for (const other of state.peers.values()) if (statusOf(other) === 'ready') return true
+/** Whether there is one that a new dial would rather go to than to one that is leaving (H5). */
+export function isAnyReady(state: State): boolean {
+  for (const peer of state.peers.values()) if (statusOf(peer) === 'ready') return true
   return false
 }
 

@@ -2,10 +2,10 @@
  * Health (H2 to H5): who is asked whether it lives, and what follows when it does not answer. A heartbeat is
  * the discovery request; what its answer lists is the business of `discovery.ts`.
  */
-import { isShunned, nextCandidate } from './candidates.ts'
+import { isAnyReady, nextCandidate } from './candidates.ts'
 import type { Address } from './endpoint.ts'
 import type { Via } from './endpoints-body.ts'
-import { drawPatience, failed, heard, overPeers, unwarn, verified, warn, withPeer } from './peers.ts'
+import { drawPatience, failed, heard, isLeaving, overPeers, statusOf, unwarn, verified, warn, withPeer } from './peers.ts'
 import type { Effect, Failure, HandedSocket, Heartbeat, Id, Peer, Reading, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
 
@@ -195,15 +195,24 @@ export function severSilent(state: State, now: number, effects: Effect[]): State
 }
 
 /** H5: the idle sockets of an endpoint that is leaving while another is ready are closed, the busy ones when done. */
-export function retireShunned(state: State, effects: Effect[]): State {
+export function retireLeaving(state: State, now: number, effects: Effect[]): State {
   return overPeers(state, (each, peer) => {
-    if (peer.retired || !isShunned(each, peer)) return each
+    if (peer.retired || !isLeaving(peer)) return each
+    if (!isAnyReady(each)) return askNewcomer(each, now, effects)
     let next = each
     for (const socket of rowsOf(each.sockets)) {
       if (socket.address === peer.address && !socket.retired) next = retire(next, socket, effects)
     }
     return withPeer(next, { ...peer, retired: true })
   })
+}
+
+/** None is known to be ready: those that have not been tried yet are asked, one by one, so that nobody has to stay. */
+function askNewcomer(state: State, now: number, effects: Effect[]): State {
+  const newcomers = [...state.peers.values()].filter((peer) => statusOf(peer) === 'unverified' && peer.listed)
+  if (newcomers.some((peer) => peer.heartbeat !== undefined)) return state
+  const untried = newcomers.find((peer) => peer.askedAt === -Infinity)
+  return untried === undefined ? state : ask(state, untried.address, now, effects)
 }
 
 function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSocket {

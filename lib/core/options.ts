@@ -70,7 +70,7 @@ export const DEFAULTS: Settings = Object.freeze({
 })
 
 /** setTimeout's limit: a longer one fires at once, which is the opposite of what was asked for. */
-const MAX_MS = 2_147_483_647
+export const MAX_MS = 2_147_483_647
 
 /** Never shown in a message, whatever is wrong with them. */
 const SECRETS: ReadonlySet<string> = new Set(['token', 'key', 'passphrase', 'pfx', 'cert', 'ticketKeys'])
@@ -166,7 +166,7 @@ export function checkOptions(options: unknown): CheckedOptions {
   return checked
 }
 
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 

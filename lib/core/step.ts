@@ -121,7 +121,7 @@ function settle(before: State, state: State, now: number, effects: Effect[]): St
   let next = hasNewcomer ? newcomersDue(state, now, effects) : state
   next = discovery.roundDue(next, now, effects)
   next = health.severSilent(next, now, effects)
-  return health.retireShunned(next, effects)
+  return health.retireLeaving(next, now, effects)
 }
 
 function heartbeatAnswered(

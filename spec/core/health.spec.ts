@@ -968,6 +968,18 @@ const leaving: readonly Row[] = [
     ],
   },
   {
+    name: 'H5 where none is known to be ready, one that is untried is asked, once, and takes over when it answers',
+    given: given({
+      peers: { [A]: { ...used, heartbeat: asking(7) }, [B]: { listed: true }, [C]: { listed: true, askedAt: 0 } },
+      sockets: { 1: { address: A } },
+    }),
+    phases: [
+      [10, answered(A, 7, { status: 503 }), [heartbeat(100, B)]],
+      [20, tick, []],
+      [30, answered(B, 100, { status: 200, fresh: true }), [retire(1)]],
+    ],
+  },
+  {
     name: 'H5 a leaving one is dialled after all others, and a socket that it still gives is retired at once',
     given: given({
       peers: { [A]: { ...used, ...removed }, [B]: ready },
