@@ -118,7 +118,8 @@ export class Front {
 
   /** RST instead of FIN, which only the TCP socket below can send. */
   reset(socket: net.Socket): void {
-    this.#raw.get(remoteOf(socket))?.resetAndDestroy()
+    const raw = this.#raw.get(remoteOf(socket))
+    if (raw !== undefined) sendReset(raw)
   }
 
   #onTcp(socket: net.Socket): void {
@@ -155,7 +156,7 @@ export class Front {
         socket.resume()
         return
       case 'reset-handshake':
-        socket.once('data', () => socket.resetAndDestroy())
+        socket.once('data', () => sendReset(socket))
         return
       case 'fin-handshake':
         socket.once('data', () => socket.end())
@@ -265,4 +266,10 @@ function emptyStats(): ServerStats {
     connections: 0, open: 0, rawConnections: 0, rawOpen: 0, handshakesFailed: 0, sessionsReused: 0, requests: 0,
     byPath: {}, tokens: [], servernames: [], clients: [], watches: 0,
   }
+}
+
+/** node:net ends a socket before it resets it, so that the peer may see FIN first: then it was closed, not reset. */
+function sendReset(socket: net.Socket): void {
+  socket.destroySoon = () => { socket.destroy() }
+  socket.resetAndDestroy()
 }
