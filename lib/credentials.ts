@@ -15,6 +15,7 @@ import { resolve } from 'node:path'
 import tls from 'node:tls'
 import { isToken, mayHoldSecret, TOKEN } from './core/options.ts'
 import { causeText, codeOf, optionError } from './errors.ts'
+import { CONTEXT_OPTIONS } from './tls-options.ts'
 
 /** The options that hold credentials. */
 export interface CredentialOptions extends tls.SecureContextOptions {
@@ -47,14 +48,6 @@ const MAX_FILE_BYTES = 4 * 1024 * 1024
 type FileOption = 'tokenFile' | 'caFile' | 'certFile' | 'keyFile'
 type TLSFile = Exclude<FileOption, 'tokenFile'>
 const FILE_NAMES = [['caFile', 'ca'], ['certFile', 'cert'], ['keyFile', 'key']] as const
-
-/** Those of tls.SecureContextOptions: whatever else is in the object is for others. */
-const CONTEXT_OPTIONS = [
-  'allowPartialTrustChain', 'ca', 'cert', 'ciphers', 'clientCertEngine', 'crl', 'dhparam', 'ecdhCurve',
-  'honorCipherOrder', 'key', 'maxVersion', 'minVersion', 'passphrase', 'pfx', 'privateKeyEngine',
-  'privateKeyIdentifier', 'secureOptions', 'secureProtocol', 'sessionIdContext', 'sessionTimeout', 'sigalgs',
-  'ticketKeys',
-] as const satisfies readonly (keyof tls.SecureContextOptions)[]
 
 const NOTHING = Buffer.alloc(0)
 type Contents = Partial<Record<TLSFile, Buffer>>
@@ -121,7 +114,7 @@ export class Credentials {
     const given = contextOptionsOf(own)
     const identified = given.cert !== undefined || given.key !== undefined || given.pfx !== undefined
     const { cert, key, pfx, passphrase, ...shared } = withContents(this.#base, this.#contents)
-    const identity = contextOptionsOf({ cert, key, pfx, passphrase } as tls.SecureContextOptions)
+    const identity = contextOptionsOf({ cert, key, pfx, passphrase })
     return tls.createSecureContext({ ...shared, ...(identified ? {} : identity), ...given })
   }
 
@@ -228,8 +221,10 @@ function isFileName(name: string): boolean {
 
 // ---- the TLS context
 
+/** The options of a context: whatever else is in the object is for others. */
 function contextOptionsOf(options: CredentialOptions): tls.SecureContextOptions {
-  const entries = CONTEXT_OPTIONS.map((name) => [name, options[name]] as const)
+  // By name, since the types of an older Node do not have them all.
+  const entries = CONTEXT_OPTIONS.map((name): [string, unknown] => [name, Reflect.get(options, name)])
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined && value !== null))
 }
 

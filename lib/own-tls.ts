@@ -2,18 +2,7 @@
 import type { ConnectionOptions, SecureContextOptions } from 'node:tls'
 import { checkServerIdentity } from 'node:tls'
 import type { DialRequest } from './pool.ts'
-
-/** Those that change the context: certificates, keys, CAs, protocols. */
-const CONTEXT = [
-  'ca', 'cert', 'key', 'pfx', 'passphrase', 'crl', 'minVersion', 'maxVersion', 'secureProtocol', 'secureOptions',
-  'ciphers', 'honorCipherOrder', 'ecdhCurve', 'sigalgs', 'dhparam', 'sessionIdContext', 'sessionTimeout', 'ticketKeys',
-  'allowPartialTrustChain', 'clientCertEngine', 'privateKeyEngine', 'privateKeyIdentifier',
-] as const satisfies readonly (keyof SecureContextOptions)[]
-
-/** Those that change what one handshake must prove. */
-const HANDSHAKE = [
-  'secureContext', 'checkServerIdentity', 'requestOCSP',
-] as const
+import { CONTEXT_OPTIONS, HANDSHAKE_OPTIONS } from './tls-options.ts'
 
 /** Those that say by which way to go; they prove nothing, and are nobody's secret. */
 const ROUTE = [
@@ -31,8 +20,8 @@ export interface OwnTLS {
 
 /** The caller's own; undefined where there are none, and the dialer's own hold. */
 export function ownTLSOf(request: DialRequest, rejectUnauthorized: boolean): OwnTLS | undefined {
-  const context: SecureContextOptions | undefined = pick(request, CONTEXT)
-  const handshake: ConnectionOptions | undefined = pick(request, HANDSHAKE)
+  const context: SecureContextOptions | undefined = pick(request, CONTEXT_OPTIONS)
+  const handshake: ConnectionOptions | undefined = pick(request, HANDSHAKE_OPTIONS)
   const { servername } = request
   const policy = request.rejectUnauthorized === rejectUnauthorized ? undefined : request.rejectUnauthorized
   const named = typeof servername === 'string' && servername !== ''

@@ -7,22 +7,23 @@
 import { createHash, type Hash } from 'node:crypto'
 
 import { isOwn } from './own-tls.ts'
+import { CONTEXT_OPTIONS, HANDSHAKE_OPTIONS } from './tls-options.ts'
 
 /** All hosts of one cluster: a connection to any apiserver serves a request to any of them. */
 export const SHARED_POOL = 'multidialer:'
 
-/** What sets a connection apart from the others: all that `https.Agent` puts into its pool key, and what it forgets. */
-const OWN_OPTIONS = [
-  'ca', 'cert', 'key', 'pfx', 'passphrase', 'crl', 'secureContext',
-  'rejectUnauthorized', 'checkServerIdentity', 'servername', 'requestOCSP', 'allowPartialTrustChain',
-  'minVersion', 'maxVersion', 'secureProtocol', 'secureOptions', 'ciphers', 'honorCipherOrder', 'ecdhCurve', 'sigalgs',
-  'dhparam', 'minDHSize', 'ALPNProtocols', 'session', 'sessionIdContext', 'sessionTimeout', 'ticketKeys',
-  'pskCallback', 'clientCertEngine', 'privateKeyEngine', 'privateKeyIdentifier', 'certificateCompression',
-  'socket', 'socketPath', 'localAddress', 'family',
+const CONNECTION_OPTIONS = [
+  'rejectUnauthorized', 'servername', 'ALPNProtocols', 'session', 'pskCallback', 'socket', 'socketPath', 'localAddress',
+  'family',
 ] as const
 
+type OwnOption = (typeof CONTEXT_OPTIONS | typeof HANDSHAKE_OPTIONS | typeof CONNECTION_OPTIONS)[number]
+
+/** What sets a connection apart from the others: all that `https.Agent` puts into its pool key, and what it forgets. */
+const OWN_OPTIONS: readonly OwnOption[] = [...CONTEXT_OPTIONS, ...HANDSHAKE_OPTIONS, ...CONNECTION_OPTIONS]
+
 /** What the pool of a request depends on. */
-export type PoolOptions = Readonly<Partial<Record<(typeof OWN_OPTIONS)[number] | 'host' | 'port', unknown>>>
+export type PoolOptions = Readonly<Partial<Record<OwnOption | 'host' | 'port', unknown>>>
 
 /**
  * The pool of a request with these options, as its caller gave them and before `https.Agent` adds to them; `undefined`
