@@ -171,6 +171,7 @@ export function abortError(reason?: unknown): CodedError<'ABORT_ERR'> {
   return Object.assign(error, { code: 'ABORT_ERR' } as const)
 }
 
-function coded<Code extends string>(code: Code, message: string): CodedError<Code> {
+/** An error with a code, for what goes wrong in one file alone. */
+export function coded<Code extends string>(code: Code, message: string): CodedError<Code> {
   return Object.assign(new Error(message), { code })
 }

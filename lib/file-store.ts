@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { open, rename, unlink } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { toEndpoint } from './core/options.ts'
+import { isRecord, toEndpoint } from './core/options.ts'
 import type { Endpoint } from './core/endpoint.ts'
 import { causeText, codeOf, invalidOption } from './errors.ts'
 
@@ -144,10 +144,6 @@ function parseJSON(text: string): unknown {
     // Not the parser's own message, which quotes the file: it may be somebody's secret, named here by mistake.
     throw new Error('it is not JSON')
   }
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null
 }
 
 /**

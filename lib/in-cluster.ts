@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { addressOf } from './core/endpoint.ts'
 import { toEndpoint } from './core/options.ts'
 import type { CodedError } from './errors.ts'
-import { codeOf } from './errors.ts'
+import { coded, codeOf } from './errors.ts'
 
 /** Where the kubelet mounts the service account of a pod. */
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
@@ -64,6 +64,5 @@ function fileIn(root: string, name: string): string {
 }
 
 function notInCluster(why: string): CodedError<'ERR_MULTIDIALER_NOT_IN_CLUSTER'> {
-  const code: 'ERR_MULTIDIALER_NOT_IN_CLUSTER' = 'ERR_MULTIDIALER_NOT_IN_CLUSTER'
-  return Object.assign(new Error(`The in-cluster configuration cannot be loaded: ${why}`), { code })
+  return coded('ERR_MULTIDIALER_NOT_IN_CLUSTER', `The in-cluster configuration cannot be loaded: ${why}`)
 }

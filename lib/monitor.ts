@@ -9,6 +9,7 @@ import { addressOf } from './core/endpoint.ts'
 import type { Via } from './core/endpoints-body.ts'
 import { requestHead, ResponseParser } from './core/http1.ts'
 import type { Response } from './core/http1.ts'
+import { coded } from './errors.ts'
 
 const PATHS: Readonly<Record<Via, string>> = {
   // resourceVersion=0: answered from the apiserver's watch cache, without a read of etcd.
@@ -132,7 +133,7 @@ class KeptConnection {
       onClose()
       // A body that only the end of the connection delimits cannot be told from one that was cut short: node:tls
       // does not say whether close_notify came. So the end is never the end of a response.
-      this.#end(Object.assign(new Error('the connection was closed before the whole answer had come'), { code: 'ECONNRESET' }))
+      this.#end(coded('ECONNRESET', 'the connection was closed before the whole answer had come'))
     })
   }
 
@@ -166,7 +167,7 @@ class KeptConnection {
         return this.#end(undefined, verdict.response)
       case 'malformed':
         this.destroy()
-        return this.#end(Object.assign(new Error(`malformed answer: ${verdict.reason}`), { code: 'EPROTO' }))
+        return this.#end(coded('EPROTO', `malformed answer: ${verdict.reason}`))
     }
   }
 

@@ -3,11 +3,11 @@ import { EventEmitter } from 'node:events'
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import { debuglog } from 'node:util'
 import type { Endpoint } from './core/endpoint.ts'
-import { checkOptions } from './core/options.ts'
+import { checkOptions, MAX_MS } from './core/options.ts'
 import type { Snapshot } from './core/snapshot.ts'
 import type { Report } from './core/state.ts'
 import { Credentials } from './credentials.ts'
-import { failureError } from './errors.ts'
+import { coded, failureError } from './errors.ts'
 import type { DialCallback, DialerPool, DialRequest } from './pool.ts'
 import type { EndpointStore } from './runtime.ts'
 import { onAbort, Runtime } from './runtime.ts'
@@ -81,15 +81,18 @@ export interface MultidialerEvents {
   warning: [warning: Error & { kind: string }]
 }
 
-/** The type of `createConnection`: what it does is in the first form, what https.request's type asks for in the second. */
+/**
+ * The type of `createConnection`: what it does is in the first form; what the types of https.request and https.Agent
+ * ask for is in the second. Without a callback nobody could have the socket, and none is made.
+ */
 export interface CreateConnection {
   (options: DialRequest, callback: DialCallback): undefined
-  (options: DialRequest, callback: (error: Error | null, socket: TLSSocket) => void): undefined
+  (options: DialRequest, callback?: (error: Error | null, socket: TLSSocket) => void): undefined
 }
 
 const debug = debuglog('multidialer')
 
-/** Runtimes are nobody's business but this package's: not a property, so that inspecting a dialer shows no internals. */
+/** Nobody's business but this package's: not a property, so that inspecting a dialer shows no internals. */
 const runtimes = new WeakMap<Multidialer, Runtime>()
 
 /**
@@ -116,8 +119,8 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
     const runtime = new Runtime({ checked, credentials, connectSocket, mapEndpoint, store, onReport })
     runtimes.set(this, runtime)
     // Node's type has a socket beside an error, too; no Node calls it so.
-    this.createConnection = (request: DialRequest, callback: (error: Error | null, socket: TLSSocket) => void) =>
-      createConnection(runtime, request, callback as DialCallback)
+    this.createConnection = (request: DialRequest, callback?: (error: Error | null, socket: TLSSocket) => void) =>
+      callback && createConnection(runtime, request, callback as DialCallback)
     this.#unlisten = onAbort(signal, () => this.close())
     if (signal?.aborted === true) runtime.close()
   }
@@ -197,7 +200,7 @@ export function poolOf(dialer: Multidialer): DialerPool {
   return runtimeOf(dialer)
 }
 
-/** For the adapters of this package: certificates that come neither from a value nor from a file, but from time to time. */
+/** For the adapters of this package: certificates that come neither from a value nor from a file, but now and then. */
 export function renewCertificates(dialer: Multidialer, values: Parameters<Runtime['renew']>[0]): void {
   runtimeOf(dialer).renew(values)
 }
@@ -217,8 +220,8 @@ function createConnection(runtime: Runtime, options: DialRequest, callback: Dial
     callback(error, socket)
   })
   if (typeof timeout === 'number' && timeout > 0) {
-    const late = (): void => giveUp(Object.assign(new Error(`no connection within ${timeout} ms`), { code: 'ETIMEDOUT' }))
-    timer = setTimeout(late, timeout)
+    const late = (): void => giveUp(coded('ETIMEDOUT', `no connection within ${timeout} ms`))
+    timer = setTimeout(late, Math.min(timeout, MAX_MS))
   }
 }
 

@@ -6,6 +6,8 @@
  */
 import { Socket } from 'node:net'
 
+import { coded } from './errors.ts'
+
 export class PendingDial extends Socket {
   override readonly connecting: boolean = true
   #giveUp: ((reason: Error) => void) | undefined
@@ -37,7 +39,7 @@ export class PendingDial extends Socket {
 
 /** What a request of `node:http` fails with when its connection is gone before an answer. */
 export function hangUp(): Error {
-  return Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' })
+  return coded('ECONNRESET', 'socket hang up')
 }
 
 function ignore(): void {}

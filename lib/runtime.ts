@@ -7,12 +7,12 @@ import type { Duplex } from 'node:stream'
 import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls'
 import type { Credentials } from './credentials.ts'
 import type { Address, Endpoint, Scope } from './core/endpoint.ts'
-import { addressOf, canonicalIP, scopeOf } from './core/endpoint.ts'
+import { addressOf, scopeOf } from './core/endpoint.ts'
 import { readEndpointsBody } from './core/endpoints-body.ts'
 import type { EndpointsBody } from './core/endpoints-body.ts'
 import { identityOf } from './core/identity.ts'
 import type { CheckedOptions } from './core/options.ts'
-import { toEndpoint } from './core/options.ts'
+import { MAX_MS, toEndpoint, toHost } from './core/options.ts'
 import type { Snapshot } from './core/snapshot.ts'
 import { snapshotOf } from './core/snapshot.ts'
 import type { Effect, Event, Failure, Id, Reading, RefreshOutcome, Rejection, Report, State } from './core/state.ts'
@@ -27,10 +27,8 @@ import type { OwnTLS } from './own-tls.ts'
 import { ownTLSOf, routeOf } from './own-tls.ts'
 import type { DialCallback, DialerPool, DialRequest } from './pool.ts'
 import type { ConnectSocket } from './socket.ts'
-import { attempt, Sessions } from './socket.ts'
+import { attempt, drop, Sessions } from './socket.ts'
 
-/** setTimeout fires at once for more. */
-const LONGEST_TIMER = 2_147_483_647
 /** A heartbeat goes without its token after this share of its time: that the endpoint lives is worth knowing anyway. */
 const TOKEN_SHARE = 0.5
 
@@ -242,7 +240,7 @@ export class Runtime implements DialerPool {
       this.#timer = undefined
       return
     }
-    const delay = Math.min(LONGEST_TIMER, Math.max(0, Math.ceil(at - performance.now())))
+    const delay = Math.min(MAX_MS, Math.max(0, Math.ceil(at - performance.now())))
     // What has arrived by now is read first: it may be just what is being waited for.
     this.#timer = setTimeout(() => setImmediate(() => this.#wake()), delay)
   }
@@ -283,7 +281,7 @@ export class Runtime implements DialerPool {
     const route = routeOf(request)
     const cancel = this.#secure(endpoint, own, { ...route, ...own?.handshake }, request.keylog, true, (error, socket) => {
       const pending = this.#attempts.get(attemptId)
-      if (pending === undefined) return drop(socket)
+      if (pending === undefined) return socket && drop(socket)
       if (socket === undefined) {
         this.#attempts.delete(attemptId)
         const failure = failureOf(error, own !== undefined && reached)
@@ -562,7 +560,7 @@ export class Runtime implements DialerPool {
     const { hosts, ports } = served
     if (port !== undefined && port !== '' && !ports.has(Number(port))) return false
     if (hosts.has(host)) return true
-    const plain = hostOf(host)
+    const plain = toHost(host.replace(/^\[(.*)\]$/, '$1')) ?? ''
     return hosts.has(plain) || /^kubernetes(\.default(\.svc(\.[a-z0-9-]+)*)?)?$/.test(plain)
   }
 
@@ -577,12 +575,6 @@ export class Runtime implements DialerPool {
     }
     this.#served = { peers, hosts, ports }
   }
-}
-
-/** As the core writes hosts: no brackets, no final dot, lower case, IPs canonical. */
-function hostOf(host: string): string {
-  const bare = host.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '').toLowerCase()
-  return canonicalIP(bare) ?? bare
 }
 
 function failureOf(error: Error | undefined, callersFault: boolean): Failure {
@@ -614,8 +606,4 @@ function invoke(callback: DialCallback, error: Error | null, socket?: TLSSocket)
       throw thrown
     })
   }
-}
-
-function drop(socket: TLSSocket | undefined): void {
-  socket?.on('error', () => {}).destroy()
 }

@@ -8,7 +8,7 @@ import type { PeerCertificate, TLSSocket } from 'node:tls'
 import type { Endpoint } from './core/endpoint.ts'
 import { addressOf } from './core/endpoint.ts'
 import type { Identity } from './core/identity.ts'
-import { isIdentityCode, codeOf } from './errors.ts'
+import { coded, codeOf, isIdentityCode } from './errors.ts'
 
 /** A dialer that is wrapped: gives a connected stream to the endpoint, through a proxy or a tunnel. */
 export type ConnectSocket = (endpoint: Endpoint, options: { signal: AbortSignal }) => Duplex | Promise<Duplex>
@@ -31,7 +31,7 @@ export interface AttemptOptions {
 
 export type Settle = (error: Error | undefined, socket?: TLSSocket) => void
 
-/** H6: TCP keepalive from 5 s of idleness on, then every 5 s, three times. Nodes that cannot set the latter ignore them. */
+/** H6: TCP keepalive after 5 s of idleness, then every 5 s, three times. Nodes that cannot set the latter ignore them. */
 const KEEPALIVE: readonly [boolean, number, number, number] = [true, 5_000, 5_000, 3]
 
 /** A session to resume, and what was proven when it began: a resumed handshake shows no certificate. */
@@ -154,7 +154,7 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
  * Why the peer is not who it must be; undefined where it is one of `names`. A common name proves nothing, as nowhere
  * since RFC 9525, and as for Go's clients: in a cluster it is a user's name, signed by the same CA.
  */
-export function identityError(names: readonly string[], certificate: PeerCertificate): Error | undefined {
+function identityError(names: readonly string[], certificate: PeerCertificate): Error | undefined {
   let first: Error | undefined
   // node:tls falls back to it for a certificate whose subjectAltName has no DNS name.
   const nameless = { ...certificate, subject: { ...certificate.subject, CN: '' } }
@@ -169,7 +169,11 @@ export function identityError(names: readonly string[], certificate: PeerCertifi
 }
 
 /** The caller's own check, of each name that would do: the first of them may be that of another endpoint (I2). */
-function ownError(check: typeof tls.checkServerIdentity, names: readonly string[], certificate: PeerCertificate): Error | undefined {
+function ownError(
+  check: typeof tls.checkServerIdentity,
+  names: readonly string[],
+  certificate: PeerCertificate,
+): Error | undefined {
   let first: Error | undefined
   for (const name of names) {
     const error = checked(check, name, certificate)
@@ -201,12 +205,8 @@ function verificationError(socket: TLSSocket, identity: Identity, session: Sessi
   return identityError(identity.names, certificate)
 }
 
-function coded(code: string, message: string): Error {
-  return Object.assign(new Error(message), { code })
-}
-
 /** Destroyed by us: what it still says of that is of no interest. */
-function drop(socket: Duplex): void {
+export function drop(socket: Duplex): void {
   socket.on('error', () => {})
   socket.destroy()
 }
@@ -221,7 +221,8 @@ function faultOf(stream: unknown): string | undefined {
   if (typeof stream !== 'object' || stream === null || !('pipe' in stream) || !('write' in stream)) {
     return 'connectSocket must give a Duplex stream'
   }
-  return 'destroyed' in stream && stream.destroyed === true ? 'connectSocket gave a stream that is destroyed' : undefined
+  const isDestroyed = 'destroyed' in stream && stream.destroyed === true
+  return isDestroyed ? 'connectSocket gave a stream that is destroyed' : undefined
 }
 
 function wrappedError(endpoint: Endpoint, message: string): Error {

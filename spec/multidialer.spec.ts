@@ -107,9 +107,21 @@ describe('createConnection', () => {
     }))
   }
 
+  it('takes a timeout that is longer than any timer for one that never ends', () => withDialer({}, async (dialer) => {
+    const { error, socket } = await dial(dialer, { timeout: 3_000_000_000 })
+    assert.equal(error, null)
+    socket?.destroy()
+  }))
+
+  it('makes no connection that nobody could have, without a callback', () => withDialer({}, async (dialer) => {
+    assert.equal(dialer.createConnection({}), undefined)
+    assert.equal(dialer.snapshot().counters.dials, 0)
+  }))
+
   it('serves https.request, by itself and through a stock https.Agent', () => withDialer({}, async (dialer) => {
     assert.equal(await servedBy(dialer), 'apiserver-1')
-    const agent = Object.assign(new https.Agent({ keepAlive: true }), { createConnection: dialer.createConnection })
+    const agent = new https.Agent({ keepAlive: true })
+    agent.createConnection = dialer.createConnection
     for (let i = 0; i < 3; i += 1) {
       const request = https.get(`${at(plane, 0).url}/version`, { agent, headers: { authorization: `Bearer ${plane.token}` } })
       const [response] = await once(request, 'response')
