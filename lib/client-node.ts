@@ -1,13 +1,16 @@
 /**
- * Puts a dialer under a KubeConfig of @kubernetes/client-node, 1.x or 2.x, and so under the API calls, watches, informers,
- * execs, logs and all else that is made of it. Who the user is stays the KubeConfig's business: it is asked anew each
- * time. Only public methods are used, and two of this one instance are replaced until `close()`. Nothing of the package
- * is imported: 1.x takes an https.Agent, and the undici that 2.x must be given is known by what 2.x makes with it.
+ * Puts a dialer under a KubeConfig of @kubernetes/client-node, 1.x or 2.x, and so under the API calls, watches,
+ * informers, execs, logs and all else that is made of it. Who the user is stays the KubeConfig's business: it is asked
+ * anew each time. Only public methods are used, and two of this one instance are replaced until `close()`. Nothing of
+ * the package is imported: 1.x takes an https.Agent, and the undici that 2.x must be given is known by what 2.x makes
+ * with it.
  */
 import { setImmediate } from 'node:timers/promises'
+import { debuglog } from 'node:util'
 import { optionError } from './errors.ts'
 import {
-  bearerOf, certificateDataOf, contextOf, dialerOptionsOf, hasPlugin, identityOfContext, mayHaveToken, pluginCertificateOf,
+  bearerOf, certificateDataOf, contextOf, dialerOptionsOf, hasPlugin, identityOfContext, mayHaveToken,
+  pluginCertificateOf,
 } from './kube-config.ts'
 import type { AppliedOptions, CertificateData, Context, KubeConfigLike } from './kube-config.ts'
 import type { MultidialerOptions } from './multidialer.ts'
@@ -20,8 +23,8 @@ export type { AppliedOptions, ClusterLike, KubeConfigLike, UserLike } from './ku
 
 /** Those of a dialer, without the ones that the KubeConfig has an answer to. */
 export type ClientNodeOptions = Omit<MultidialerOptions, FromKubeConfig>
-type FromKubeConfig = 'server' | 'servername' | 'rejectUnauthorized' | 'token' | 'tokenFile' | 'ca' | 'caFile' | 'cert' |
-  'certFile' | 'key' | 'keyFile' | 'pfx' | 'passphrase'
+type FromKubeConfig = 'server' | 'servername' | 'rejectUnauthorized' | 'token' | 'tokenFile' | 'ca' | 'caFile' |
+  'cert' | 'certFile' | 'key' | 'keyFile' | 'pfx' | 'passphrase'
 
 /**
  * How long an idle connection is kept. The apiserver closes one after 90 s (the IdleTimeout of its http.Server); a
@@ -47,8 +50,9 @@ export function withMultidialer(kubeConfig: KubeConfigLike, options: ClientNodeO
   const dialer = new KubeConfigDialer({ ...options, ...dialerOptionsOf(context), ...token })
   if (options.signal?.aborted === true) return dialer
   if (context.cluster.proxyUrl && options.connectSocket === undefined) {
-    warn(dialer, 'proxy', `The cluster '${context.cluster.name}' is behind a proxy (proxyUrl): its connections are left as ` +
-      "they are. To have them dialled, give the option 'connectSocket', a function that connects through the proxy")
+    warn(dialer, 'proxy', `The cluster '${context.cluster.name}' is behind a proxy (proxyUrl): its connections are ` +
+      "left as they are. To have them dialled, give the option 'connectSocket', a function that connects through " +
+      'the proxy')
     return dialer
   }
   dialer.onClose(replace(kubeConfig, original, context, dialer))
@@ -76,6 +80,8 @@ interface Original {
   readonly applyToHTTPSOptions: KubeConfigLike['applyToHTTPSOptions']
   readonly applySecurityAuthentication: KubeConfigLike['applySecurityAuthentication']
 }
+
+const debug = debuglog('multidialer')
 
 const METHODS = ['applyToHTTPSOptions', 'applySecurityAuthentication'] as const
 const replaced = new WeakSet<KubeConfigLike>()
@@ -174,8 +180,9 @@ class Link {
   #context(): Context | undefined {
     const context = sameContext(this.#kubeConfig, this.#identity)
     if (context === undefined && !this.#warned) {
-      warn(this.#dialer, 'context', 'The KubeConfig has another current context than when withMultidialer() was called: ' +
-        'its connections are left as they are. For a dialer of the new context, close() this one and call it again')
+      warn(this.#dialer, 'context', 'The KubeConfig has another current context than when withMultidialer() was ' +
+        'called: its connections are left as they are. For a dialer of the new context, close() this one and call ' +
+        'it again')
     }
     this.#warned = context === undefined
     return context
@@ -252,6 +259,7 @@ function textOf({ ca, cert, key }: CertificateData): string {
 /** Shown by the process where nobody listens: it must not be missed. */
 function warn(dialer: Multidialer, kind: string, message: string): void {
   const warning = Object.assign(new Error(message), { kind })
+  debug('warning: %s', message)
   process.nextTick(() => {
     if (!dialer.emit('warning', warning)) process.emitWarning(message)
   })

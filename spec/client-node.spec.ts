@@ -10,6 +10,7 @@ import net from 'node:net'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { withMultidialer } from '../lib/client-node.ts'
 import { certificateFile, ControlPlane } from './support/control-plane.ts'
+import { startProgram } from './support/program.ts'
 
 interface Cluster { name: string; server: string; caData?: string; caFile?: string; skipTLSVerify?: boolean; tlsServerName?: string; proxyUrl?: string }
 interface User { name: string; token?: string; certFile?: string; keyFile?: string; certData?: string; keyData?: string; exec?: () => { token?: string; cert?: string; key?: string } }
@@ -267,6 +268,19 @@ describe('withMultidialer', () => {
     using dialer = withMultidialer(config, { connectSocket: ({ host, port }) => net.connect(port, host) })
     assert.equal((await call(config)).status, 200)
     assert.equal(dialer.snapshot().counters.dials, 1)
+  })
+
+  it('NODE_DEBUG=multidialer prints its warnings, too', async () => {
+    const program = startProgram(`
+      const { withMultidialer } = await import(given.adapter)
+      const apply = async () => {}
+      withMultidialer({
+        getCurrentCluster: () => ({ name: 'c', server: 'https://127.0.0.1:1', proxyUrl: 'http://127.0.0.1:9' }),
+        getCurrentUser: () => null, applyToHTTPSOptions: apply, applySecurityAuthentication: apply,
+      }).on('warning', () => {})`,
+    { adapter: new URL('../lib/client-node.ts', import.meta.url).href }, { env: { NODE_DEBUG: 'multidialer' } })
+    assert.equal(await program.ended, 0, program.lines.join('\n'))
+    assert.match(program.lines.join('\n'), /MULTIDIALER \d+: warning: .*proxyUrl/)
   })
 
   it('takes the name and the policy of the cluster', async () => {
