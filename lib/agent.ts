@@ -40,7 +40,7 @@ export class MultidialerAgent extends PooledAgent {
     this.#pool = poolOf(this.dialer)
   }
 
-  /** Called by undici and `fetch` when this is given where a dispatcher belongs. Throws a TypeError that says what to give. */
+  /** Called by undici and `fetch` when this is given where a dispatcher belongs: a TypeError says what to give. */
   dispatch(): never {
     throw optionError("A MultidialerAgent is an https.Agent, and no dispatcher of undici. Give undici and fetch " +
       "'new Agent({ connect: undiciConnector(agent.dialer) })', from 'undici' and 'kube-multidialer/undici'")

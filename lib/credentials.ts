@@ -1,14 +1,15 @@
-// The token and the TLS credentials of one dialer, from values or from files that change while it runs.
-//
-// Here files are read and a SecureContext is built, once for each set of credentials: it is costly, and TLS sessions
-// belong to it. Nothing is decided about endpoints here and nothing is sent. A file is looked at when it is needed,
-// by one stat each: watching would keep the process alive, and misses the symlink swap by which Kubernetes renews
-// mounted secrets.
-//
-// What changes on disk is replaced in steps that a reader can fall between: a certificate is new while its key is
-// old, a file is empty while it is written. At construction that is an error, as a person is there to read it; later
-// the last good credentials stay, with one warning until something changes.
-
+/**
+ * The token and the TLS credentials of one dialer, from values or from files that change while it runs.
+ *
+ * Here files are read and a SecureContext is built, once for each set of credentials: it is costly, and TLS sessions
+ * belong to it. Nothing is decided about endpoints here and nothing is sent. A file is looked at when it is needed,
+ * by one stat each: watching would keep the process alive, and misses the symlink swap by which Kubernetes renews
+ * mounted secrets.
+ *
+ * What changes on disk is replaced in steps that a reader can fall between: a certificate is new while its key is
+ * old, a file is empty while it is written. At construction that is an error, as a person is there to read it; later
+ * the last good credentials stay, with one warning until something changes.
+ */
 import { X509Certificate } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'

@@ -1,8 +1,9 @@
-// The errors that callers see, each with a code that a program can go by and a message that a person can act on.
-//
-// Nothing else makes errors for callers, so that what a message may hold is decided in one file: addresses, causes
-// and option names; never a token, a key, or the contents of a file.
-
+/**
+ * The errors that callers see, each with a code that a program can go by and a message that a person can act on.
+ *
+ * What a message may hold is decided here, also for the errors that other files make of these: addresses, causes
+ * and option names; never a token, a key, or the contents of a file.
+ */
 import { optionError, invalidOption } from './core/options.ts'
 
 export { optionError, invalidOption }

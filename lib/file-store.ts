@@ -1,9 +1,10 @@
-// A store of hints in one file: the apiservers known when the process ended, for the start when the seed is down.
-//
-// Only addresses are written, never a credential. What is read back is a hint and no more: an endpoint from here must
-// prove its identity as every other one. Whether a file that cannot be read matters is not decided here: load()
-// throws, and the dialer makes that a warning and an empty list.
-
+/**
+ * A store of hints in one file: the apiservers known when the process ended, for the start when the seed is down.
+ *
+ * Only addresses are written, never a credential. What is read back is a hint and no more: an endpoint from here must
+ * prove its identity as every other one. Whether a file that cannot be read matters is not decided here: load()
+ * throws, and the dialer makes that a warning and an empty list.
+ */
 import { randomBytes } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { open, rename, unlink } from 'node:fs/promises'

@@ -1,8 +1,9 @@
-// The options of a dialer that runs in a pod: where Kubernetes says the apiserver is, and the service account's files.
-//
-// Here the environment is read, and nowhere else. The files are named, not read: they rotate, so that the credentials
-// of the dialer read them again when they change. But that they exist is checked, as that tells where the code runs.
-
+/**
+ * The options of a dialer that runs in a pod: where Kubernetes says the apiserver is, and the service account's files.
+ *
+ * Here the environment is read, and nowhere else. The files are named, not read: they rotate, so that the credentials
+ * of the dialer read them again when they change. But that they exist is checked, as that tells where the code runs.
+ */
 import { accessSync, constants } from 'node:fs'
 import { join } from 'node:path'
 import { addressOf } from './core/endpoint.ts'

@@ -62,18 +62,18 @@ export interface CertificateData {
 export function contextOf(kubeConfig: KubeConfigLike): Context {
   const cluster = kubeConfig.getCurrentCluster()
   if (cluster === null || cluster === undefined || typeof cluster.server !== 'string') {
-    throw optionError('The KubeConfig has no current cluster: load it first (loadFromDefault(), loadFromCluster(), ...), ' +
-      'and name a context of it by setCurrentContext()')
+    throw optionError('The KubeConfig has no current cluster: load it first (loadFromDefault(), loadFromCluster(), ' +
+      '...), and name a context of it by setCurrentContext()')
   }
   if (!/^https:\/\//i.test(cluster.server)) {
     throw optionError(`The cluster '${cluster.name}' of the KubeConfig has a server that is not https: ` +
-      "withMultidialer() needs an apiserver's own address, 'https://host:port'. A plain-text proxy on this machine needs " +
-      'no dialer: use the KubeConfig as it is')
+      "withMultidialer() needs an apiserver's own address, 'https://host:port'. A plain-text proxy on this machine " +
+      'needs no dialer: use the KubeConfig as it is')
   }
   if (!/^https:\/\/[^/?#]+\/?$/i.test(cluster.server)) {
-    throw optionError(`The cluster '${cluster.name}' of the KubeConfig has a server with a path, which is a gateway's: ` +
-      "the apiservers behind it do not serve that path. Give it an apiserver's own address, 'https://host:port', or use " +
-      'the KubeConfig as it is')
+    throw optionError(`The cluster '${cluster.name}' of the KubeConfig has a server with a path, which is a ` +
+      "gateway's: the apiservers behind it do not serve that path. Give it an apiserver's own address, " +
+      "'https://host:port', or use the KubeConfig as it is")
   }
   return { cluster, user: kubeConfig.getCurrentUser() ?? null }
 }

@@ -15,12 +15,15 @@ import type { CheckedOptions } from './core/options.ts'
 import { MAX_MS, toEndpoint, toHost } from './core/options.ts'
 import type { Snapshot } from './core/snapshot.ts'
 import { snapshotOf } from './core/snapshot.ts'
-import type { Effect, Event, Failure, Id, Reading, RefreshOutcome, Rejection, Report, State } from './core/state.ts'
+import type {
+  Cause, Effect, Event, Failure, Id, Reading, RefreshOutcome, Rejection, Report, State,
+} from './core/state.ts'
 import { initialState, nextDeadline, step } from './core/step.ts'
 import {
   abortError, causeText, closedError, codeOf, failureError, foreignHost, isIdentityCode, isLocalCode, MultidialError,
   severedError, timeoutError, withoutSecret,
 } from './errors.ts'
+import type { AttemptFailure } from './errors.ts'
 import type { Answer } from './monitor.ts'
 import { Monitor } from './monitor.ts'
 import type { OwnTLS } from './own-tls.ts'
@@ -278,8 +281,8 @@ export class Runtime implements DialerPool {
     if (dial === undefined) return
     const { request, own } = dial
     let reached = false
-    const route = routeOf(request)
-    const cancel = this.#secure(endpoint, own, { ...route, ...own?.handshake }, request.keylog, true, (error, socket) => {
+    const tls = { ...routeOf(request), ...own?.handshake }
+    const cancel = this.#secure(endpoint, own, tls, request.keylog, true, (error, socket) => {
       const pending = this.#attempts.get(attemptId)
       if (pending === undefined) return socket && drop(socket)
       if (socket === undefined) {
@@ -335,10 +338,10 @@ export class Runtime implements DialerPool {
       case 'cancelled':
         return rejection.reason instanceof Error ? rejection.reason : abortError(rejection.reason)
       case 'failed':
-        return new MultidialError(rejection.causes.map(({ address, failure }) => ({ address, error: failureError(failure) })))
+        return new MultidialError(failuresOf(rejection.causes))
       case 'timedOut': {
-        const failures = rejection.causes.map(({ address, failure }) => ({ address, error: failureError(failure) }))
-        return new MultidialError(failures, timeoutError('the dial', this.#options.checked.settings.dialTimeout))
+        const late = timeoutError('the dial', this.#options.checked.settings.dialTimeout)
+        return new MultidialError(failuresOf(rejection.causes), late)
       }
     }
   }
@@ -412,7 +415,9 @@ export class Runtime implements DialerPool {
         const to = this.#options.mapEndpoint?.({ ...endpoint })
         if (to === undefined) continue
         const checked = toEndpoint(to)
-        if (checked === undefined) throw new TypeError(`it must return { host, port } or undefined for ${addressOf(endpoint)}`)
+        if (checked === undefined) {
+          throw new TypeError(`it must return { host, port } or undefined for ${addressOf(endpoint)}`)
+        }
         mapped.set(addressOf(checked), checked)
       } catch (error) {
         failures.push(error)
@@ -457,9 +462,7 @@ export class Runtime implements DialerPool {
       case 'closed':
         return refresh?.reject(closedError())
       case 'failed':
-        return refresh?.reject(
-          new MultidialError(outcome.causes.map(({ address, failure }) => ({ address, error: failureError(failure) }))),
-        )
+        return refresh?.reject(new MultidialError(failuresOf(outcome.causes)))
     }
   }
 
@@ -527,8 +530,9 @@ export class Runtime implements DialerPool {
     }
     const rejectUnauthorized = own?.rejectUnauthorized ?? checked.rejectUnauthorized
     const sessions = own === undefined ? this.#sessions : undefined
+    const demanded = { secureContext, ...tls }
     return attempt(
-      { endpoint, identity, rejectUnauthorized, connectSocket, tls: { secureContext, ...tls }, sessions, ref, keylog, onReached },
+      { endpoint, identity, rejectUnauthorized, connectSocket, tls: demanded, sessions, ref, keylog, onReached },
       settle,
     )
   }
@@ -549,7 +553,8 @@ export class Runtime implements DialerPool {
   #refusal(request: DialRequest): Error | undefined {
     if (this.#state.closed) return closedError()
     if (request.signal?.aborted === true) return abortError(request.signal.reason)
-    return this.serves(request) ? undefined : foreignHost(`${request.host ?? ''}${request.port ? `:${request.port}` : ''}`)
+    if (this.serves(request)) return undefined
+    return foreignHost(`${request.host ?? ''}${request.port ? `:${request.port}` : ''}`)
   }
 
   #isServed(host: string | undefined, port: string | number | undefined): boolean {
@@ -575,6 +580,10 @@ export class Runtime implements DialerPool {
     }
     this.#served = { peers, hosts, ports }
   }
+}
+
+function failuresOf(causes: readonly Cause[]): AttemptFailure[] {
+  return causes.map(({ address, failure }) => ({ address, error: failureError(failure) }))
 }
 
 function failureOf(error: Error | undefined, callersFault: boolean): Failure {

@@ -31,7 +31,7 @@ export interface AttemptOptions {
 
 export type Settle = (error: Error | undefined, socket?: TLSSocket) => void
 
-/** H6: TCP keepalive after 5 s of idleness, then every 5 s, three times. Nodes that cannot set the latter ignore them. */
+/** H6: TCP keepalive from 5 s of idleness on, then every 5 s, three times. Nodes that cannot set these ignore them. */
 const KEEPALIVE: readonly [boolean, number, number, number] = [true, 5_000, 5_000, 3]
 
 /** A session to resume, and what was proven when it began: a resumed handshake shows no certificate. */

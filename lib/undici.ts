@@ -7,7 +7,7 @@ import { optionError } from './errors.ts'
 import { Multidialer, poolOf } from './multidialer.ts'
 import type { DialerPool } from './pool.ts'
 
-/** What undici says of a connection that it wants; those of `buildConnector.Options`, and what it leaves out of them. */
+/** What undici says of a connection that it wants: `buildConnector.Options`, and what it leaves out of them. */
 export interface UndiciConnectOptions {
   readonly hostname: string
   readonly host?: string | undefined
@@ -40,7 +40,10 @@ export interface UndiciConnectorOptions {
  *
  * @throws TypeError with code ERR_INVALID_ARG_VALUE for anything but a Multidialer
  */
-export function undiciConnector(dialer: Multidialer, { allowH2 = false }: UndiciConnectorOptions = {}): UndiciConnector {
+export function undiciConnector(
+  dialer: Multidialer,
+  { allowH2 = false }: UndiciConnectorOptions = {},
+): UndiciConnector {
   const pool = checkedPool(dialer)
   return (options, callback) => {
     const refusal = refusalOf(options)
@@ -111,7 +114,9 @@ function adviceFor(value: unknown): string {
   if ('hostname' in value && 'protocol' in value) {
     return "it was itself used as a connector. Give what it returns: 'connect: undiciConnector(dialer)'"
   }
-  if ('dispatch' in value) return "it was given a dispatcher. Make that of it: 'new Agent({ connect: undiciConnector(dialer) })'"
+  if ('dispatch' in value) {
+    return "it was given a dispatcher. Make that of it: 'new Agent({ connect: undiciConnector(dialer) })'"
+  }
   if ('server' in value) return "it was given options. Make a dialer of them: 'new Multidialer(options)'"
   return 'it was given another object'
 }

@@ -7,7 +7,7 @@ import { isLeaving, statusOf } from './peers.ts'
 import { draw } from './random.ts'
 import type { Peer, State } from './state.ts'
 
-/** `spread` leaves an endpoint alone for this long after a failure, so that a flapping one is not chosen again and again. */
+/** `spread` leaves an endpoint alone for this long after a failure, lest a flapping one be chosen again and again. */
 export const SPREAD_REST = 60_000
 
 /** The ranks of D2, first to last. */

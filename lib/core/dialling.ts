@@ -99,7 +99,8 @@ export function endAllDials(state: State, effects: Effect[]): State {
 function dialDue(state: State, dial: Dial, now: number, effects: Effect[]): State {
   if (dial.deadline <= now) {
     if (dial.graced || now - dial.deadline <= LATE) {
-      const causes = dial.attempts.map(({ address }): Cause => ({ address, failure: silence(state.settings.dialTimeout) }))
+      const failure = silence(state.settings.dialTimeout)
+      const causes = dial.attempts.map(({ address }): Cause => ({ address, failure }))
       return endDial(state, dial, { kind: 'timedOut', causes: [...dial.causes, ...causes] }, effects)
     }
     dial = { ...dial, graced: true, deadline: now + state.settings.attemptTimeout }

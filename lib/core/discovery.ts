@@ -164,8 +164,8 @@ function moveOn(state: State, round: Round, now: number, effects: Effect[]): Sta
 }
 
 function forbidden(state: State, peer: Peer, now: number, effects: Effect[]): State {
-  const message =
-    'discovery is forbidden: grant get on endpoints "kubernetes" in namespace "default"; only the configured servers are used'
+  const message = 'discovery is forbidden: grant get on endpoints "kubernetes" in namespace "default"; ' +
+    'only the configured servers are used'
   const causes = [{ address: peer.address, failure: { blame: 'none', message } }] as const
   const next = warn(state, 'discovery', message, effects)
   return endRound(next, 'forbidden', 'it answered 403', causes, FORBIDDEN_INTERVAL, now, effects)

@@ -1,8 +1,10 @@
-// Endpoints and IP literals: what an apiserver's address is, how it is written, and where on the network it points.
-//
-// Here live the only readers of addresses in the project. They are strict: whatever resolvers read in two ways (leading
-// zeros, hexadecimal, fewer than four parts, a zone) is no IP literal here, so that what was vetted is what is dialled.
-// No name is resolved here, no URL is read, and nothing is dialled.
+/**
+ * Endpoints and IP literals: what an apiserver's address is, how it is written, and where on the network it points.
+ *
+ * Here live the only readers of addresses in the project. They are strict: whatever resolvers read in two ways (leading
+ * zeros, hexadecimal, fewer than four parts, a zone) is no IP literal here, so that what was vetted is what is dialled.
+ * No name is resolved here, no URL is read, and nothing is dialled.
+ */
 
 /** An apiserver's address. `host` is a name or an IP literal and never bracketed. */
 export interface Endpoint { readonly host: string; readonly port: number }

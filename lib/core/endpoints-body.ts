@@ -1,10 +1,11 @@
-// What an apiserver says of its peers: the body of Endpoints or of EndpointSlices, read and vetted.
-//
-// The text is untrusted: whoever can write the list can name any address. So nothing leaves here but IP literals of a
-// permitted scope, canonical and at most 64, each with the port of the apiserver (R4), and only from a well-formed list
-// that has at least one of them ready (R3). The rest is refused, each item with a sentence, and the good part is used.
-// What is written of refused items is bounded in length and number, and plain ASCII whatever the text had in it.
-
+/**
+ * What an apiserver says of its peers: the body of Endpoints or of EndpointSlices, read and vetted.
+ *
+ * The text is untrusted: whoever can write the list can name any address. So nothing leaves here but IP literals of a
+ * permitted scope, canonical and at most 64, each with the port of the apiserver (R4), and only from a well-formed list
+ * that has at least one of them ready (R3). The rest is refused, each item with a sentence, and the good part is used.
+ * What is written of refused items is bounded in length and number, and plain ASCII whatever the text had in it.
+ */
 import { addressOf, canonicalIP, isIP, scopeOf } from './endpoint.ts'
 import type { Address, Endpoint, Scope } from './endpoint.ts'
 

@@ -5,7 +5,9 @@
 import { isAnyReady, nextCandidate } from './candidates.ts'
 import type { Address } from './endpoint.ts'
 import type { Via } from './endpoints-body.ts'
-import { drawPatience, failed, heard, isLeaving, overPeers, statusOf, unwarn, verified, warn, withPeer } from './peers.ts'
+import {
+  drawPatience, failed, heard, isLeaving, overPeers, statusOf, unwarn, verified, warn, withPeer,
+} from './peers.ts'
 import type { Effect, Failure, HandedSocket, Heartbeat, Id, Peer, Reading, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
 
@@ -228,8 +230,8 @@ function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSoc
 }
 
 /**
- * `spread`: the sockets made before there was a choice are not used again now that there is one. All of a fleet that was
- * given the same seed would otherwise stay on it.
+ * `spread`: the sockets made before there was a choice are not used again now that there is one. All of a fleet that
+ * was given the same seed would otherwise stay on it.
  */
 export function retireUnchosen(state: State, effects: Effect[]): State {
   let next = state
@@ -269,7 +271,7 @@ function sever(state: State, peer: Peer, effects: Effect[]): State {
   return withPeer({ ...state, sockets, counters, sampleAt }, withFewerSockets(peer, peer.sockets))
 }
 
-/** Asks the others as a dial would try them: the next after `attemptDelay`, all over again after a heartbeat's interval. */
+/** Asks the others as a dial would try them: the next after `attemptDelay`, all again after a heartbeat's interval. */
 function searchWitness(state: State, now: number, effects: Effect[]): State {
   const search = state.witness ?? { asked: [], nextAt: now }
   const last = search.asked.at(-1)

@@ -1,24 +1,26 @@
-// One HTTP/1.1 exchange, seen from the client: the head of a GET, and a parser for the response to it.
-//
-// The parser is a pure object: bytes in, a verdict out. No socket, no clock and no retry lives here; a response that
-// takes too long is ended by whoever owns the connection. It is strict where RFC 9112 lets a recipient be lenient,
-// for every leniency is one more way for two parsers to see two different responses, and no apiserver needs any:
-// no bare LF or CR, no folded header, no whitespace round chunk sizes, one Content-Length, no transfer coding but
-// `chunked`, no content coding, nothing but UTF-8 in the body, no switch of protocols.
-//
-// The verdict is a function of the bytes, not of how they were split into chunks. Each error is decided by one certain
-// byte, and the first one wins. A response is given by its last byte, without waiting for what may follow. Bytes after
-// it do not take it back, but the connection must not carry another request: if they came in the same chunk,
-// `reusable` is false; if they come later, `push` says `malformed`, 'bytes after the end', and the owner discards the
-// connection. Response and fate of the connection are thus the same in both cases. An owner that keeps a connection
-// for the next request has no parser for it meanwhile; any byte that arrives then is a response before its request,
-// and the owner discards the connection as well.
-//
-// Everything is bounded. Status lines, headers (also those of interim responses), chunk extensions and trailers share
-// 16 KiB and 100 headers; the body has 1 MiB; a chunk size has 16 digits, and a chunk at least one byte of body. So no
-// response is longer than some 22 MiB on the wire, memory stays below 4 MiB, and the work is linear in the bytes.
-//
-// A reason never quotes the response: a server may echo the request, and with it a token.
+/**
+ * One HTTP/1.1 exchange, seen from the client: the head of a GET, and a parser for the response to it.
+ *
+ * The parser is a pure object: bytes in, a verdict out. No socket, no clock and no retry lives here; a response that
+ * takes too long is ended by whoever owns the connection. It is strict where RFC 9112 lets a recipient be lenient,
+ * for every leniency is one more way for two parsers to see two different responses, and no apiserver needs any:
+ * no bare LF or CR, no folded header, no whitespace round chunk sizes, one Content-Length, no transfer coding but
+ * `chunked`, no content coding, nothing but UTF-8 in the body, no switch of protocols.
+ *
+ * The verdict is a function of the bytes, not of how they were split into chunks. Each error is decided by one certain
+ * byte, and the first one wins. A response is given by its last byte, without waiting for what may follow. Bytes after
+ * it do not take it back, but the connection must not carry another request: if they came in the same chunk,
+ * `reusable` is false; if they come later, `push` says `malformed`, 'bytes after the end', and the owner discards the
+ * connection. Response and fate of the connection are thus the same in both cases. An owner that keeps a connection
+ * for the next request has no parser for it meanwhile; any byte that arrives then is a response before its request,
+ * and the owner discards the connection as well.
+ *
+ * Everything is bounded. Status lines, headers (also those of interim responses), chunk extensions and trailers share
+ * 16 KiB and 100 headers; the body has 1 MiB; a chunk size has 16 digits, and a chunk at least one byte of body. So no
+ * response is longer than some 22 MiB on the wire, memory stays below 4 MiB, and the work is linear in the bytes.
+ *
+ * A reason never quotes the response: a server may echo the request, and with it a token.
+ */
 
 /** A complete response. Header names are lower case; the values of a repeated header are joined with ', '. */
 export interface Response {

@@ -1,12 +1,13 @@
-// Who an endpoint must prove to be (I1, I2).
-//
-// Here is decided which names count and which one is asked for; the check of a certificate against a name is
-// node:tls's own, in ../socket.ts, and so is the chain to the CA, which these rules only narrow and never replace.
-//
-// An apiserver's certificate is made for the names that its clients use: kubeadm's holds the server's own IP, the
-// control-plane endpoint, and the names of the `kubernetes` service, but no other apiserver's IP. A client that
-// demanded the seed's host of every peer could therefore fail over to none of them.
-
+/**
+ * Who an endpoint must prove to be (I1, I2).
+ *
+ * Here is decided which names count and which one is asked for; the check of a certificate against a name is
+ * node:tls's own, in ../socket.ts, and so is the chain to the CA, which these rules only narrow and never replace.
+ *
+ * An apiserver's certificate is made for the names that its clients use: kubeadm's holds the server's own IP, the
+ * control-plane endpoint, and the names of the `kubernetes` service, but no other apiserver's IP. A client that
+ * demanded the seed's host of every peer could therefore fail over to none of them.
+ */
 import { isIP } from './endpoint.ts'
 import type { Endpoint } from './endpoint.ts'
 

@@ -1,13 +1,14 @@
-// What a caller may ask for, and the checks of it.
-//
-// Here live the settings with their defaults and reasons, and one check for every option: a wrong one is found when
-// the dialer is constructed, not on the night an apiserver fails. Here is no file, no PEM and no TLS: whether a file
-// can be read and a key fits its certificate is for ../credentials.ts. As everything in core/, this imports nothing
-// from outside it, and reads no clock, random source, environment or network.
-//
-// The error says what was received, as that saves a search; but never for an option that holds a secret, nor for
-// anything that could hold one by mistake: a URL with a password in it, or a PEM where a file name belongs.
-
+/**
+ * What a caller may ask for, and the checks of it.
+ *
+ * Here live the settings with their defaults and reasons, and one check for every option: a wrong one is found when
+ * the dialer is constructed, not on the night an apiserver fails. Here is no file, no PEM and no TLS: whether a file
+ * can be read and a key fits its certificate is for ../credentials.ts. As everything in core/, this imports nothing
+ * from outside it, and reads no clock, random source, environment or network.
+ *
+ * The error says what was received, as that saves a search; but never for an option that holds a secret, nor for
+ * anything that could hold one by mistake: a URL with a password in it, or a PEM where a file name belongs.
+ */
 import { canonicalIP, parseAddress } from './endpoint.ts'
 import type { Endpoint } from './endpoint.ts'
 

@@ -38,7 +38,8 @@ export interface Snapshot {
 
 export function snapshotOf(state: State, now: number): Snapshot {
   const { discovery } = state
-  const listed = discovery.listedAt === undefined ? {} : { via: discovery.via, ageMs: Math.round(now - discovery.listedAt) }
+  const { via, listedAt } = discovery
+  const listed = listedAt === undefined ? {} : { via, ageMs: Math.round(now - listedAt) }
   const endpoints = [...state.peers.values()].map((peer): EndpointSnapshot => ({
     address: peer.address,
     origin: peer.origin,
