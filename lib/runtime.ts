@@ -554,7 +554,8 @@ export class Runtime implements DialerPool {
     if (this.#state.closed) return closedError()
     if (request.signal?.aborted === true) return abortError(request.signal.reason)
     if (this.serves(request)) return undefined
-    return foreignHost(`${request.host ?? ''}${request.port ? `:${request.port}` : ''}`)
+    const { host, port } = request
+    return foreignHost(`${host?.replace(/^[^[].*:.*$/, '[$&]') ?? ''}${port ? `:${port}` : ''}`)
   }
 
   #isServed(host: string | undefined, port: string | number | undefined): boolean {

@@ -113,6 +113,14 @@ describe('createConnection', () => {
     socket?.destroy()
   }))
 
+  it('names a host that is not the cluster\'s as a URL would, an IPv6 one in brackets', () => withDialer({}, async (dialer) => {
+    for (const [host, shown] of [['::1', '[::1]:6443'], ['2001:db8::1', '[2001:db8::1]:6443'],
+      ['[2001:db8::1]', '[2001:db8::1]:6443'], ['10.0.0.1', '10.0.0.1:6443'], ['elsewhere', 'elsewhere:6443']] as const) {
+      const { error } = await dial(dialer, { host, port: 6443 })
+      assert.ok(error?.message.startsWith(`'${shown}' is not a host`), String(error))
+    }
+  }))
+
   it('makes no connection that nobody could have, without a callback', () => withDialer({}, async (dialer) => {
     assert.equal(dialer.createConnection({}), undefined)
     assert.equal(dialer.snapshot().counters.dials, 0)
