@@ -2,11 +2,12 @@
  * One attempt: TCP, TLS and identity, to one endpoint, settled exactly once. Nothing is decided about endpoints
  * here; whether a certificate will do is (I1 to I4), with node:tls's own check of one name.
  */
+import { X509Certificate } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import type { PeerCertificate, TLSSocket } from 'node:tls'
 import type { Endpoint } from './core/endpoint.ts'
-import { addressOf } from './core/endpoint.ts'
+import { addressOf, isIP } from './core/endpoint.ts'
 import type { Identity } from './core/identity.ts'
 import { coded, codeOf, isIdentityCode } from './errors.ts'
 
@@ -159,6 +160,8 @@ function identityError(names: readonly string[], certificate: PeerCertificate): 
   // node:tls falls back to it for a certificate whose subjectAltName has no DNS name.
   const nameless = { ...certificate, subject: { ...certificate.subject, CN: '' } }
   for (const name of names) {
+    // Some releases of Node 22 take an IPv6 address for a name that they cannot write in ASCII, and refuse them all.
+    if (isIP(name) === 6 && provesIP(certificate, name)) return undefined
     const error = tls.checkServerIdentity(name, nameless)
     if (error === undefined) return undefined
     first ??= error
@@ -166,6 +169,10 @@ function identityError(names: readonly string[], certificate: PeerCertificate): 
   const proven = certificate.subjectaltname ?? `CN ${certificate.subject?.CN ?? 'none'}`
   const message = `its certificate proves none of ${names.join(', ')}, but ${proven.slice(0, 500)}`
   return Object.assign(new Error(message, { cause: first?.message }), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' })
+}
+
+function provesIP(certificate: PeerCertificate, ip: string): boolean {
+  return new X509Certificate(certificate.raw).checkIP(ip) !== undefined
 }
 
 /** The caller's own check, of each name that would do: the first of them may be that of another endpoint (I2). */
