@@ -480,6 +480,15 @@ describe('a server that fails', () => {
     })
   }
 
+  it('one that is starting again learns what the others are told meanwhile', async () => {
+    const one = first(plane)
+    const other = plane.servers[1] ?? assert.fail('there is a second server')
+    const restarted = one.restart()
+    for (let i = 0; i < 20; i += 1) await (i % 2 === 0 ? plane.unlist(other) : plane.list(other))
+    await restarted
+    assert.equal((await ask(plane, one, '/version')).status, 200)
+  })
+
   it('several misbehaviours at once', async () => {
     const server = first(plane)
     await server.misbehave([{ everything: 500 }, { certificate: 'wrong-name' }])

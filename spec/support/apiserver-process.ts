@@ -51,6 +51,8 @@ export class ApiServer {
   #lastId = 0
   #holds = 0
   #exited: Promise<void> = Promise.resolve()
+  /** Resolves when it can be told things: what it is told before, it does not hear. */
+  #started: Promise<void> = Promise.resolve()
 
   constructor(config: Omit<ServerConfig, 'cluster'>, plane: Plane) {
     this.#config = config
@@ -84,8 +86,9 @@ export class ApiServer {
     child.on('error', () => undefined)
     child.unref()
     child.channel?.unref()
-    await this.#held(this.#listening(child))
-    child.on('message', (message: FromServer) => this.#onMessage(message))
+    const listening = this.#listening(child)
+    this.#started = listening.catch(() => undefined)
+    await this.#held(listening)
   }
 
   /** Kills it. Resolves when the process is gone and its port refuses. It stays listed: `unlist` is another step. */
@@ -152,6 +155,7 @@ export class ApiServer {
 
   /** Resolves once it knows; at once for one that is stopped, which learns it when it continues, or gone. */
   async tellCluster(cluster: ClusterState): Promise<void> {
+    await this.#started
     if (this.#state === 'gone') return
     const told = this.#command({ command: 'cluster', cluster }).catch(() => undefined)
     if (this.#state === 'running') await told
@@ -176,6 +180,7 @@ export class ApiServer {
           clearTimeout(timer)
           this.#config = { ...this.#config, port: message.port }
           child.removeAllListeners('message')
+          child.on('message', (message: FromServer) => this.#onMessage(message))
           resolve()
         } else if (message.type === 'notListening') {
           clearTimeout(timer)
@@ -196,10 +201,11 @@ export class ApiServer {
     if (message.type === 'done' || message.type === 'refused') this.#pending.delete(message.id)
   }
 
-  #command(command: Command): Promise<ServerStats | undefined> {
-    if (this.#state === 'gone') return Promise.reject(new Error(`${this.name} is gone`))
+  async #command(command: Command): Promise<ServerStats | undefined> {
+    await this.#started
+    if (this.#state === 'gone') throw new Error(`${this.name} is gone`)
     if (this.#state === 'stopped' && command.command !== 'cluster') {
-      return Promise.reject(new Error(`${this.name} is stopped: it cannot be told to ${command.command}`))
+      throw new Error(`${this.name} is stopped: it cannot be told to ${command.command}`)
     }
     this.#lastId += 1
     const id = this.#lastId

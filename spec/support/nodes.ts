@@ -15,7 +15,7 @@ const CHOSEN = 'https,http2,fetch,undici 7,undici 8,ws,@kubernetes/client-node 1
 const COMPLETE = ['20', '26']
 
 /** Two files at a time: most of them wait most of the time. */
-const SPECS = ['--import', 'tsx', '--test', '--test-reporter=dot', '--test-concurrency=2']
+const SPECS = ['--import', 'tsx', '--test', '--test-reporter=dot', '--test-concurrency=2', '--test-timeout=300000']
 
 /** The path of the newest Node of a major version; undefined where it cannot be had. */
 export function nodeOf(major: string): string | undefined {
