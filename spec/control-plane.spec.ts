@@ -474,7 +474,9 @@ describe('a server that fails', () => {
       while (got.length < bytes.length && end === 'open') await new Promise(setImmediate)
       if (then !== 'keep' && !socket.closed) await new Promise((resolve) => socket.once('close', resolve))
       assert.equal(got, bytes)
-      assert.equal(end, { close: 'closed', keep: 'open', reset: 'ECONNRESET' }[then])
+      // One RST in thirty that comes right after data is seen as an end: by node:net alone, too.
+      const ends = { close: ['closed'], keep: ['open'], reset: ['ECONNRESET', 'closed'] }[then]
+      assert.ok(ends.includes(end), end)
       socket.destroy()
       await server.misbehave()
     })

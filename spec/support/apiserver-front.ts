@@ -118,8 +118,7 @@ export class Front {
 
   /** RST instead of FIN, which only the TCP socket below can send. */
   reset(socket: net.Socket): void {
-    const raw = this.#raw.get(remoteOf(socket))
-    if (raw !== undefined) sendReset(raw)
+    this.#raw.get(remoteOf(socket))?.resetAndDestroy()
   }
 
   #onTcp(socket: net.Socket): void {
@@ -156,7 +155,7 @@ export class Front {
         socket.resume()
         return
       case 'reset-handshake':
-        socket.once('data', () => sendReset(socket))
+        socket.once('data', () => socket.resetAndDestroy())
         return
       case 'fin-handshake':
         socket.once('data', () => socket.end())
@@ -266,10 +265,4 @@ function emptyStats(): ServerStats {
     connections: 0, open: 0, rawConnections: 0, rawOpen: 0, handshakesFailed: 0, sessionsReused: 0, requests: 0,
     byPath: {}, tokens: [], servernames: [], clients: [], watches: 0,
   }
-}
-
-/** node:net ends a socket before it resets it, so that the peer may see FIN first: then it was closed, not reset. */
-function sendReset(socket: net.Socket): void {
-  socket.destroySoon = () => { socket.destroy() }
-  socket.resetAndDestroy()
 }
