@@ -7,7 +7,7 @@ import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
 import type { EndpointsBody, Via } from './endpoints-body.ts'
 import { ask, retireUnchosen, send } from './health.ts'
-import { drawBetween, overPeers, unwarn, warn, withNewPeer, withPeer } from './peers.ts'
+import { drawBetween, overPeers, unwarn, warn, withNewPeers, withPeer } from './peers.ts'
 import type { Cause, Discovery, Effect, Failure, Heartbeat, Id, Peer, Round, State } from './state.ts'
 import { rowsOf } from './table.ts'
 
@@ -105,10 +105,7 @@ export function answered(
 
 /** D1: hints of an earlier process count until the first list. */
 export function hintsLoaded(state: State, endpoints: readonly Endpoint[]): State {
-  if (state.discovery.listedAt !== undefined) return state
-  return endpoints
-    .filter((endpoint) => !state.peers.has(addressOf(endpoint)))
-    .reduce((next, endpoint) => withNewPeer(next, endpoint, 'stored'), state)
+  return state.discovery.listedAt === undefined ? withNewPeers(state, endpoints, 'stored') : state
 }
 
 /** When a removed endpoint is forgotten; Infinity where it is not. A seed never is. */
@@ -229,11 +226,8 @@ function accepted(
 function listed(state: State, body: EndpointsBody & { kind: 'list' }, now: number): State {
   const ready = new Set(body.ready.map(addressOf))
   const unready = new Set(body.unready.map(addressOf))
-  let next = state
-  for (const endpoint of [...body.ready, ...body.unready]) {
-    if (!next.peers.has(addressOf(endpoint))) next = withNewPeer(next, endpoint, 'learned')
-  }
-  return overPeers(next, (each, peer) => {
+  const known = withNewPeers(state, [...body.ready, ...body.unready], 'learned')
+  return overPeers(known, (each, peer) => {
     const isListed = ready.has(peer.address) || unready.has(peer.address)
     const isUnready = isListed && !ready.has(peer.address)
     // A seed that never was listed is no server that left: it may be a name or a balancer's address.

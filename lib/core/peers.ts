@@ -82,6 +82,15 @@ export function withNewPeer(state: State, endpoint: Endpoint, origin: Origin): S
   })
 }
 
+/** `state` with those of the endpoints that were not known before. */
+export function withNewPeers(state: State, endpoints: readonly Endpoint[], origin: Origin): State {
+  let next = state
+  for (const endpoint of endpoints) {
+    if (!next.peers.has(addressOf(endpoint))) next = withNewPeer(next, endpoint, origin)
+  }
+  return next
+}
+
 /** H1: its TLS and identity were good just now. */
 export function verified(peer: Peer, now: number): Peer {
   return { ...heard(peer, now), verified: true, failures: 0, retryAt: -Infinity, lastError: undefined }

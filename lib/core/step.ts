@@ -7,10 +7,9 @@ import {
 } from './dialling.ts'
 import * as discovery from './discovery.ts'
 import type { Address, Endpoint } from './endpoint.ts'
-import { addressOf } from './endpoint.ts'
 import * as health from './health.ts'
 import type { Settings } from './options.ts'
-import { overPeers, warn, withNewPeer, withPeer } from './peers.ts'
+import { overPeers, warn, withNewPeers, withPeer } from './peers.ts'
 import type { Deadline, Effect, Event, Failure, Id, Peer, State } from './state.ts'
 import { earliestOf, emptyTable } from './table.ts'
 
@@ -45,11 +44,7 @@ export function initialState(
     warned: new Map(),
     counters: { dials: 0, attempts: 0, failovers: 0, severed: 0, heartbeats: 0, refreshes: 0 },
   }
-  const seeded = seeds.reduce((state, endpoint) => withNewPeer(state, endpoint, 'seed'), empty)
-  const known = new Set(seeded.peers.keys())
-  return alternates
-    .filter((endpoint) => !known.has(addressOf(endpoint)))
-    .reduce((state, endpoint) => withNewPeer(state, endpoint, 'alternate'), seeded)
+  return withNewPeers(withNewPeers(empty, seeds, 'seed'), alternates, 'alternate')
 }
 
 /** The state after this event, and everything to be done about it, in order. Pure: same input, same output. */
