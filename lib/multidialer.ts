@@ -43,7 +43,7 @@ export interface MultidialerOptions extends SecureContextOptions {
   store?: EndpointStore | undefined
   /** The last working endpoint first (`sticky`, the default), or a random ready one for each connection (`spread`). */
   balance?: 'sticky' | 'spread' | undefined
-  /** An idle connection older than this, ±10 %, is not used again. Off by default. */
+  /** An idle connection older than this, or up to 10 % less, is not used again. Off by default. */
   maxConnectionAge?: number | undefined
   /** Silence after which the next endpoint is tried beside the first: 250. */
   attemptDelay?: number | undefined

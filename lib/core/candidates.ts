@@ -53,10 +53,15 @@ function isChoice(state: State, peer: Peer, now: number): boolean {
     case 'unverified':
       return true
     case 'failed':
-      return !isLeaving(peer) && now >= Math.max(peer.retryAt, peer.failedAt + SPREAD_REST)
+      return !isLeaving(peer) && now >= restedAt(peer)
     case 'leaving':
       return false
   }
+}
+
+/** When `spread` may choose it again after its last failure; -Infinity where it has not failed. */
+export function restedAt(peer: Peer): number {
+  return peer.failures === 0 ? -Infinity : Math.max(peer.retryAt, peer.failedAt + SPREAD_REST)
 }
 
 function comesBefore(state: State, one: Peer, other: Peer): boolean {

@@ -10,8 +10,11 @@ import { drawBetween, failed, heard, statusOf, unwarn, verified, warn, withPeer 
 import type { Attempt, Cause, Dial, Effect, Failure, Id, Peer, Rejection, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
 
-/** `maxConnectionAge` is ±10 %, so that sockets made together do not end together. */
-const AGE_JITTER = 0.1
+/**
+ * Of `maxConnectionAge`, at least: sockets made together must not end together. Never more than all of it, so that a
+ * fleet has evened out within one age.
+ */
+const LEAST_AGE = 0.9
 
 export function dialRequested(state: State, id: Id, own: boolean, now: number, effects: Effect[]): State {
   if (state.closed) {
@@ -155,9 +158,9 @@ function handedOver(state: State, dial: Dial, attempt: Attempt, peer: Peer, now:
   const { maxConnectionAge } = state.settings
   let wakeAt = Infinity
   if (maxConnectionAge !== undefined) {
-    const [value, seed] = jitter(state, maxConnectionAge, AGE_JITTER)
-    wakeAt = now + value
-    state = seed
+    const [age, drawn] = drawBetween(state, LEAST_AGE * maxConnectionAge, maxConnectionAge)
+    wakeAt = now + age
+    state = drawn
   }
   const proven = dial.own ? heard(peer, now) : verified(peer, now)
   const sockets = withRow(state.sockets, {
@@ -171,11 +174,6 @@ function handedOver(state: State, dial: Dial, attempt: Attempt, peer: Peer, now:
     wakeAt,
   })
   return wakeSampling({ ...withPeer(state, { ...proven, sockets: peer.sockets + 1, retired: false }), sockets }, now)
-}
-
-function jitter(state: State, value: number, share: number): readonly [number, State] {
-  const [drawn, next] = drawBetween(state, 1 - share, 1 + share)
-  return [value * drawn, next]
 }
 
 /**

@@ -6,7 +6,7 @@ import { nextCandidate } from './candidates.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
 import type { EndpointsBody, Via } from './endpoints-body.ts'
-import { ask, retireUnchosen, send } from './health.ts'
+import { ask, hurryAges, retireUnchosen, send } from './health.ts'
 import { drawBetween, overPeers, unwarn, warn, withNewPeers, withPeer } from './peers.ts'
 import type { Cause, Discovery, Effect, Failure, Heartbeat, Id, Peer, Round, State } from './state.ts'
 import { rowsOf } from './table.ts'
@@ -197,6 +197,7 @@ function accepted(
   let next = listed(state, body, now)
   const endpoints = body.ready
   const changed = !sameListing(state, next)
+  next = hurryAges(next, newcomersOf(state, next), now)
   next = forgetSurplus(next, effects)
   if (changed) {
     effects.push({ type: 'report', report: { event: 'endpoints', endpoints } }, { type: 'save', endpoints })
@@ -244,6 +245,16 @@ function sameListing(one: State, other: State): boolean {
     if (before?.listed !== peer.listed || before.unready !== peer.unready) return false
   }
   return true
+}
+
+/** Those that have joined. Nobody on a first list has: they were there before. */
+function newcomersOf(before: State, after: State): Peer[] {
+  if (before.discovery.listedAt === undefined) return []
+  return [...after.peers.values()].filter((peer) => isOffered(peer) && !isOffered(before.peers.get(peer.address)))
+}
+
+function isOffered(peer: Peer | undefined): boolean {
+  return peer !== undefined && peer.listed && !peer.unready
 }
 
 function drawNext(state: State, interval: number, now: number): readonly [number, State] {

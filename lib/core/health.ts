@@ -2,11 +2,11 @@
  * Health (H2 to H5): who is asked whether it lives, and what follows when it does not answer. A heartbeat is
  * the discovery request; what its answer lists is the business of `discovery.ts`.
  */
-import { isAnyReady, nextCandidate } from './candidates.ts'
+import { isAnyReady, nextCandidate, restedAt } from './candidates.ts'
 import type { Address } from './endpoint.ts'
 import type { Via } from './endpoints-body.ts'
 import {
-  drawPatience, failed, heard, isLeaving, overPeers, statusOf, unwarn, verified, warn, withPeer,
+  drawBetween, drawPatience, failed, heard, isLeaving, overPeers, statusOf, unwarn, verified, warn, withPeer,
 } from './peers.ts'
 import type { Effect, Failure, HandedSocket, Heartbeat, Id, Peer, Reading, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
@@ -236,6 +236,23 @@ function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSoc
 export function retireUnchosen(state: State, effects: Effect[]): State {
   let next = state
   for (const socket of rowsOf(state.sockets)) if (!socket.retired) next = retire(next, socket, effects)
+  return next
+}
+
+/**
+ * `spread` with a `maxConnectionAge`: an endpoint that joins has no connections yet. From when it may be chosen, each of
+ * those that the others have is left a part of half its time, so that load is even well within one age, and not only in
+ * the course of a second one where connections must wait until they are idle.
+ */
+export function hurryAges(state: State, newcomers: readonly Peer[], now: number): State {
+  if (state.settings.balance !== 'spread' || newcomers.length === 0) return state
+  const from = Math.max(now, Math.min(...newcomers.map(restedAt)))
+  let next = state
+  for (const socket of rowsOf(state.sockets)) {
+    if (socket.wakeAt === Infinity || socket.wakeAt <= from) continue
+    const [wakeAt, drawn] = drawBetween(next, from, (from + socket.wakeAt) / 2)
+    next = { ...drawn, sockets: withRow(drawn.sockets, { ...socket, wakeAt }) }
+  }
   return next
 }
 

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { nextDeadline, step } from '../../lib/core/step.ts'
 import type { Event } from '../../lib/core/state.ts'
+import { rowOf } from '../../lib/core/table.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
@@ -624,6 +625,39 @@ const lists: readonly Row[] = [
     phases: [[10, answered(A, 7, { body: listOf([A]) }), [reportEndpoints(A), save(A)]]],
   },
   {
+    name: 'maxConnectionAge, spread: a list with nobody new in it, or one that is unready, leaves each socket its age',
+    given: given({
+      settings: { balance: 'spread' },
+      peers: { [A]: asked, [B]: ready },
+      sockets: { 90: { address: A, wakeAt: 5_000 } },
+      discovery: { ...inRound, waiting: [] },
+    }),
+    phases: [
+      [
+        1_000,
+        answered(A, 7, { body: listOf([A], [B, C]) }),
+        [reportEndpoints(A), save(A)],
+        { sockets: { 90: { wakeAt: 5_000 } } },
+      ],
+    ],
+  },
+  {
+    name: 'maxConnectionAge, sticky: an endpoint that joins leaves each socket its age, as none would go there',
+    given: given({
+      peers: { [A]: asked },
+      sockets: { 90: { address: A, wakeAt: 5_000 } },
+      discovery: { ...inRound, waiting: [] },
+    }),
+    phases: [
+      [
+        1_000,
+        answered(A, 7, { body: listOf([A, B]) }),
+        [reportEndpoints(A, B), save(A, B)],
+        { sockets: { 90: { wakeAt: 5_000 } } },
+      ],
+    ],
+  },
+  {
     name: 'D1 the first list drops alternates and hints that are not in it to the removed, and keeps the seeds',
     given: given({
       peers: {
@@ -860,6 +894,33 @@ runRows('discovery: when', when)
 runRows('discovery: which resource', resources)
 runRows('discovery: lists', lists)
 runRows('warnings', warnings)
+
+describe('maxConnectionAge, spread', () => {
+  for (const [what, newcomer] of [['joins', {}], ['is ready again', { [B]: { ...ready, unready: true } }]] as const) {
+    it(`each socket is left a part of half its time when an endpoint ${what}`, () => {
+      let least = Infinity
+      let most = 0
+      for (let randomSeed = 0; randomSeed < 500; randomSeed += 1) {
+        const from = {
+          ...given({
+            settings: { balance: 'spread' },
+            peers: { [A]: asked, ...newcomer },
+            sockets: { 90: { address: A, wakeAt: 5_000 }, 91: { address: A }, 92: { address: A, wakeAt: 4_000 } },
+            discovery: inRound,
+          }),
+          seed: randomSeed,
+        }
+        const [state] = step(from, answered(A, 7, { body: listOf([A, B]) }), 1_000)
+        const [one, ageless, other] = [90, 91, 92].map((id) => rowOf(state.sockets, id)?.wakeAt ?? NaN)
+        assert.equal(ageless, Infinity)
+        assert.ok(other !== undefined && other >= 1_000 && other <= 2_500 && other !== one, `${other} ms`)
+        least = Math.min(least, one ?? NaN)
+        most = Math.max(most, one ?? NaN)
+      }
+      assert.ok(least >= 1_000 && least < 1_050 && most <= 3_000 && most > 2_950, `from ${least} to ${most} ms`)
+    })
+  }
+})
 
 describe('jitter of discovery', () => {
   function spreadOf(event: Event): readonly [least: number, most: number] {
