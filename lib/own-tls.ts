@@ -38,10 +38,20 @@ export function routeOf(request: DialRequest): ConnectionOptions {
   return pick(request, ROUTE) ?? {}
 }
 
-/** Those of the options that are set; undefined where none is. */
-function pick(request: DialRequest, names: readonly string[]): object | undefined {
-  const entries = Object.entries(request).filter(([name, value]) => names.includes(name) && isOwn(value))
-  return entries.length === 0 ? undefined : Object.fromEntries(entries)
+/**
+ * Those of the options that are set; undefined where none is. For each dial: looking the names up is faster than
+ * walking over what a request has.
+ */
+function pick<Name extends string>(
+  request: Readonly<Partial<Record<Name, unknown>>>,
+  names: readonly Name[],
+): object | undefined {
+  let picked: Partial<Record<Name, unknown>> | undefined
+  for (const name of names) {
+    const value = request[name]
+    if (isOwn(value)) picked = { ...picked, [name]: value }
+  }
+  return picked
 }
 
 /** Clients pass null, and got the check that Node makes anyway, for what their user did not set. */

@@ -4,7 +4,7 @@
  */
 import { randomInt } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls'
+import type { SecureContext, TLSSocket } from 'node:tls'
 import type { Credentials } from './credentials.ts'
 import type { Address, Endpoint, Scope } from './core/endpoint.ts'
 import { addressOf, scopeOf } from './core/endpoint.ts'
@@ -29,7 +29,7 @@ import { Monitor } from './monitor.ts'
 import type { OwnTLS } from './own-tls.ts'
 import { ownTLSOf, routeOf } from './own-tls.ts'
 import type { DialCallback, DialerPool, DialRequest } from './pool.ts'
-import type { ConnectSocket } from './socket.ts'
+import type { ConnectSocket, Settle } from './socket.ts'
 import { attempt, drop, Sessions } from './socket.ts'
 
 /** A heartbeat goes without its token after this share of its time: that the endpoint lives is worth knowing anyway. */
@@ -55,6 +55,16 @@ interface PendingDial {
   readonly own: OwnTLS | undefined
   readonly callback: DialCallback
   readonly unlisten: () => void
+}
+
+/** What a connection is made for. */
+interface Wanted {
+  readonly request: DialRequest
+  readonly own: OwnTLS | undefined
+  /** False: it keeps no process alive. */
+  readonly ref: boolean
+  /** Called when TCP is there. */
+  readonly onReached?: () => void
 }
 
 interface PendingAttempt {
@@ -95,8 +105,9 @@ export class Runtime implements DialerPool {
   #lastId = 0
   #timer: NodeJS.Timeout | undefined
   #timerAt = Infinity
+  #secureContext: SecureContext
+  #generation: number
   #sessions = new Sessions()
-  #generation = 0
   #sentToken: string | undefined
   #hinted = false
   /** The hosts and ports of this cluster, for the peers that they were made of. */
@@ -107,11 +118,10 @@ export class Runtime implements DialerPool {
     const { settings, seeds, alternates } = options.checked
     this.#allowed = new Set(seeds.flatMap(({ host }) => scopeOf(host) ?? []))
     this.#state = initialState(settings, seeds, alternates, randomInt(2 ** 32))
+    const { context, generation } = options.credentials.current()
+    this.#secureContext = context
+    this.#generation = generation
     this.#monitor = new Monitor((endpoint, settle) => this.#connectOwn(endpoint, settle))
-  }
-
-  get closed(): boolean {
-    return this.#state.closed
   }
 
   dial(request: DialRequest, callback: DialCallback): (reason: Error) => void {
@@ -125,6 +135,7 @@ export class Runtime implements DialerPool {
     const giveUp = (reason: Error): void => this.#dispatch({ type: 'dialCancelled', dial: id, reason })
     const unlisten = onAbort(request.signal ?? undefined, (reason) => giveUp(abortError(reason)))
     this.#dials.set(id, { request, own, callback, unlisten })
+    this.#refreshContext()
     this.#loadHints()
     this.#dispatch({ type: 'dialRequested', dial: id, own: own !== undefined })
     return giveUp
@@ -281,8 +292,10 @@ export class Runtime implements DialerPool {
     if (dial === undefined) return
     const { request, own } = dial
     let reached = false
-    const tls = { ...routeOf(request), ...own?.handshake }
-    const cancel = this.#secure(endpoint, own, tls, request.keylog, true, (error, socket) => {
+    const onReached = (): void => {
+      reached = true
+    }
+    const cancel = this.#secure(endpoint, { request, own, ref: true, onReached }, (error, socket) => {
       const pending = this.#attempts.get(attemptId)
       if (pending === undefined) return socket && drop(socket)
       if (socket === undefined) {
@@ -292,8 +305,6 @@ export class Runtime implements DialerPool {
       }
       pending.socket = socket
       this.#dispatch({ type: 'attemptConnected', dial: dialId, attempt: attemptId })
-    }, () => {
-      reached = true
     })
     this.#attempts.set(attemptId, { cancel })
   }
@@ -371,7 +382,7 @@ export class Runtime implements DialerPool {
     const { heartbeat, endpoint, via, fresh, reauthorize } = effect
     const address = addressOf(endpoint)
     // A connection that is kept was made with the credentials of then.
-    this.#context()
+    this.#refreshContext()
     const token = (): Promise<string | undefined> => this.#token(reauthorize)
     const giveUp = this.#monitor.ask({ endpoint, via, fresh, token }, (answer) => {
       if (!this.#heartbeats.delete(heartbeat)) return
@@ -501,21 +512,14 @@ export class Runtime implements DialerPool {
   // ---- connections
 
   /** A connection of the dialer's own, for a heartbeat. */
-  #connectOwn(endpoint: Endpoint, settle: (error: Error | undefined, socket?: TLSSocket) => void): () => void {
-    return this.#secure(endpoint, undefined, {}, undefined, false, settle)
+  #connectOwn(endpoint: Endpoint, settle: Settle): () => void {
+    return this.#secure(endpoint, { request: {}, own: undefined, ref: false }, settle)
   }
 
-  #secure(
-    endpoint: Endpoint,
-    own: OwnTLS | undefined,
-    tls: ConnectionOptions,
-    keylog: DialRequest['keylog'],
-    ref: boolean,
-    settle: (error: Error | undefined, socket?: TLSSocket) => void,
-    onReached?: () => void,
-  ): () => void {
+  #secure(endpoint: Endpoint, wanted: Wanted, settle: Settle): () => void {
+    const { request, own, ref, onReached } = wanted
     const { checked, credentials, connectSocket } = this.#options
-    let secureContext = this.#context()
+    let secureContext = this.#secureContext
     const identity = identityOf(endpoint, {
       ...checked,
       servername: own?.servername ?? checked.servername,
@@ -530,22 +534,25 @@ export class Runtime implements DialerPool {
     }
     const rejectUnauthorized = own?.rejectUnauthorized ?? checked.rejectUnauthorized
     const sessions = own === undefined ? this.#sessions : undefined
-    const demanded = { secureContext, ...tls }
+    const tls = { secureContext, ...routeOf(request), ...own?.handshake }
+    const { keylog } = request
     return attempt(
-      { endpoint, identity, rejectUnauthorized, connectSocket, tls: demanded, sessions, ref, keylog, onReached },
+      { endpoint, identity, rejectUnauthorized, connectSocket, tls, sessions, ref, keylog, onReached },
       settle,
     )
   }
 
-  /** The context to connect with now. What other credentials have made or proven is used no more (I3). */
-  #context(): SecureContext {
+  /**
+   * Looks for other credentials, once for each dial and each heartbeat. What those before have made or proven is used
+   * no more (I3).
+   */
+  #refreshContext(): void {
     const { context, generation } = this.#options.credentials.current()
-    if (generation !== this.#generation) {
-      this.#generation = generation
-      this.#sessions = new Sessions()
-      this.#monitor.closeAll()
-    }
-    return context
+    this.#secureContext = context
+    if (generation === this.#generation) return
+    this.#generation = generation
+    this.#sessions = new Sessions()
+    this.#monitor.closeAll()
   }
 
   // ---- whose host it is
