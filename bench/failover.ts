@@ -185,7 +185,7 @@ const NONE: Seen = { gap: NaN, slowest: NaN, watchGap: NaN, failed: NaN, answere
 interface Dials {
   /** The first dial of a dialer whose server was killed since its last one: the code for failures runs for the first time. */
   readonly first: readonly number[]
-  /** The first of a dialer that has just been made, beside a handshake, the two in turn. */
+  /** The first of a dialer, beside a handshake, the two in turn. */
   readonly refused: readonly number[]
   readonly fresh: readonly number[]
 }
@@ -208,8 +208,11 @@ async function dials(lanes: readonly Lane[], contenders: readonly Contender[], {
     for (let warm = 0; warm < 20; warm += 1) await ask({ what: 'dial' })
     const mend = await begin()
     first.push(await ask({ what: 'dial' }))
-    for (let turn = 0; turn < (run === 0 ? WARM_UP : 30); turn += 1) {
-      const dial = await ask({ what: 'refused', target, dist, alternate: `${other.host}:${other.port}` })
+    const turns = run === 0 ? WARM_UP : 30
+    // Long before they are used: to make one takes a SecureContext, which is as much work as its dial.
+    await ask({ what: 'make', count: turns, target, dist, alternate: `${other.host}:${other.port}` })
+    for (let turn = 0; turn < turns; turn += 1) {
+      const dial = await ask({ what: 'refused' })
       const handshake = await ask({ what: 'handshake', ...other, caFile })
       // The first run is the one that compiles.
       if (run === 0) continue
@@ -251,12 +254,23 @@ const UNCOUNTED: FaultName = 'all down for 4 s'
 
 /** The measures in which a peer is ahead of this module, and by more than noise. */
 function behind(row: Row, kind: Kind): string[] {
-  const mine = summaryOf(row.samples.get('mine') ?? [])
-  const theirs = summaryOf(row.samples.get(kind) ?? [])
+  const mine = row.samples.get('mine') ?? []
+  const theirs = row.samples.get(kind) ?? []
+  const { gap, slowest } = summaryOf(theirs)
   // It hangs: what does not end does not fail.
-  if (theirs.gap === Infinity || theirs.slowest === Infinity) return []
+  if (gap === Infinity || slowest === Infinity) return []
   const noise = noiseOf(row)
-  return MEASURES.filter((measure) => mine[measure] > theirs[measure] + noise[measure] && (measure !== 'failed' || row.fault !== UNCOUNTED))
+  return MEASURES.filter((measure) => {
+    if (measure === 'failed' && row.fault === UNCOUNTED) return false
+    // Of each run, as both suffered the same fault in it: servers take longer to start in one than in another.
+    const behindBy = mine.map(({ seen }, run) => difference(seen[measure], theirs[run]?.seen[measure] ?? NaN))
+    return median(behindBy) > noise[measure]
+  })
+}
+
+/** That of two that are both Infinity is none. */
+function difference(one: number, other: number): number {
+  return one === other ? 0 : one - other
 }
 
 function reportOf(rows: readonly Row[], contenders: readonly Contender[], { first, refused, fresh }: Dials, notes: readonly string[]): Report {

@@ -28,6 +28,7 @@ const PROBE = `
   import { createRequire } from 'node:module'
   const [what, from, ca] = process.argv.slice(1)
   const target = from === '' ? what : createRequire(from).resolve(what)
+  await import('data:text/javascript,')
   const startedAt = performance.now()
   const loaded = await import(target)
   const imported = performance.now() - startedAt
@@ -79,6 +80,7 @@ export async function run({ quick, dist }: Options): Promise<Report> {
     { name: 'kube-multidialer', args: [moduleOf(dist, 'index')], weight: { packages: 1, bytes: bytesOf(dist) } },
     { name: 'kube-multidialer/undici', args: [moduleOf(dist, 'undici')], weight: undefined },
     { name: 'kube-multidialer/client-node', args: [moduleOf(dist, 'client-node')], weight: undefined },
+    { name: 'the built-in modules that it imports', args: [builtinsOf(contents)], weight: undefined },
     { name: 'https.Agent alone', args: ['node:https'], weight: { packages: 0, bytes: 0 } },
     ...['agent-base', 'https-proxy-agent', 'client-node-1', 'client-node-2'].flatMap(installed),
   ]
@@ -116,6 +118,12 @@ export async function run({ quick, dist }: Options): Promise<Report> {
       ...contenders.filter((each) => !runnable.includes(each)).map(({ name }) => `${name} is left out: this Node cannot import it`),
     ],
   }
+}
+
+/** A module that imports what these do of Node's own, and nothing else. */
+function builtinsOf(contents: readonly Buffer[]): string {
+  const names = new Set(contents.flatMap((content) => [...content.toString().matchAll(/"(node:[\w/]+)"/g)].map(([, name]) => name)))
+  return `data:text/javascript,${encodeURIComponent([...names].map((name) => `import '${name}'`).join('\n'))}`
 }
 
 /** Undefined where it cannot be imported: some need a newer Node than this one. */

@@ -1,26 +1,44 @@
 /**
- * The package as it is published: compiled into a folder of its own, so that what is measured is what users run, and
- * not TypeScript that a loader has rewritten.
+ * The package as it is published: built into a folder of its own, so that what is measured is what users run, and not
+ * TypeScript that a loader has rewritten. The core, which is published as a part of a bundle, is beside it by itself.
  */
-import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
+import type { Settings } from '../lib/core/options.ts'
+import type * as OptionsModule from '../lib/core/options.ts'
+import type * as StepModule from '../lib/core/step.ts'
+import { build, compile } from './build.ts'
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
+/** The state machine, and what it goes by where nothing else is said. */
+export interface Core {
+  readonly step: typeof StepModule.step
+  readonly nextDeadline: typeof StepModule.nextDeadline
+  readonly initialState: typeof StepModule.initialState
+  readonly defaults: Settings
+}
 
-/** Compiles lib/; the folder is removed when this process ends. */
+const COMPILED = '../compiled'
+
+/** Builds what is published of lib/; the folder is removed when this process ends. */
 export function buildDist(): string {
   const folder = mkdtempSync(join(tmpdir(), 'kube-multidialer-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-  const tsc = join(ROOT, 'node_modules', '.bin', 'tsc')
-  execFileSync(tsc, ['-p', join(ROOT, 'tsconfig.build.json'), '--outDir', join(folder, 'dist')], { stdio: 'inherit' })
-  return join(folder, 'dist')
+  const dist = join(folder, 'dist')
+  build(dist)
+  compile(join(dist, COMPILED))
+  return dist
 }
 
-/** What to import for a module of it: 'index', 'core/step', ... */
+/** What to import for an entry of it: 'index', 'undici', 'client-node'. */
 export function moduleOf(dist: string, name: string): string {
   return pathToFileURL(join(dist, `${name}.js`)).href
+}
+
+export async function loadCore(dist: string): Promise<Core> {
+  const { step, nextDeadline, initialState }: typeof StepModule = await import(moduleOf(dist, `${COMPILED}/core/step`))
+  const { DEFAULTS }: typeof OptionsModule = await import(moduleOf(dist, `${COMPILED}/core/options`))
+  return { step, nextDeadline, initialState, defaults: DEFAULTS }
 }

@@ -35,8 +35,10 @@ export type FailoverQuestion =
   /** What a dial takes, in ms: of a dialer, and of `tls.connect` to `port`, without sessions. */
   | { readonly what: 'dialer'; readonly target: Target; readonly dist: string }
   | { readonly what: 'dial' }
-  /** The first dial of a dialer whose server refuses, and which knows one that does not. */
-  | { readonly what: 'refused'; readonly target: Target; readonly dist: string; readonly alternate: string }
+  /** So many dialers whose server refuses, and which know one that does not. */
+  | { readonly what: 'make'; readonly count: number; readonly target: Target; readonly dist: string; readonly alternate: string }
+  /** The first dial of one of these. */
+  | { readonly what: 'refused' }
   | { readonly what: 'handshake'; readonly host: string; readonly port: number; readonly caFile: string }
 
 /** In ms; Infinity is what was not over when it was asked. */
@@ -299,6 +301,7 @@ async function clientNodeWay(target: Target, dist: string | undefined): Promise<
 
 const sessions = new Map<number, Session>()
 let dialer: Library.Multidialer | undefined
+const made: Library.Multidialer[] = []
 
 answerAll<FailoverQuestion, Seen>(async (question) => {
   switch (question.what) {
@@ -334,15 +337,19 @@ answerAll<FailoverQuestion, Seen>(async (question) => {
       socket?.destroy()
       return { ...NOTHING, ms }
     }
-    case 'refused': {
+    case 'make': {
       const { Multidialer }: typeof Library = await import(moduleOf(question.dist, 'index'))
-      const { url, caFile } = question.target
-      const other = new Multidialer({ server: url, caFile, alternates: [question.alternate], refreshInterval: 0 })
+      const { count, target: { url, caFile }, alternate } = question
+      const options = { server: url, caFile, alternates: [alternate], refreshInterval: 0 }
+      made.push(...Array.from({ length: count }, () => new Multidialer(options)))
+      return NOTHING
+    }
+    case 'refused': {
+      using other = made.pop()
       const from = performance.now()
-      const socket = await other.connect()
+      const socket = await other?.connect()
       const ms = performance.now() - from
-      socket.destroy()
-      other.close()
+      socket?.destroy()
       return { ...NOTHING, ms }
     }
     case 'handshake': {

@@ -12,14 +12,8 @@ import type { Address, Endpoint } from '../lib/core/endpoint.ts'
 import type { EndpointsBody } from '../lib/core/endpoints-body.ts'
 import type { Settings } from '../lib/core/options.ts'
 import type { Effect, Event, State } from '../lib/core/state.ts'
-import type * as StepModule from '../lib/core/step.ts'
+import type { Core } from './lib-dist.ts'
 import { type Entry, EventQueue } from './lib-event-queue.ts'
-
-export interface Core {
-  readonly step: typeof StepModule.step
-  readonly nextDeadline: typeof StepModule.nextDeadline
-  readonly initialState: typeof StepModule.initialState
-}
 
 /** How long a watch lasts, in ms. Those of client-go's informers last 5 to 10 minutes; here an hour passes in half of one. */
 const WATCH = { least: 120_000, most: 240_000 }

@@ -2,24 +2,15 @@
  * The pure core alone: what one dial's decisions cost, how that grows with the number of endpoints, how many events a
  * second it takes, and how much garbage each leaves. No sockets, no timers; the compiled core in this very process.
  */
-import type * as OptionsModule from '../lib/core/options.ts'
 import type { Endpoint } from '../lib/core/endpoint.ts'
 import type { Event, State } from '../lib/core/state.ts'
-import type * as StepModule from '../lib/core/step.ts'
-import { moduleOf } from './lib-dist.ts'
+import { type Core, loadCore } from './lib-dist.ts'
 import { median } from './lib-measure.ts'
 import type { Options, Report } from './lib-report.ts'
 
 const SIZES = [3, 10, 100, 1_000] as const
 /** Growth is judged against the smallest. */
 const [FEWEST] = SIZES
-
-interface Core {
-  readonly step: typeof StepModule.step
-  readonly nextDeadline: typeof StepModule.nextDeadline
-  readonly initialState: typeof StepModule.initialState
-  readonly defaults: OptionsModule.Settings
-}
 
 /** A state, its clock, and what a runtime does with the two: an event in, and the question when to wake. */
 class Machine {
@@ -118,10 +109,9 @@ export async function run({ quick, dist }: Options): Promise<Report> {
 }
 
 async function load(dist: string): Promise<Core> {
-  const { step, nextDeadline, initialState }: typeof StepModule = await import(moduleOf(dist, 'core/step'))
-  const { DEFAULTS }: typeof OptionsModule = await import(moduleOf(dist, 'core/options'))
+  const core = await loadCore(dist)
   // Refreshes have heartbeats that nobody here would answer.
-  return { step, nextDeadline, initialState, defaults: { ...DEFAULTS, refreshInterval: 2_000_000_000, heartbeatInterval: 0 } }
+  return { ...core, defaults: { ...core.defaults, refreshInterval: 2_000_000_000, heartbeatInterval: 0 } }
 }
 
 interface Cost {

@@ -14,7 +14,7 @@ import { Fleet, mean, peak } from '../bench/lib-fleet.ts'
 import { interleaved, median, quantile, ratio } from '../bench/lib-measure.ts'
 import { tableText, verdictOf } from '../bench/lib-report.ts'
 import { DEFAULTS } from '../lib/core/options.ts'
-import * as core from '../lib/core/step.ts'
+import * as pure from '../lib/core/step.ts'
 
 describe('what a bench judges', () => {
   it('met and NOT MET follow from the figure and its bound', () => {
@@ -82,6 +82,7 @@ describe('virtual time', () => {
     assert.equal(queue.pop(entry, Infinity), false)
   })
 
+  const core = { ...pure, defaults: DEFAULTS }
   const fleetOf = (seed: number): Fleet => {
     const settings = { ...DEFAULTS, balance: 'spread' } as const
     const fleet = new Fleet(core, { clients: 300, servers: 3, settings, seed, startWithin: 10_000, silent: false })
