@@ -7,7 +7,6 @@ import https from 'node:https'
 import tls, { type TLSSocket } from 'node:tls'
 import type * as Library from '../lib/index.ts'
 import { moduleOf } from './lib-dist.ts'
-import { quantile } from './lib-measure.ts'
 import { answerAll } from './lib-worker.ts'
 
 /** 'mine' is this module; 'stock' is `https.Agent`, and `tls.connect` with a kept context and session. */
@@ -28,13 +27,14 @@ export interface Slice {
   /** Of the clock, and of this process's CPU, in ms. */
   readonly took: number
   readonly cpu: number
-  /** ms */
-  readonly p50: number
-  readonly p99: number
+  /** Of each, in ms. */
+  readonly times: Float64Array
 }
 
 const HOST = '127.0.0.1'
-const ca = readFileSync(new URL('../spec/support/certificates/ca.crt', import.meta.url), 'utf8')
+const pem = (name: string): string => readFileSync(new URL(`../spec/support/certificates/${name}`, import.meta.url), 'utf8')
+/** What a kubeconfig of kubeadm's has. */
+const credentials = { ca: pem('ca.crt'), cert: pem('client-a.crt'), key: pem('client-a.key') }
 
 interface Contender {
   readonly kept: https.Agent
@@ -60,23 +60,23 @@ answerAll<ClientQuestion, Slice | undefined>(async (question) => {
     case 'dials':
       return measured(question.ms, 1, async () => { (await started.dial()).destroy() })
     case 'plain':
-      return measured(question.ms, 1, async () => { (await secured(tls.connect({ host: HOST, port: started.port, ca }))).destroy() })
+      return measured(question.ms, 1, async () => { (await secured(tls.connect({ host: HOST, port: started.port, ...credentials }))).destroy() })
   }
 })
 
 async function start(side: Side, port: number, dist: string): Promise<Contender> {
   if (side === 'stock') {
-    const secureContext = tls.createSecureContext({ ca })
+    const secureContext = tls.createSecureContext(credentials)
     let session: Buffer | undefined
     const dial = (): Promise<TLSSocket> => {
       const socket = tls.connect({ host: HOST, port, secureContext, ALPNProtocols: ['http/1.1'], ...(session && { session }) })
       socket.on('session', (ticket: Buffer) => { session = ticket })
       return secured(socket)
     }
-    return { kept: new https.Agent({ ca, keepAlive: true }), unkept: new https.Agent({ ca, keepAlive: false }), dial, port }
+    return { kept: new https.Agent({ ...credentials, keepAlive: true }), unkept: new https.Agent({ ...credentials, keepAlive: false }), dial, port }
   }
   const { MultidialerAgent, Multidialer }: typeof Library = await import(moduleOf(dist, 'index'))
-  const options = { server: `https://${HOST}:${port}`, ca }
+  const options = { server: `https://${HOST}:${port}`, ...credentials }
   const dialer = new Multidialer(options)
   const kept = new MultidialerAgent({ ...options, keepAlive: true })
   const unkept = new MultidialerAgent({ ...options, keepAlive: false })
@@ -98,7 +98,7 @@ async function measured(ms: number, concurrency: number, operate: () => Promise<
   await Promise.all(Array.from({ length: concurrency }, one))
   const took = performance.now() - from
   const { user, system } = process.cpuUsage(cpuBefore)
-  return { count: times.length, took, cpu: (user + system) / 1_000, p50: quantile(times, 0.5), p99: quantile(times, 0.99) }
+  return { count: times.length, took, cpu: (user + system) / 1_000, times: Float64Array.from(times) }
 }
 
 function request(agent: https.Agent, port: number): Promise<void> {

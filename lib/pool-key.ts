@@ -22,6 +22,8 @@ type OwnOption = (typeof CONTEXT_OPTIONS | typeof HANDSHAKE_OPTIONS | typeof CON
 /** What sets a connection apart from the others: all that `https.Agent` puts into its pool key, and what it forgets. */
 const OWN_OPTIONS: readonly OwnOption[] = [...CONTEXT_OPTIONS, ...HANDSHAKE_OPTIONS, ...CONNECTION_OPTIONS]
 
+const OWN_NAMES: ReadonlySet<string> = new Set(OWN_OPTIONS)
+
 /** What the pool of a request depends on. */
 export type PoolOptions = Readonly<Partial<Record<OwnOption | 'host' | 'port', unknown>>>
 
@@ -35,12 +37,9 @@ export function ownPool(options: PoolOptions, served: boolean): string | undefin
   return `${served ? SHARED_POOL : `${hostOf(options)}:`}${digest(options)}`
 }
 
-// Asked for every request: looking the names up is faster than walking over what the request has.
+// Asked for every request, which has far fewer options than there are names.
 function hasOwnOption(options: PoolOptions): boolean {
-  for (const name of OWN_OPTIONS) {
-    if (isOwn(options[name])) return true
-  }
-  return false
+  return Object.keys(options).some((name) => OWN_NAMES.has(name) && isOwn(Reflect.get(options, name)))
 }
 
 function hostOf(options: PoolOptions): string {
