@@ -8,6 +8,7 @@
  */
 import { addressOf, canonicalIP, isIP, scopeOf } from './endpoint.ts'
 import type { Address, Endpoint, Scope } from './endpoint.ts'
+import { isRecord } from './options.ts'
 
 /** The resource that was asked for. */
 export type Via = 'endpoints' | 'endpointslices'
@@ -40,7 +41,7 @@ type Json = { readonly [name: string]: unknown }
  */
 export function readEndpointsBody(text: string, via: Via, allowed: ReadonlySet<Scope>): EndpointsBody {
   const body = parsed(text)
-  if (!isObject(body)) return { kind: 'rejected', reason: body === undefined ? 'not JSON' : 'not a JSON object' }
+  if (!isRecord(body)) return { kind: 'rejected', reason: body === undefined ? 'not JSON' : 'not a JSON object' }
   const mismatch = via === 'endpoints' ? errorOfEndpoints(body) : errorOfSlices(body)
   if (mismatch !== undefined) return { kind: 'rejected', reason: mismatch }
   const sieve = new Sieve(allowed)
@@ -141,8 +142,8 @@ function readSlices(sieve: Sieve, body: Json): void {
 
 function errorOfSlice(slice: Json): string | undefined {
   const metadata = slice['metadata']
-  const labels = isObject(metadata) ? metadata['labels'] : undefined
-  const service = isObject(labels) ? labels[SERVICE_LABEL] : undefined
+  const labels = isRecord(metadata) ? metadata['labels'] : undefined
+  const service = isRecord(labels) ? labels[SERVICE_LABEL] : undefined
   // A server that ignores the label selector answers with the slices of every service.
   if (service !== undefined && service !== 'kubernetes') return `slice is of service ${shown(service)}`
   const type = slice['addressType']
@@ -170,9 +171,9 @@ function readSlice(sieve: Sieve, slice: Json, family: 4 | 6): void {
 
 /** Of the conditions only `ready` decides; unknown (absent or null) is to be taken as ready, says the API. */
 function readyOf(conditions: unknown): boolean | undefined {
-  const ready = isObject(conditions) ? conditions['ready'] : conditions
+  const ready = isRecord(conditions) ? conditions['ready'] : conditions
   if (ready === undefined || ready === null) return true
-  return typeof ready === 'boolean' && isObject(conditions) ? ready : undefined
+  return typeof ready === 'boolean' && isRecord(conditions) ? ready : undefined
 }
 
 /** The port named `https`, else the only one. One that is not TCP is not an apiserver's. */
@@ -195,7 +196,7 @@ function portOf(sieve: Sieve, ports: unknown): number | undefined {
 function objectsOf(sieve: Sieve, noun: string, name: string, list: unknown): readonly Json[] {
   const objects: Json[] = []
   for (const item of arrayOf(sieve, name, list)) {
-    if (isObject(item)) objects.push(item)
+    if (isRecord(item)) objects.push(item)
     else sieve.refuse(`${noun} ${shown(item)} is not an object`)
   }
   return objects
@@ -216,10 +217,6 @@ function parsed(text: string): unknown {
   } catch {
     return undefined
   }
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** An untrusted value in few words of plain ASCII. */
