@@ -19,8 +19,11 @@ const OWED_AFTER = 1_000
 const DOUBT_AGAIN = 1_000
 /** How often bytes are looked at while a socket is in use: what it adds to the 1 s above must stay small against it. */
 const SAMPLE_EVERY = 250
-/** A monitor connection is closed when unused for this long: a busy endpoint is asked about once a minute. */
-const MONITOR_IDLE = 60_000
+/**
+ * A monitor connection is closed when unused for this long. By default a refresh comes 48 to 72 s after the last one,
+ * and is to find it open: a handshake costs a server more than the list. kube-apiserver itself closes after 90 s.
+ */
+const MONITOR_IDLE = 75_000
 
 /** The search for a witness rests at least this long, however short `heartbeatInterval` is, or 0. */
 const SEARCH_PAUSE = 1_000

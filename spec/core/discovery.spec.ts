@@ -125,6 +125,14 @@ const when: readonly Row[] = [
     ],
   },
   {
+    name: 'R1 as late as a refresh may be, it is asked on the connection that was kept since the one before',
+    given: given({ peers: { [A]: { ...ready, monitoredAt: 0 } }, discovery: { ...known, nextAt: 72_000 } }),
+    phases: [
+      [71_999, tick, [], { deadline: { at: 72_000, why: 'refresh' } }],
+      [72_000, tick, [heartbeat(100, A)], { peers: { [A]: { monitoredAt: 72_000 } } }],
+    ],
+  },
+  {
     name: 'R1 after an endpoint fails the list is asked for at once',
     given: given({ peers: { [A]: ready, [B]: ready }, current: A, discovery: known }),
     phases: [
@@ -327,7 +335,7 @@ const when: readonly Row[] = [
         11,
         answered(A, 100, { fresh: true, body: listOf([A, B]) }),
         [reportEndpoints(A, B), save(A, B), refreshed(1, A, B)],
-        { discovery: { status: 'off', nextAt: Infinity, listedAt: 11 }, deadline: { at: 60_011, why: 'monitor' } },
+        { discovery: { status: 'off', nextAt: Infinity, listedAt: 11 }, deadline: { at: 75_011, why: 'monitor' } },
       ],
     ],
   },

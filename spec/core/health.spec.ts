@@ -491,7 +491,7 @@ const severing: readonly Row[] = [
         1_000,
         answered(B, 9),
         [sever(1, A, 'refused')],
-        { deadline: { at: 61_000, why: 'monitor' }, peers: { [A]: { sockets: 0 } } },
+        { deadline: { at: 76_000, why: 'monitor' }, peers: { [A]: { sockets: 0 } } },
       ],
     ],
   },
@@ -704,7 +704,7 @@ const severing: readonly Row[] = [
         500,
         answered(C, 8),
         [sever(1, A, 'refused'), sever(2, B, 'refused')],
-        { counters: { severed: 2 }, deadline: { at: 60_500, why: 'monitor' } },
+        { counters: { severed: 2 }, deadline: { at: 75_500, why: 'monitor' } },
       ],
     ],
   },
@@ -1015,17 +1015,17 @@ const leaving: readonly Row[] = [
 
 const keeping: readonly Row[] = [
   {
-    name: 'the monitor connection is closed when it was unused for 60 s',
+    name: 'the monitor connection is closed when it was unused for 75 s',
     given: given({ peers: { [A]: { monitoredAt: 1_000 } } }),
     phases: [
-      [60_999, tick, [], { deadline: { at: 61_000, why: 'monitor' } }],
-      [61_000, tick, [closeMonitor(A)], { deadline: null, peers: { [A]: { monitoredAt: undefined } } }],
+      [75_999, tick, [], { deadline: { at: 76_000, why: 'monitor' } }],
+      [76_000, tick, [closeMonitor(A)], { deadline: null, peers: { [A]: { monitoredAt: undefined } } }],
     ],
   },
   {
     name: 'the monitor connection is not closed while it is asked on',
-    given: given({ peers: { [A]: { monitoredAt: 1_000, heartbeat: asking(7, 60_500) } } }),
-    phases: [[61_500, tick, [], { deadline: { at: 62_500, why: 'heartbeat' } }]],
+    given: given({ peers: { [A]: { monitoredAt: 1_000, heartbeat: asking(7, 75_500) } } }),
+    phases: [[76_500, tick, [], { deadline: { at: 77_500, why: 'heartbeat' } }]],
   },
   {
     name: 'bytes are looked at every 250 ms while a socket is in use, and not while all wait in pools',

@@ -140,7 +140,7 @@ describe('nextDeadline', () => {
     ],
     ['heartbeat', 2_000, given({ peers: { [A]: { heartbeat: asking(7) } } })],
     ['silence', 5_000, given({ peers: { [A]: used }, sockets: { 1: { address: A } } })],
-    ['monitor', 60_009, given({ peers: { [A]: { monitoredAt: 9 } } })],
+    ['monitor', 75_009, given({ peers: { [A]: { monitoredAt: 9 } } })],
     ['forget', 300_000, given({ peers: { [A]: removed, [B]: {} } })],
     ['sample', 77, given({ peers: { [A]: used }, sockets: { 1: { address: A } }, sampleAt: 77 })],
     [
