@@ -86,11 +86,13 @@ export interface Outcome {
   readonly after: number
   /** ms from the end of the fault until max/mean is 1.1 for the first time; Infinity where it never is. */
   readonly balancedIn: number
-  /** Handshakes in the worst second of the server that has the most, from the beginning of the fault, and from its end. */
-  readonly peak: number
+  /** Handshakes in its worst second of each server, from the beginning of the fault. */
+  readonly peaks: readonly number[]
+  /** The same from the end of the fault, of the server that has the most. */
   readonly peakAfter: number
   /** A second, of the fleet, when it is calm again. */
   readonly heartbeats: number
+  readonly refreshes: number
   readonly handshakes: number
   readonly failed: number
   readonly bound: number | undefined
@@ -131,10 +133,12 @@ export function simulate(core: Core, asked: Play): Outcome {
   const calm = fleet.now - 10 * MINUTE
   const bound = scenario.outage === true ? 2 * clients / (servers * RETRY_WINDOW / 1_000) : undefined
   return {
-    scenario: scenario.name, mode: asked.mode, clients, servers, during, after: fleet.imbalance(), balancedIn: balancedAt - ended, bound,
-    peak: Math.max(...seconds.map((each) => peak(each, began, fleet.now))),
+    scenario: scenario.name, mode: asked.mode, clients, servers, during, after: fleet.imbalance(),
+    balancedIn: balancedAt - ended, bound,
+    peaks: seconds.map((each) => peak(each, began, fleet.now)),
     peakAfter: Math.max(...seconds.map((each) => peak(each, ended, fleet.now))),
     heartbeats: mean(fleet.heartbeats, calm, fleet.now),
+    refreshes: mean(fleet.refreshes, calm, fleet.now),
     handshakes: seconds.reduce((total, each) => total + mean(each, calm, fleet.now), 0),
     failed: fleet.dials.failed - failedBefore,
     microseconds: spent(from), events: fleet.events,

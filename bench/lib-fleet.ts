@@ -1,12 +1,12 @@
 /**
- * A fleet in virtual time: the very `step` that a dialer runs, once for each of many clients, and servers that are only
- * counted. Everything that the core would be told by a runtime is told here, at times drawn from one seed.
+ * A fleet in virtual time: the very `step` that a dialer runs, once for each of many clients, and servers that are
+ * only counted. Everything that the core would be told by a runtime is told here, at times drawn from one seed.
  *
- * A client keeps one watch open. When a watch ends by itself its connection is used for the next one, unless it was told
- * to retire; when its connection is cut, or refused to a new one, the client dials again as client-go's reflector does:
- * at once, then after 0.8 s doubling to 25.6 s, each times 1 to 2. Now and then it makes a request on a new connection.
- * A watch is busy, so that no endpoint is silent and none is asked for that; see `silent`. Its socket counts as idle
- * where bytes are sampled: nothing is ever owed on it.
+ * A client keeps one watch open. When a watch ends by itself its connection is used for the next one, unless it was
+ * told to retire; when its connection is cut, or refused to a new one, the client dials again as client-go's reflector
+ * does: at once, then after 0.8 s doubling to 25.6 s, each times 1 to 2. Now and then it makes a request on a new
+ * connection. A watch is busy, so that no endpoint is silent and none is asked for that; see `silent`. Its socket
+ * counts as idle where bytes are sampled: nothing is ever owed on it.
  */
 import type { Address, Endpoint } from '../lib/core/endpoint.ts'
 import type { EndpointsBody } from '../lib/core/endpoints-body.ts'
@@ -15,7 +15,7 @@ import type { Effect, Event, State } from '../lib/core/state.ts'
 import type { Core } from './lib-dist.ts'
 import { type Entry, EventQueue } from './lib-event-queue.ts'
 
-/** How long a watch lasts, in ms. Those of client-go's informers last 5 to 10 minutes; here an hour passes in half of one. */
+/** How long a watch lasts, in ms. Those of client-go's informers last 5 to 10 minutes; here time is half as long. */
 const WATCH = { least: 120_000, most: 240_000 }
 /** The mean time between two requests of a client, in ms. */
 const REQUEST_EVERY = 300_000
@@ -38,6 +38,8 @@ const CUT = 7
 const REQUEST = 8
 const REQUEST_ENDS = 9
 const RETRY = 10
+/** Not on a connection that was kept, but on one made for it. */
+const ANSWERED_ANEW = 11
 
 interface Server {
   readonly endpoint: Endpoint
@@ -89,8 +91,10 @@ export class Fleet {
   #random: number
   now = 0
   events = 0
-  /** Requests for the list, of each second; those that broke a silence are among them. */
+  /** Requests for the list, of each second: heartbeats, whether they broke a silence or were a refresh. */
   readonly heartbeats: number[] = []
+  /** Of them: the rounds of refreshing, each of one request or, where it was not answered, of several. */
+  readonly refreshes: number[] = []
   readonly dials: { asked: number; failed: number } = { asked: 0, failed: 0 }
 
   constructor(core: Core, options: FleetOptions) {
@@ -124,14 +128,16 @@ export class Fleet {
 
   // ---- the servers
 
-  /** It is gone: what it held is cut, and it refuses. It stays listed until the others notice, unless told otherwise. */
+  /** It is gone: what it held is cut, and it refuses. It stays listed until told otherwise. */
   down(index: number): void {
     const server = this.#server(index)
     server.up = false
     this.#clients.forEach((client, number) => {
       client.monitors &= ~(1 << index)
       if (client.watchServer === index) this.#queue.push(this.now + this.#upTo(TRIP), CUT, number, client.watch)
-      for (const [socket, its] of client.requests) if (its === index) this.#queue.push(this.now + this.#upTo(TRIP), CUT, number, socket)
+      for (const [socket, its] of client.requests) {
+        if (its === index) this.#queue.push(this.now + this.#upTo(TRIP), CUT, number, socket)
+      }
     })
   }
 
@@ -165,14 +171,17 @@ export class Fleet {
   /** A number that differs where anything that happened differs: of two runs of the same seed it is the same. */
   get checksum(): number {
     let sum = this.events
-    for (const server of this.servers) for (const count of server.handshakes) sum = (Math.imul(sum, 31) + (count ?? 0)) >>> 0
+    for (const { handshakes } of this.servers) {
+      for (const each of handshakes) sum = (Math.imul(sum, 31) + each) >>> 0
+    }
     return sum
   }
 
   #makeServer(): void {
     const index = this.servers.length
     const endpoint = { host: `10.0.0.${index + 1}`, port: 6443 }
-    this.servers.push({ endpoint, address: `${endpoint.host}:6443`, up: true, listed: true, watches: 0, handshakes: [] })
+    const address = `${endpoint.host}:6443`
+    this.servers.push({ endpoint, address, up: true, listed: true, watches: 0, handshakes: [] })
     this.#indexOf.set(endpoint.host, index)
   }
 
@@ -200,12 +209,13 @@ export class Fleet {
         return this.#connected(client, number, a, b)
       case REFUSED:
         return this.#tell(client, number, { type: 'attemptFailed', dial: a, attempt: b, failure: this.#failure })
-      case ANSWERED: {
-        const server = this.#server(b)
-        return this.#tell(client, number, { type: 'heartbeatAnswered', address: server.address, heartbeat: a, status: 200, fresh: false, body: this.#body })
+      case ANSWERED:
+      case ANSWERED_ANEW:
+        return this.#answered(client, number, a, b, kind === ANSWERED_ANEW)
+      case UNANSWERED: {
+        const { address } = this.#server(b)
+        return this.#tell(client, number, { type: 'heartbeatFailed', address, heartbeat: a, failure: this.#failure })
       }
-      case UNANSWERED:
-        return this.#tell(client, number, { type: 'heartbeatFailed', address: this.#server(b).address, heartbeat: a, failure: this.#failure })
       case WATCH_ENDS:
         return this.#watchEnded(client, number, a)
       case CUT:
@@ -233,6 +243,11 @@ export class Fleet {
 
   #connected(client: Client, number: number, dial: number, attempt: number): void {
     this.#tell(client, number, { type: 'attemptConnected', dial, attempt })
+  }
+
+  #answered(client: Client, number: number, heartbeat: number, index: number, fresh: boolean): void {
+    const { address } = this.#server(index)
+    this.#tell(client, number, { type: 'heartbeatAnswered', address, heartbeat, status: 200, fresh, body: this.#body })
   }
 
   #delivered(client: Client, number: number, dial: number, socket: number, address: Address): void {
@@ -277,6 +292,7 @@ export class Fleet {
 
   #tell(client: Client, number: number, event: Event): void {
     const [state, effects] = this.#core.step(client.state, event, this.now)
+    if (state.counters.refreshes > client.state.counters.refreshes) count(this.refreshes, this.now)
     client.state = state
     this.events += 1
     for (const effect of effects) this.#perform(client, number, effect)
@@ -300,9 +316,10 @@ export class Fleet {
     switch (effect.type) {
       case 'connect': {
         const index = this.#indexOf.get(effect.endpoint.host) ?? -1
-        if (!this.#server(index).up) return this.#queue.push(this.now + this.#upTo(TRIP), REFUSED, number, effect.dial, effect.attempt)
-        this.#shakeHands(index)
-        return this.#queue.push(this.now + this.#upTo(HANDSHAKE), CONNECTED, number, effect.dial, effect.attempt)
+        const { up } = this.#server(index)
+        if (up) this.#shakeHands(index)
+        const takes = this.#upTo(up ? HANDSHAKE : TRIP)
+        return this.#queue.push(this.now + takes, up ? CONNECTED : REFUSED, number, effect.dial, effect.attempt)
       }
       case 'deliver':
         return this.#delivered(client, number, effect.dial, effect.attempt, effect.address)
@@ -315,13 +332,16 @@ export class Fleet {
       }
       case 'heartbeat': {
         const index = this.#indexOf.get(effect.endpoint.host) ?? -1
-        const server = this.#server(index)
+        const { heartbeat } = effect
         count(this.heartbeats, this.now)
-        if (!server.up) return this.#queue.push(this.now + this.#upTo(TRIP), UNANSWERED, number, effect.heartbeat, index)
+        if (!this.#server(index).up) {
+          return this.#queue.push(this.now + this.#upTo(TRIP), UNANSWERED, number, heartbeat, index)
+        }
         const kept = (client.monitors & (1 << index)) !== 0 && !effect.fresh
         if (!kept) this.#shakeHands(index)
         client.monitors |= 1 << index
-        return this.#queue.push(this.now + this.#upTo(kept ? TRIP : HANDSHAKE + TRIP), ANSWERED, number, effect.heartbeat, index)
+        const takes = this.#upTo(kept ? TRIP : HANDSHAKE + TRIP)
+        return this.#queue.push(this.now + takes, kept ? ANSWERED : ANSWERED_ANEW, number, heartbeat, index)
       }
       case 'closeMonitor':
         client.monitors &= ~(1 << this.servers.findIndex(({ address }) => address === effect.address))
@@ -371,7 +391,9 @@ export class Fleet {
 /** The most in one second of those from `from` to `to`, in ms. */
 export function peak(counts: readonly number[], from: number, to: number): number {
   let most = 0
-  for (let second = Math.floor(from / 1_000); second < to / 1_000; second += 1) most = Math.max(most, counts[second] ?? 0)
+  for (let second = Math.floor(from / 1_000); second < to / 1_000; second += 1) {
+    most = Math.max(most, counts[second] ?? 0)
+  }
   return most
 }
 

@@ -113,6 +113,20 @@ describe('virtual time', () => {
     assert.ok(fleet.imbalance() < 1.1, `max/mean is ${fleet.imbalance()}`)
   })
 
+  it('a calm fleet shakes hands for its dials alone: refreshes are asked on connections that are kept', () => {
+    const options = { clients: 300, servers: 3, settings: DEFAULTS, seed: 1, startWithin: 10_000, silent: false }
+    const fleet = new Fleet(core, options)
+    const handshakes = (): number => {
+      return fleet.servers.flatMap((server) => server.handshakes).reduce((total, each) => total + each, 0)
+    }
+    fleet.runUntil(600_000)
+    const before = { dials: fleet.dials.asked, handshakes: handshakes() }
+    fleet.runUntil(1_200_000)
+    const refreshes = 600 * mean(fleet.refreshes, 600_000, 1_200_000)
+    assert.ok(refreshes > 2_900 && refreshes < 3_100, `${refreshes} refreshes of 300 clients in ten minutes`)
+    assert.equal(handshakes() - before.handshakes, fleet.dials.asked - before.dials)
+  })
+
   it('counts are read by the second', () => {
     assert.equal(peak([1, 5, 2], 0, 3_000), 5)
     assert.equal(peak([1, 5, 2], 2_000, 9_000), 2)

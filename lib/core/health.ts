@@ -243,9 +243,9 @@ export function retireUnchosen(state: State, effects: Effect[]): State {
 }
 
 /**
- * `spread` with a `maxConnectionAge`: an endpoint that joins has no connections yet. From when it may be chosen, each of
- * those that the others have is left a part of half its time, so that load is even well within one age, and not only in
- * the course of a second one where connections must wait until they are idle.
+ * `spread` with a `maxConnectionAge`: an endpoint that joins has no connections yet. From when it may be chosen, each
+ * of those that the others have is left a part of half its time, so that load is even well within one age, and not only
+ * in the course of a second one where connections must wait until they are idle.
  */
 export function hurryAges(state: State, newcomers: readonly Peer[], now: number): State {
   if (state.settings.balance !== 'spread' || newcomers.length === 0) return state
