@@ -16,6 +16,12 @@ import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
  */
 const LEAST_AGE = 0.9
 
+/**
+ * R1: the list is asked for this long after an attempt failed. At once would be beside the next attempt, whose handshake
+ * would take almost twice as long; this is many times what a dial needs to fail over.
+ */
+const REFRESH_PAUSE = 100
+
 export function dialRequested(state: State, id: Id, own: boolean, now: number, effects: Effect[]): State {
   if (state.closed) {
     effects.push({ type: 'reject', dial: id, rejection: { kind: 'closed' } })
@@ -214,7 +220,7 @@ function blame(state: State, address: Address, failure: Failure, now: number, ef
   if (failure.blame === 'identity') next = warn(next, `identity ${address}`, failure.message, effects, failure.error)
   // The sockets that it still has may be as dead; they are not, because a new connection failed.
   if (peer.sockets > 0) next = doubt(next, address, now, effects)
-  return refreshSoon(next, now)
+  return refreshSoon(next, now + REFRESH_PAUSE)
 }
 
 function silence(after: number): Failure {

@@ -28,10 +28,10 @@ export function refreshFirst(state: State, now: number): State {
 }
 
 /** R1: after a failure, at most once a second. Not where it is forbidden (R2), nor while a round is asking anyway. */
-export function refreshSoon(state: State, now: number): State {
+export function refreshSoon(state: State, earliest: number): State {
   const { status, startedAt, nextAt, round } = state.discovery
   if (status === 'off' || status === 'forbidden' || round !== undefined) return state
-  const at = Math.min(nextAt, Math.max(now, startedAt + SOONEST))
+  const at = Math.min(nextAt, Math.max(earliest, startedAt + SOONEST))
   return at === nextAt ? state : withDiscovery(state, { nextAt: at })
 }
 

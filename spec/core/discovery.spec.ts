@@ -133,11 +133,12 @@ const when: readonly Row[] = [
     ],
   },
   {
-    name: 'R1 after an endpoint fails the list is asked for at once',
+    name: 'R1 after an endpoint fails the list is asked for as soon as its dial has had time to fail over',
     given: given({ peers: { [A]: ready, [B]: ready }, current: A, discovery: known }),
     phases: [
       [5_000, dialled(1), [connect(1, 100, A)]],
-      [5_001, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), heartbeat(102, B)]],
+      [5_001, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)], { deadline: { at: 5_101, why: 'refresh' } }],
+      [5_101, tick, [heartbeat(102, B)]],
     ],
   },
   {
