@@ -11,6 +11,7 @@ import { addressOf, scopeOf } from './core/endpoint.ts'
 import { readEndpointsBody } from './core/endpoints-body.ts'
 import type { EndpointsBody } from './core/endpoints-body.ts'
 import { identityOf } from './core/identity.ts'
+import type { IdentityPolicy } from './core/identity.ts'
 import type { CheckedOptions } from './core/options.ts'
 import { MAX_MS, toEndpoint, toHost } from './core/options.ts'
 import type { Snapshot } from './core/snapshot.ts'
@@ -106,6 +107,7 @@ export class Runtime implements DialerPool {
   #timer: NodeJS.Timeout | undefined
   #timerAt = Infinity
   #secureContext: SecureContext
+  #policy: IdentityPolicy
   #generation: number
   #sessions = new Sessions()
   #sentToken: string | undefined
@@ -120,6 +122,7 @@ export class Runtime implements DialerPool {
     this.#state = initialState(settings, seeds, alternates, randomInt(2 ** 32))
     const { context, generation } = options.credentials.current()
     this.#secureContext = context
+    this.#policy = policyOf(options)
     this.#generation = generation
     this.#monitor = new Monitor((endpoint, settle) => this.#connectOwn(endpoint, settle))
   }
@@ -520,11 +523,12 @@ export class Runtime implements DialerPool {
     const { request, own, ref, onReached } = wanted
     const { checked, credentials, connectSocket } = this.#options
     let secureContext = this.#secureContext
-    const identity = identityOf(endpoint, {
-      ...checked,
-      servername: own?.servername ?? checked.servername,
-      publicAuthorities: !credentials.hasAuthority && !own?.context?.ca,
-    })
+    const policy = own === undefined ? this.#policy : {
+      ...this.#policy,
+      servername: own.servername ?? checked.servername,
+      publicAuthorities: this.#policy.publicAuthorities && !own.context?.ca,
+    }
+    const identity = identityOf(endpoint, policy)
     try {
       if (own?.context !== undefined) secureContext = credentials.contextWith(own.context)
     } catch (error) {
@@ -551,6 +555,7 @@ export class Runtime implements DialerPool {
     this.#secureContext = context
     if (generation === this.#generation) return
     this.#generation = generation
+    this.#policy = policyOf(this.#options)
     this.#sessions = new Sessions()
     this.#monitor.closeAll()
   }
@@ -588,6 +593,11 @@ export class Runtime implements DialerPool {
     }
     this.#served = { peers, hosts, ports }
   }
+}
+
+function policyOf({ checked, credentials }: RuntimeOptions): IdentityPolicy {
+  const { servername, seeds, alternates } = checked
+  return { servername, seeds, alternates, publicAuthorities: !credentials.hasAuthority }
 }
 
 function failuresOf(causes: readonly Cause[]): AttemptFailure[] {

@@ -115,6 +115,7 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
     process.nextTick(() => settle(error instanceof Error ? error : new Error(String(error))))
     return () => {}
   }
+  const describeAll = own === undefined ? describeOneCertificate(socket) : () => {}
   if (!options.ref) socket.unref()
 
   const onError = (error: Error): void => finish(error)
@@ -123,19 +124,25 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
     const error = rejectUnauthorized ? verificationError(socket, identity, session) : undefined
     finish(error)
   }
+  const tune = (): void => {
+    socket.setNoDelay(true)
+    socket.setKeepAlive(...KEEPALIVE)
+  }
   const finish = (error: Error | undefined): void => {
     socket.off('error', onError).off('close', onClose).off('secureConnect', onSecure)
+    describeAll()
     if (error === undefined) {
-      socket.setNoDelay(true)
-      socket.setKeepAlive(...KEEPALIVE)
-      settle(undefined, socket)
-      return
+      if (options.connectSocket !== undefined) tune()
+      return settle(undefined, socket)
     }
     if (isIdentityCode(codeOf(error))) sessions?.delete(endpoint, identity.sni)
-    drop(socket)
+    // Not before: it may start another attempt, and that need not wait for what is done about this one.
     settle(error)
+    drop(socket)
   }
   socket.on('error', onError).on('close', onClose).on('secureConnect', onSecure)
+  // While the server does its part of the handshake.
+  if (options.connectSocket === undefined) socket.once('connect', tune)
   if (options.onReached !== undefined) socket.once('connect', options.onReached)
   if (keylog !== undefined) socket.on('keylog', (line: Buffer) => keylog(line, socket))
   if (sessions !== undefined) {
@@ -148,6 +155,19 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
   return () => {
     socket.off('error', onError).off('close', onClose).off('secureConnect', onSecure)
     drop(socket)
+  }
+}
+
+/**
+ * Node has every certificate of the chain described for its check of the name, which is a seventh of all the work of a
+ * handshake, although only the server's own is looked at. Until the function returned is called, only that one is.
+ */
+function describeOneCertificate(socket: TLSSocket): () => void {
+  const { getPeerCertificate } = socket
+  const value = (): PeerCertificate => getPeerCertificate.call(socket, false)
+  Object.defineProperty(socket, 'getPeerCertificate', { configurable: true, value })
+  return () => {
+    Reflect.deleteProperty(socket, 'getPeerCertificate')
   }
 }
 

@@ -14,6 +14,7 @@ import type { ConnectSocket } from '../lib/socket.ts'
 import { at, dialError, rejection } from './support/client.ts'
 import { ControlPlane } from './support/control-plane.ts'
 import { withoutLeaks } from './support/leaks.ts'
+import { pem } from './support/tls-servers.ts'
 import { Wires } from './support/wires.ts'
 
 let plane: ControlPlane
@@ -107,6 +108,19 @@ describe('TLS sessions', () => {
     await request(dialer)
   }))
 })
+
+for (const rejectUnauthorized of [true, false]) {
+  it(`a socket that is handed out shows its certificate, ${rejectUnauthorized ? '' : 'not '}verified`, () => (
+    withDialer({ rejectUnauthorized, ...(rejectUnauthorized ? {} : { ca: pem('other-ca.crt') }) }, async (dialer) => {
+      const socket = await dialer.connect()
+      const { subject, subjectaltname } = socket.getPeerCertificate()
+      assert.equal(subject.CN, 'kube-apiserver')
+      assert.match(subjectaltname ?? '', /DNS:kubernetes\.default\.svc/)
+      assert.equal(Object.hasOwn(socket, 'getPeerCertificate'), false)
+      socket.destroy()
+    })
+  ))
+}
 
 it('H6 a socket that is handed out has TCP keepalive from 5 s on', {
   skip: process.platform !== 'linux' && 'the timers of a socket are shown by Linux alone',
