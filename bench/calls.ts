@@ -4,7 +4,7 @@
  */
 import { ControlPlane } from '../spec/support/control-plane.ts'
 import type { Calls, CallsQuestion } from './lib-calls-client.ts'
-import { missingClientNode, type Version, versionOf } from './lib-client-node.ts'
+import { availableClients, type Version } from './lib-client-node.ts'
 import { interleaved, median, ratio } from './lib-measure.ts'
 import type { Cell, Figure, Options, Report } from './lib-report.ts'
 import { Worker } from './lib-worker.ts'
@@ -27,15 +27,13 @@ interface Row {
   readonly slices: readonly Slice[]
 }
 
-const VERSIONS: readonly Version[] = ['1', '2']
 const CONCURRENCIES = [1, 50] as const
 
-export async function run({ quick, dist }: Options): Promise<Report> {
-  const present = VERSIONS.filter((version) => missingClientNode(version) === undefined)
-  const absent = VERSIONS.filter((version) => !present.includes(version))
+export async function run({ quick, dist, nodes }: Options): Promise<Report> {
+  const notes: string[] = []
   const plane = await ControlPlane.start({ servers: 3 })
-  const contenders = present.flatMap((version) => [true, false].map((dialed): Contender => ({
-    name: `client-node ${versionOf(version)} ${dialed ? 'with' : 'alone'}`, version, with: dialed, worker: new Worker('lib-calls-client.ts'),
+  const contenders = availableClients(nodes, notes).flatMap(({ version, name, node }) => [true, false].map((dialed): Contender => ({
+    name: `${name} ${dialed ? 'with' : 'alone'}`, version, with: dialed, worker: new Worker('lib-calls-client.ts', node),
   })))
   try {
     const target = { url: plane.servers[0]?.url ?? '', caFile: plane.caFile, token: plane.token }
@@ -44,7 +42,7 @@ export async function run({ quick, dist }: Options): Promise<Report> {
     }
     const rows: Row[] = []
     for (const concurrency of CONCURRENCIES) rows.push(...await compare(plane, contenders, concurrency, quick))
-    return report(rows, absent)
+    return report(rows, notes)
   } finally {
     for (const { worker } of contenders) await worker.end()
     await plane.stop()
@@ -63,7 +61,7 @@ async function compare(plane: ControlPlane, contenders: readonly Contender[], co
   return contenders.map((contender, index) => ({ contender, concurrency, slices: slices[index] ?? [] }))
 }
 
-function report(rows: readonly Row[], absent: readonly Version[]): Report {
+function report(rows: readonly Row[], notes: readonly string[]): Report {
   const alone = (row: Row): Row | undefined =>
     rows.find(({ contender, concurrency }) => !contender.with && contender.version === row.contender.version && concurrency === row.concurrency)
   return {
@@ -84,7 +82,7 @@ function report(rows: readonly Row[], absent: readonly Version[]): Report {
       // What 2.x does for each call is what is promised to be saved; 1.x keeps its connections when asked to.
       return { name, value, unit: '×', ...(row.contender.version === '2' && row.concurrency === 1 ? { least: 5 } : {}) }
     }),
-    notes: absent.map((version) => `client-node ${version}.x is left out: ${missingClientNode(version) ?? ''}`),
+    notes,
   }
 }
 

@@ -4,10 +4,11 @@
  */
 import { enterClientNamespace, unavailable } from '../spec/cluster/enter.ts'
 import { type HAProxy, haproxyVersion, startHAProxy } from './haproxy.ts'
-import { missingClientNode, type Target, versionOf } from './lib-client-node.ts'
+import { availableClients, type Target } from './lib-client-node.ts'
 import type { FailoverQuestion, Kind, Seen } from './lib-failover-client.ts'
 import { median, sum } from './lib-measure.ts'
 import type { Cell, Figure, Options, Report, Table } from './lib-report.ts'
+import type { Refused, RefusedQuestion } from './lib-refused-client.ts'
 import { embedded, FAULTS, type FaultName, real, type Stage } from './lib-stage.ts'
 import { Worker } from './lib-worker.ts'
 
@@ -28,8 +29,10 @@ const SILENT: Manner = { window: 13_000, lanes: 5 }
 const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 3 }
 const LASTING: Manner = { window: 1_500, lanes: 5 }
 const KEPT_PACE = 20
-/** So many dials until the code of both sides is compiled. */
-const WARM_UP = 300
+/** Dials that are measured by themselves; before them, so many until the code of both sides is compiled. */
+const DIAL_RUNS = 5
+const DIAL_TURNS = 100
+const WARM_UP = 500
 
 function mannerOf(fault: FaultName): Manner {
   switch (fault) {
@@ -85,12 +88,16 @@ export async function run(options: Options): Promise<Report> {
   const contenders = contendersHere(options, notes)
   try {
     const runs = options.quick ? 1 : 10
-    const lanes = await Promise.all(Array.from({ length: options.cluster || options.quick ? 1 : SILENT.lanes }, (_, lane) => laneOf(lane, options)))
+    const first = await laneOf(0, options)
+    const lanes = [first]
     try {
-      const dial = await dials(lanes, contenders, options, options.quick ? 2 : 6)
+      // Before there are others to share the machine with.
+      const dial = await dials(first, options)
+      const others = options.cluster || options.quick ? 0 : SILENT.lanes - 1
+      lanes.push(...await Promise.all(Array.from({ length: others }, (_, index) => laneOf(index + 1, options))))
       const rows: Row[] = []
       for (const fault of FAULTS) {
-        if (!fault.includes(options.only) || lanes[0]?.stage.faults.has(fault) !== true) continue
+        if (!fault.includes(options.only) || !first.stage.faults.has(fault)) continue
         rows.push({ fault, samples: await suffer(fault, lanes, contenders, runs, options) })
       }
       return reportOf(rows, contenders, dial, notes)
@@ -102,15 +109,14 @@ export async function run(options: Options): Promise<Report> {
   }
 }
 
-function contendersHere({ cluster }: Options, notes: string[]): Contender[] {
-  const made = (kind: Kind, name: string = kind): Contender => ({ kind, name, client: new Worker('lib-failover-client.ts') })
+function contendersHere({ cluster, nodes }: Options, notes: string[]): Contender[] {
+  const made = (kind: Kind, name: string, node?: string): Contender => (
+    { kind, name, client: new Worker('lib-failover-client.ts', node) }
+  )
   const contenders = [made('mine', 'this module'), made('stock', 'https.Agent')]
-  const missing = missingClientNode('2')
-  if (missing === undefined) {
-    const version = versionOf('2')
-    contenders.push(made('client-node 2 with', `client-node ${version} with`), made('client-node 2', `client-node ${version} alone`))
-  } else {
-    notes.push(`client-node 2.x is left out: ${missing}`)
+  for (const { version, name, node } of availableClients(nodes, notes)) {
+    if (version !== '2') continue
+    contenders.push(made('client-node 2 with', `${name} with`, node), made('client-node 2', `${name} alone`, node))
   }
   const version = haproxyVersion()
   if (version === undefined) notes.push("HAProxy is left out: not in PATH (Debian's package is haproxy)")
@@ -159,7 +165,7 @@ async function suffer(
 async function once(
   fault: FaultName, manner: Manner, { number: lane, stage, proxy }: Lane, contenders: readonly Contender[], { dist }: Options,
 ): Promise<Map<Kind, Sample>> {
-  const target: Target = { url: stage.url, caFile: stage.caFile, token: stage.token }
+  const target = targetOf(stage)
   const unkept = manner.unkeptPace !== undefined
   const each = <T>(ask: (contender: Contender) => Promise<T>): Promise<T[]> => Promise.all(contenders.map(ask))
   await each(({ client, kind }) => client.ask({
@@ -180,48 +186,44 @@ async function once(
   return new Map(contenders.map(({ kind }, index) => [kind, { calm: calm[index] ?? NONE, seen: seen[index] ?? NONE }]))
 }
 
-const NONE: Seen = { gap: NaN, slowest: NaN, watchGap: NaN, failed: NaN, answered: NaN, ms: NaN }
+const NONE: Seen = { gap: NaN, slowest: NaN, watchGap: NaN, failed: NaN, answered: NaN }
+
+function targetOf({ url, caFile, token }: Stage): Target {
+  return { url, caFile, token }
+}
 
 interface Dials {
-  /** The first dial of a dialer whose server was killed since its last one: the code for failures runs for the first time. */
+  /** In ms: one of each run. */
   readonly first: readonly number[]
-  /** The first of a dialer, beside a handshake, the two in turn. */
+  /** Of all runs. */
   readonly refused: readonly number[]
   readonly fresh: readonly number[]
 }
 
-/** What a dial costs whose first server refuses, and beside it a handshake with one that lives. */
-async function dials(lanes: readonly Lane[], contenders: readonly Contender[], { dist }: Options, runs: number): Promise<Dials> {
-  const [lane] = lanes
-  const [mine] = contenders
-  const begin = lane?.stage.faults.get('killed')
-  const [, other] = lane?.stage.addresses ?? []
-  if (lane === undefined || mine === undefined || begin === undefined || other === undefined) return { first: [], refused: [], fresh: [] }
-  const { url, caFile, token } = lane.stage
-  const target = { url, caFile, token }
-  const ask = async (question: FailoverQuestion): Promise<number> => (await mine.client.ask(question)).ms
-  const first: number[] = []
-  const refused: number[] = []
-  const fresh: number[] = []
-  for (let run = 0; run < runs; run += 1) {
-    await ask({ what: 'dialer', target, dist })
-    for (let warm = 0; warm < 20; warm += 1) await ask({ what: 'dial' })
-    const mend = await begin()
-    first.push(await ask({ what: 'dial' }))
-    const turns = run === 0 ? WARM_UP : 30
-    // Long before they are used: to make one takes a SecureContext, which is as much work as its dial.
-    await ask({ what: 'make', count: turns, target, dist, alternate: `${other.host}:${other.port}` })
-    for (let turn = 0; turn < turns; turn += 1) {
-      const dial = await ask({ what: 'refused' })
-      const handshake = await ask({ what: 'handshake', ...other, caFile })
+/** What a dial costs whose server was killed, and beside it a handshake with one that lives. */
+async function dials({ stage }: Lane, { dist, quick }: Options): Promise<Dials> {
+  const begin = stage.faults.get('killed')
+  const [, other] = stage.addresses
+  if (begin === undefined || other === undefined) throw new Error('a stage where no server can be killed')
+  const client = new Worker<RefusedQuestion, Refused>('lib-refused-client.ts')
+  const runs: Refused[] = []
+  try {
+    for (let run = 0; run <= (quick ? 1 : DIAL_RUNS); run += 1) {
+      const turns = run === 0 ? WARM_UP : quick ? 10 : DIAL_TURNS
+      await client.ask({ what: 'prepare', target: targetOf(stage), other, dist, turns })
+      const mend = await begin()
+      const seen = await client.ask({ what: 'measure' })
+      await mend()
       // The first run is the one that compiles.
-      if (run === 0) continue
-      refused.push(dial)
-      fresh.push(handshake)
+      if (run > 0) runs.push(seen)
     }
-    await mend()
+  } finally {
+    await client.end()
   }
-  return { first, refused, fresh }
+  return {
+    first: runs.map(({ first }) => first),
+    refused: runs.flatMap(({ refused }) => refused), fresh: runs.flatMap(({ fresh }) => fresh),
+  }
 }
 
 // ---- what it comes to

@@ -3,10 +3,11 @@
  * it holds anything before its first dial. Beside what others weigh that are put into the same place.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { moduleOf } from './lib-dist.ts'
 import { interleaved, median } from './lib-measure.ts'
@@ -19,16 +20,17 @@ const INSTANCES = 1_000
 /**
  * The program of each fresh process: JavaScript as text, so that no loader has a share in what it measures. It imports
  * `what`, an ES module by its URL or a package by its name as `from` finds it, and prints what that took; of the module
- * and of `https.Agent` it also makes instances.
+ * and of `https.Agent` it also makes instances. A file with nothing in it is imported first, as every program has been
+ * whose own file imports something: Node's loader then has all that it needs for files.
  */
 const PROBE = `
   import https from 'node:https'
   import 'node:tls'
   import { readFileSync } from 'node:fs'
   import { createRequire } from 'node:module'
-  const [what, from, ca] = process.argv.slice(1)
+  const [what, from, ca, empty] = process.argv.slice(1)
   const target = from === '' ? what : createRequire(from).resolve(what)
-  await import('data:text/javascript,')
+  await import(empty)
   const startedAt = performance.now()
   const loaded = await import(target)
   const imported = performance.now() - startedAt
@@ -76,18 +78,22 @@ export async function run({ quick, dist }: Options): Promise<Report> {
   const contents = files.map((file) => readFileSync(file))
   const bytes = contents.reduce((total, { length }) => total + length, 0)
   const zipped = gzipSync(Buffer.concat(contents), { level: 9 }).length
+  const folder = mkdtempSync(join(tmpdir(), 'footprint-'))
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  const probe = (args: readonly string[]): Probed | undefined => probed(args, fileOf(folder, 'first', ''))
   const contenders: Contender[] = [
     { name: 'kube-multidialer', args: [moduleOf(dist, 'index')], weight: { packages: 1, bytes: bytesOf(dist) } },
     { name: 'kube-multidialer/undici', args: [moduleOf(dist, 'undici')], weight: undefined },
     { name: 'kube-multidialer/client-node', args: [moduleOf(dist, 'client-node')], weight: undefined },
-    { name: 'the built-in modules that it imports', args: [builtinsOf(contents)], weight: undefined },
+    { name: 'the built-in modules that it imports', args: [fileOf(folder, 'builtins', builtinsOf(contents))], weight: undefined },
+    { name: 'a file with nothing in it', args: [fileOf(folder, 'empty', '')], weight: undefined },
     { name: 'https.Agent alone', args: ['node:https'], weight: { packages: 0, bytes: 0 } },
     ...['agent-base', 'https-proxy-agent', 'client-node-1', 'client-node-2'].flatMap(installed),
   ]
   const runnable = contenders.filter((contender) => probe(contender.args) !== undefined)
-  const probed = await interleaved(runnable, quick ? 2 : 15, ({ args }) => probe(args))
+  const all = await interleaved(runnable, quick ? 2 : 15, ({ args }) => probe(args))
   const rows = runnable.map(({ name, weight }, index) => {
-    const probes = (probed[index] ?? []).flatMap((each) => each ?? [])
+    const probes = (all[index] ?? []).flatMap((each) => each ?? [])
     return {
       name, weight,
       imported: median(probes.map(({ imported }) => imported)),
@@ -120,19 +126,25 @@ export async function run({ quick, dist }: Options): Promise<Report> {
   }
 }
 
+function fileOf(folder: string, name: string, content: string): string {
+  const file = join(folder, `${name}.mjs`)
+  writeFileSync(file, content)
+  return pathToFileURL(file).href
+}
+
 /** A module that imports what these do of Node's own, and nothing else. */
 function builtinsOf(contents: readonly Buffer[]): string {
   const names = new Set(contents.flatMap((content) => [...content.toString().matchAll(/"(node:[\w/]+)"/g)].map(([, name]) => name)))
-  return `data:text/javascript,${encodeURIComponent([...names].map((name) => `import '${name}'`).join('\n'))}`
+  return [...names].map((name) => `import '${name}'`).join('\n')
 }
 
 /** Undefined where it cannot be imported: some need a newer Node than this one. */
-function probe([what = '', from = '']: readonly string[]): Probed | undefined {
-  const args = ['--expose-gc', '--input-type=module', '-e', PROBE, what, from, CA]
+function probed([what = '', from = '']: readonly string[], empty: string): Probed | undefined {
+  const args = ['--expose-gc', '--input-type=module', '-e', PROBE, what, from, CA, empty]
   const { status, stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' })
   if (status !== 0) return undefined
-  const probed: Probed = JSON.parse(stdout)
-  return probed
+  const seen: Probed = JSON.parse(stdout)
+  return seen
 }
 
 function dependencies(): number {

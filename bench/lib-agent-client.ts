@@ -7,6 +7,7 @@ import https from 'node:https'
 import tls, { type TLSSocket } from 'node:tls'
 import type * as Library from '../lib/index.ts'
 import { moduleOf } from './lib-dist.ts'
+import { secured } from './lib-secured.ts'
 import { answerAll } from './lib-worker.ts'
 
 /** 'mine' is this module; 'stock' is `https.Agent`, and `tls.connect` with a kept context and session. */
@@ -110,12 +111,5 @@ function request(agent: https.Agent, port: number): Promise<void> {
     })
     asked.once('error', reject)
     asked.end()
-  })
-}
-
-function secured(socket: TLSSocket): Promise<TLSSocket> {
-  return new Promise((resolve, reject) => {
-    socket.once('secureConnect', () => resolve(socket))
-    socket.once('error', reject)
   })
 }

@@ -5,8 +5,6 @@
  */
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
-import type { TLSSocket } from 'node:tls'
-import tls from 'node:tls'
 import type * as Adapter from '../lib/client-node.ts'
 import type * as Library from '../lib/index.ts'
 import { kubeConfigOf, loadClientNode, type Target } from './lib-client-node.ts'
@@ -29,17 +27,7 @@ export interface Begin {
   readonly wanted: string | undefined
 }
 
-export type FailoverQuestion =
-  | Begin
-  | { readonly what: 'mark' | 'seen' | 'end'; readonly lane: number }
-  /** What a dial takes, in ms: of a dialer, and of `tls.connect` to `port`, without sessions. */
-  | { readonly what: 'dialer'; readonly target: Target; readonly dist: string }
-  | { readonly what: 'dial' }
-  /** So many dialers whose server refuses, and which know one that does not. */
-  | { readonly what: 'make'; readonly count: number; readonly target: Target; readonly dist: string; readonly alternate: string }
-  /** The first dial of one of these. */
-  | { readonly what: 'refused' }
-  | { readonly what: 'handshake'; readonly host: string; readonly port: number; readonly caFile: string }
+export type FailoverQuestion = Begin | { readonly what: 'mark' | 'seen' | 'end'; readonly lane: number }
 
 /** In ms; Infinity is what was not over when it was asked. */
 export interface Seen {
@@ -51,11 +39,9 @@ export interface Seen {
   readonly watchGap: number
   readonly failed: number
   readonly answered: number
-  /** For one dial or handshake. */
-  readonly ms: number
 }
 
-const NOTHING: Seen = { gap: 0, slowest: 0, watchGap: 0, failed: 0, answered: 0, ms: 0 }
+const NOTHING: Seen = { gap: 0, slowest: 0, watchGap: 0, failed: 0, answered: 0 }
 const WATCHED = '/api/v1/namespaces/default/configmaps'
 /** So many requests may wait; a client that goes on without end says nothing more. */
 const WAITING = 50
@@ -300,8 +286,6 @@ async function clientNodeWay(target: Target, dist: string | undefined): Promise<
 // ---- what it is asked
 
 const sessions = new Map<number, Session>()
-let dialer: Library.Multidialer | undefined
-const made: Library.Multidialer[] = []
 
 answerAll<FailoverQuestion, Seen>(async (question) => {
   switch (question.what) {
@@ -320,63 +304,5 @@ answerAll<FailoverQuestion, Seen>(async (question) => {
       sessions.get(question.lane)?.end()
       sessions.delete(question.lane)
       return NOTHING
-    case 'dialer': {
-      const { Multidialer }: typeof Library = await import(moduleOf(question.dist, 'index'))
-      const { url, caFile, token } = question.target
-      dialer?.close()
-      dialer = new Multidialer({ server: url, caFile, token })
-      const socket = await dialer.connect()
-      await dialer.refresh()
-      socket.destroy()
-      return NOTHING
-    }
-    case 'dial': {
-      const from = performance.now()
-      const socket = await dialer?.connect()
-      const ms = performance.now() - from
-      socket?.destroy()
-      return { ...NOTHING, ms }
-    }
-    case 'make': {
-      const { Multidialer }: typeof Library = await import(moduleOf(question.dist, 'index'))
-      const { count, target: { url, caFile }, alternate } = question
-      const options = { server: url, caFile, alternates: [alternate], refreshInterval: 0 }
-      made.push(...Array.from({ length: count }, () => new Multidialer(options)))
-      return NOTHING
-    }
-    case 'refused': {
-      using other = made.pop()
-      const from = performance.now()
-      const socket = await other?.connect()
-      const ms = performance.now() - from
-      socket?.destroy()
-      return { ...NOTHING, ms }
-    }
-    case 'handshake': {
-      const secureContext = contextOf(question.caFile)
-      const from = performance.now()
-      const socket = await secured(tls.connect({ host: question.host, port: question.port, secureContext }))
-      const ms = performance.now() - from
-      socket.destroy()
-      return { ...NOTHING, ms }
-    }
   }
 })
-
-const contexts = new Map<string, tls.SecureContext>()
-
-function contextOf(caFile: string): tls.SecureContext {
-  let context = contexts.get(caFile)
-  if (context === undefined) {
-    context = tls.createSecureContext({ ca: readFileSync(caFile) })
-    contexts.set(caFile, context)
-  }
-  return context
-}
-
-function secured(socket: TLSSocket): Promise<TLSSocket> {
-  return new Promise((resolve, reject) => {
-    socket.once('secureConnect', () => resolve(socket))
-    socket.once('error', reject)
-  })
-}

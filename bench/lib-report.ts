@@ -42,6 +42,8 @@ export interface Options {
   readonly cluster: boolean
   /** The folder of the compiled package. */
   readonly dist: string
+  /** For each major version of @kubernetes/client-node the path of a Node that runs it; undefined where there is none. */
+  readonly nodes: Readonly<Record<'1' | '2', string | undefined>>
   /** Only the rows whose name holds it. */
   readonly only: string
 }

@@ -24,11 +24,12 @@ export class Worker<Q, A> {
   readonly #ended: Promise<unknown>
   #lastId = 0
 
-  /** Of a file beside this one. */
-  constructor(file: string, env: NodeJS.ProcessEnv = {}) {
+  /** Of a file beside this one, run by this Node or that of another path. */
+  constructor(file: string, node: string = process.execPath) {
     const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...inherited } = process.env
     this.#child = fork(fileURLToPath(new URL(file, import.meta.url)), [], {
-      env: { ...inherited, ...env },
+      env: inherited,
+      execPath: node,
       // JSON has no word for Infinity.
       serialization: 'advanced',
     })

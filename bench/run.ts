@@ -10,11 +10,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { installClients } from '../spec/clients/install.ts'
+import { nodeFor } from './lib-client-node.ts'
 import { buildDist } from './lib-dist.ts'
 import { figuresTable, machine, machineText, type Options, type Report, reportText, tableText, verdictOf } from './lib-report.ts'
 
 const BENCHES = ['footprint', 'step', 'agent', 'calls', 'fleet', 'failover'] as const
 type Bench = (typeof BENCHES)[number]
+const WITH_CLIENTS: readonly Bench[] = ['footprint', 'calls', 'failover']
 
 const USAGE = `Usage: npm run bench -- [NAME ...] [options]
 
@@ -40,6 +43,8 @@ const { values, positionals } = parseArgs({
     /** Of a process that another one of these has started: it writes its report for that one alone. */
     report: { type: 'string' },
     dist: { type: 'string' },
+    'node-1': { type: 'string' },
+    'node-2': { type: 'string' },
   },
 })
 
@@ -59,6 +64,7 @@ async function runOne(file: string): Promise<void> {
   const [name] = positionals.map(benchOf)
   const options: Options = {
     quick: values.quick, seed: Number(values.seed), cluster: values.cluster, only: values.only, dist: values.dist ?? buildDist(),
+    nodes: { 1: values['node-1'], 2: values['node-2'] },
   }
   const report = await runOf(name ?? 'step', options)
   writeFileSync(file, JSON.stringify(report, infinitely))
@@ -81,14 +87,15 @@ async function runAll(named: readonly Bench[]): Promise<number> {
   const its = machine()
   console.log(machineText(its))
   const startedAt = performance.now()
-  const dist = buildDist()
+  const benches = named.length === 0 ? BENCHES : named
+  const given = ['--dist', buildDist(), ...(benches.some((bench) => WITH_CLIENTS.includes(bench)) ? clientArguments() : [])]
   const folder = mkdtempSync(join(tmpdir(), 'bench-'))
   const reports: Report[] = []
   const failed: string[] = []
   try {
-    for (const bench of named.length === 0 ? BENCHES : named) {
+    for (const bench of benches) {
       const from = performance.now()
-      const report = await inItsOwnProcess(bench, dist, join(folder, `${bench}.json`))
+      const report = await inItsOwnProcess(bench, given, join(folder, `${bench}.json`))
       if (report === undefined) failed.push(bench)
       else reports.push(report)
       if (report !== undefined) console.log(`\n${reportText(report)}`)
@@ -108,8 +115,17 @@ async function runAll(named: readonly Bench[]): Promise<number> {
   return failed.length > 0 || (values.strict && unmet) ? 1 : 0
 }
 
-async function inItsOwnProcess(bench: Bench, dist: string, file: string): Promise<Report | undefined> {
-  const args = [bench, '--report', file, '--dist', dist, '--seed', values.seed, '--only', values.only]
+/** What the benches with other clients need is fetched before any of them: some then run where there is no network. */
+function clientArguments(): string[] {
+  installClients()
+  return (['1', '2'] as const).flatMap((version) => {
+    const node = nodeFor(version)
+    return node === undefined ? [] : [`--node-${version}`, node]
+  })
+}
+
+async function inItsOwnProcess(bench: Bench, given: readonly string[], file: string): Promise<Report | undefined> {
+  const args = [bench, '--report', file, ...given, '--seed', values.seed, '--only', values.only]
   if (values.quick) args.push('--quick')
   if (values.cluster) args.push('--cluster')
   const child = spawn(process.execPath, [...process.execArgv, '--expose-gc', fileURLToPath(import.meta.url), ...args], { stdio: 'inherit' })

@@ -7,13 +7,14 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { installClients } from './install.ts'
 import { readEntries, tables } from './matrix.ts'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'clients-'))
 const matrix = join(folder, 'matrix.jsonl')
 
-install()
+if (!installClients()) throw new Error('npm ci failed in spec/clients')
 const given = process.argv.slice(2)
 const files = given.filter((argument) => argument.endsWith('.spec.ts'))
 const all = readdirSync(HERE).filter((name) => name.endsWith('.spec.ts')).map((name) => join(HERE, name))
@@ -25,9 +26,3 @@ const { status } = spawnSync(process.execPath, [
 if (existsSync(matrix)) console.log(`\n${tables(readEntries(matrix))}\n`)
 rmSync(folder, { recursive: true })
 process.exitCode = status ?? 1
-
-function install(): void {
-  if (existsSync(join(HERE, 'node_modules'))) return
-  const { status } = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: HERE, stdio: 'inherit' })
-  if (status !== 0) throw new Error('npm ci failed in spec/clients')
-}
