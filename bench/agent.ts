@@ -15,7 +15,7 @@ const SIDES: readonly Side[] = ['mine', 'stock', 'stock']
 const CONCURRENCIES = [1, 10, 50] as const
 /** Clients are made anew for each: what the compiler makes of the same code is one thing in this process, another in that. */
 const ROUNDS = 3
-const SLICES = 5
+const SLICES = 4
 
 interface Compared {
   readonly name: string
@@ -42,7 +42,7 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
           await client.ask({ what: 'start', side, port, dist })
         }
         for (const { name, work } of works) {
-          for (const each of clients) await each.ask({ ...work, ms: quick ? 100 : 700 })
+          for (const each of clients) await each.ask({ ...work, ms: quick ? 100 : 600 })
           const [mine = [], stock = [], again = []] = await interleaved(clients, quick ? 2 : SLICES, (each) => each.ask(work))
           all.get(name)?.mine.push(...mine)
           all.get(name)?.stock.push(...stock)

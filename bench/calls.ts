@@ -52,7 +52,7 @@ export async function run({ quick, dist, nodes }: Options): Promise<Report> {
 async function compare(plane: ControlPlane, contenders: readonly Contender[], concurrency: number, quick: boolean): Promise<Row[]> {
   const ms = quick ? 200 : 700
   for (const { worker } of contenders) await worker.ask({ what: 'calls', concurrency, ms: quick ? 200 : 1_000 })
-  const slices = await interleaved(contenders, quick ? 2 : 7, async ({ worker }): Promise<Slice> => {
+  const slices = await interleaved(contenders, quick ? 2 : 5, async ({ worker }): Promise<Slice> => {
     for (const server of plane.servers) await server.resetStats()
     const calls = await worker.ask({ what: 'calls', concurrency, ms })
     const stats = await Promise.all(plane.servers.map((server) => server.stats()))

@@ -26,13 +26,13 @@ interface Manner {
 
 const AT_ONCE: Manner = { window: 2_000, lanes: 2 }
 const SILENT: Manner = { window: 13_000, lanes: 5 }
-const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 3 }
+const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 5 }
 const LASTING: Manner = { window: 1_500, lanes: 5 }
 const KEPT_PACE = 20
 /** Dials that are measured by themselves; before them, so many until the code of both sides is compiled. */
 const DIAL_RUNS = 5
 const DIAL_TURNS = 100
-const WARM_UP = 500
+const WARM_UP = 1_500
 
 function mannerOf(fault: FaultName): Manner {
   switch (fault) {

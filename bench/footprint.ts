@@ -91,7 +91,7 @@ export async function run({ quick, dist }: Options): Promise<Report> {
     ...['agent-base', 'https-proxy-agent', 'client-node-1', 'client-node-2'].flatMap(installed),
   ]
   const runnable = contenders.filter((contender) => probe(contender.args) !== undefined)
-  const all = await interleaved(runnable, quick ? 2 : 15, ({ args }) => probe(args))
+  const all = await interleaved(runnable, quick ? 2 : 11, ({ args }) => probe(args))
   const rows = runnable.map(({ name, weight }, index) => {
     const probes = (all[index] ?? []).flatMap((each) => each ?? [])
     return {
