@@ -28,7 +28,7 @@ interface Compared {
 export async function run({ quick, dist, only }: Options): Promise<Report> {
   const server = new Worker<ServerQuestion, ServerAnswer>('lib-server.ts')
   const { port } = await server.ask({ what: 'address' })
-  const ms = quick ? 100 : 400
+  const ms = quick ? 100 : 350
   const works = worksOf(ms).filter(({ name }) => name.includes(only))
   const all = new Map(works.map(({ name }): [string, Compared] => [name, { name, mine: [], stock: [], again: [] }]))
   const plain: number[] = []
@@ -42,7 +42,7 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
           await client.ask({ what: 'start', side, port, dist })
         }
         for (const { name, work } of works) {
-          for (const each of clients) await each.ask({ ...work, ms: quick ? 100 : 600 })
+          for (const each of clients) await each.ask({ ...work, ms: quick ? 100 : 500 })
           const [mine = [], stock = [], again = []] = await interleaved(clients, quick ? 2 : SLICES, (each) => each.ask(work))
           all.get(name)?.mine.push(...mine)
           all.get(name)?.stock.push(...stock)

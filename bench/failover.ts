@@ -25,9 +25,11 @@ interface Manner {
 }
 
 const AT_ONCE: Manner = { window: 2_000, lanes: 2 }
-const SILENT: Manner = { window: 13_000, lanes: 5 }
+const SILENT: Manner = { window: 11_000, lanes: 5 }
 const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 5 }
-const LASTING: Manner = { window: 1_500, lanes: 5 }
+const LASTING: Manner = { window: 1_500, lanes: 3 }
+/** Servers that start compete for the machine with the clients that wait for them: the fewer at once, the more it says. */
+const OUTAGE: Manner = { window: 1_500, lanes: 2 }
 const KEPT_PACE = 20
 /** Dials that are measured by themselves; before them, so many until the code of both sides is compiled. */
 const DIAL_RUNS = 5
@@ -56,9 +58,10 @@ function mannerOf(fault: FaultName): Manner {
     case 'half of connections reset':
       return HANDSHAKE
     case 'graceful restart of each':
-    case 'all down for 4 s':
     case 'flapping':
       return LASTING
+    case 'all down for 4 s':
+      return OUTAGE
   }
 }
 

@@ -15,22 +15,22 @@ import { Worker } from './lib-worker.ts'
 
 const SIZES: readonly number[] = [3, 5, 7]
 /** For each server: enough for chance alone to keep max/mean well below 1.1. */
-const ENOUGH = 1_000
+const ENOUGH = 800
 /** In all, where nothing is promised. */
 const FEW = 1_000
 /** In a smaller fleet chance makes peaks: that of a number as small as a few dozen a second is far above its mean. */
 const MANY = 10_000
 
-export async function run({ quick, dist, seed, only }: Options): Promise<Report> {
+export async function run({ quick, dist, seed, only, clients }: Options): Promise<Report> {
   const core = await loadCore(dist)
   const wanted = SCENARIOS.filter(({ name }) => name.includes(only))
-  const enough = quick ? 100 : ENOUGH
-  const few = quick ? 300 : FEW
+  const few = clients ?? (quick ? 300 : FEW)
+  const enough = (servers: number): number => clients ?? servers * (quick ? 100 : ENOUGH)
   const others = MODES.filter(({ name }) => name !== BEST)
   const plays = wanted.flatMap(({ name: scenario, outage }): Play[] => [
     ...others.flatMap(({ name: mode }) => SIZES.map((servers) => ({ scenario, mode, clients: few, servers, seed }))),
-    ...SIZES.map((servers) => ({ scenario, mode: BEST, clients: servers * enough, servers, seed })),
-    ...(outage === true && !quick ? [{ scenario, mode: BEST, clients: MANY, servers: 3, seed }] : []),
+    ...SIZES.map((servers) => ({ scenario, mode: BEST, clients: enough(servers), servers, seed })),
+    ...(outage === true && !quick && clients === undefined ? [{ scenario, mode: BEST, clients: MANY, servers: 3, seed }] : []),
   ])
   const outcomes = await playAll(plays, dist)
   const sizes = quick ? [200, 1_000, 5_000] : [1_000, 10_000, 100_000]
@@ -38,7 +38,7 @@ export async function run({ quick, dist, seed, only }: Options): Promise<Report>
   const growing = sizes.map((clients) => briefly(core, settings, clients, seed))
   return {
     bench: 'fleet',
-    tables: [...wanted.map((scenario) => table(scenario, outcomes)), growth(growing), silence(core, few, seed)],
+    tables: [...wanted.map((scenario) => table(scenario, outcomes)), growth(growing), silence(core, FEW, seed)],
     figures: [...figures(outcomes.filter(({ mode }) => mode === BEST)), ...linear(growing)],
     notes: [
       'a client has one busy watch of 2 to 4 minutes at a time and a new connection every 5 minutes; ' +

@@ -38,6 +38,8 @@ export interface Options {
   readonly quick: boolean
   /** Of what is random and must be the same again. */
   readonly seed: number
+  /** Of the fleet, in all its scenarios; undefined: as many as each needs. */
+  readonly clients: number | undefined
   /** On the real control plane. */
   readonly cluster: boolean
   /** The folder of the compiled package. */

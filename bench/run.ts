@@ -26,6 +26,7 @@ Runs the benches named, or all: ${BENCHES.join(', ')}.
   --json FILE    also writes the figures and the tables there
   --quick        short runs: for a look, not for a verdict
   --seed N       of what is random in the simulation (1)
+  --clients N    of the simulated fleet (as many as each scenario needs: 1,000 to 10,000, and 100,000 for its cost)
   --only TEXT    only the rows whose name holds it
   --cluster      failover on the real control plane (KUBEBUILDER_ASSETS)
   --strict       exit 1 where a promised figure is not met`
@@ -36,6 +37,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'string' },
     quick: { type: 'boolean', default: false },
     seed: { type: 'string', default: '1' },
+    clients: { type: 'string' },
     only: { type: 'string', default: '' },
     cluster: { type: 'boolean', default: false },
     strict: { type: 'boolean', default: false },
@@ -48,6 +50,9 @@ const { values, positionals } = parseArgs({
   },
 })
 
+const seed = wholeNumber('seed', values.seed)
+const clients = values.clients === undefined ? undefined : wholeNumber('clients', values.clients)
+
 if (values.help) console.log(USAGE)
 else if (values.report !== undefined) await runOne(values.report)
 else process.exitCode = await runAll(positionals.map(benchOf))
@@ -59,11 +64,17 @@ function benchOf(name: string): Bench {
   process.exit(2)
 }
 
+function wholeNumber(option: string, value: string): number {
+  if (/^[0-9]{1,9}$/.test(value)) return Number(value)
+  console.error(`--${option} takes a whole number, not '${value}'.\n\n${USAGE}`)
+  process.exit(2)
+}
+
 /** The child: runs one and writes its report. */
 async function runOne(file: string): Promise<void> {
   const [name] = positionals.map(benchOf)
   const options: Options = {
-    quick: values.quick, seed: Number(values.seed), cluster: values.cluster, only: values.only, dist: values.dist ?? buildDist(),
+    quick: values.quick, seed, clients, cluster: values.cluster, only: values.only, dist: values.dist ?? buildDist(),
     nodes: { 1: values['node-1'], 2: values['node-2'] },
   }
   const report = await runOf(name ?? 'step', options)
@@ -126,6 +137,7 @@ function clientArguments(): string[] {
 
 async function inItsOwnProcess(bench: Bench, given: readonly string[], file: string): Promise<Report | undefined> {
   const args = [bench, '--report', file, ...given, '--seed', values.seed, '--only', values.only]
+  if (values.clients !== undefined) args.push('--clients', values.clients)
   if (values.quick) args.push('--quick')
   if (values.cluster) args.push('--cluster')
   const child = spawn(process.execPath, [...process.execArgv, '--expose-gc', fileURLToPath(import.meta.url), ...args], { stdio: 'inherit' })

@@ -168,4 +168,12 @@ describe('npm run bench', () => {
     assert.equal(status, 2)
     assert.match(stderr, /There is no bench 'speed'[^]*footprint, step, agent, calls, fleet, failover/)
   })
+
+  it('a number that is none ends with 2 and says whose it is', () => {
+    for (const option of ['--seed', '--clients']) {
+      const { status, stderr } = bench('fleet', option, 'many')
+      assert.equal(status, 2)
+      assert.match(stderr, new RegExp(`${option} takes a whole number, not 'many'`))
+    }
+  })
 })
