@@ -1,7 +1,7 @@
 /**
- * MultidialerAgent against `https.Agent`, and `connect()` against `tls.connect`: requests over kept connections, and new
- * connections. One server and three clients, each a process of its own; the third is the stock agent once more, so that
- * the difference between two of the same is seen beside every ratio.
+ * MultidialerAgent against `https.Agent`, and `connect()` against `tls.connect`: requests over kept connections, and
+ * new connections. One server and three clients, each a process of its own; the third is the stock agent once more, so
+ * that the difference between two of the same is seen beside every ratio.
  */
 import type { ClientQuestion, Side, Slice, Work } from './lib-agent-client.ts'
 import { interleaved, median, quantile, ratio } from './lib-measure.ts'
@@ -13,7 +13,10 @@ type Client = Worker<ClientQuestion, Slice>
 
 const SIDES: readonly Side[] = ['mine', 'stock', 'stock']
 const CONCURRENCIES = [1, 10, 50] as const
-/** Clients are made anew for each: what the compiler makes of the same code is one thing in this process, another in that. */
+/**
+ * Clients are made anew for each: what the compiler makes of the same code is one thing in this process, another in
+ * that.
+ */
 const ROUNDS = 3
 const SLICES = 4
 
@@ -43,7 +46,8 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
         }
         for (const { name, work } of works) {
           for (const each of clients) await each.ask({ ...work, ms: quick ? 100 : 500 })
-          const [mine = [], stock = [], again = []] = await interleaved(clients, quick ? 2 : SLICES, (each) => each.ask(work))
+          const [mine = [], stock = [], again = []] =
+            await interleaved(clients, quick ? 2 : SLICES, (each) => each.ask(work))
           all.get(name)?.mine.push(...mine)
           all.get(name)?.stock.push(...stock)
           all.get(name)?.again.push(...again)
@@ -54,7 +58,8 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
       }
     }
     const { connections: made, resumed } = await server.ask({ what: 'counts' })
-    const of = (what: Work['what']): Compared[] => works.filter(({ work }) => work.what === what).flatMap(({ name }) => all.get(name) ?? [])
+    const of = (what: Work['what']): Compared[] =>
+      works.filter(({ work }) => work.what === what).flatMap(({ name }) => all.get(name) ?? [])
     const requests = of('requests')
     const connections = [...of('connections'), ...of('dials')]
     return {
@@ -62,7 +67,8 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
       tables: [rates(requests), latencies(connections)],
       figures: [...requests.flatMap(rateFigures), ...connections.flatMap(timeFigures)],
       notes: [
-        'stock² is the stock one in another process: how far its ratio is from 1 is what noise alone makes of two that are the same',
+        'stock² is the stock one in another process: how far its ratio is from 1 is what noise alone makes of two ' +
+          'that are the same',
         `${resumed} of ${made} connections resumed a TLS session`,
         `tls.connect without a kept context and session, as one would write it: p50 ${median(plain).toFixed(2)} ms`,
       ],
@@ -91,12 +97,16 @@ async function plainDials([, stock]: readonly Client[], repetitions: number, ms:
 }
 
 function rates(compared: readonly Compared[]): Table {
-  const columns = ['requests/s: mine', 'stock', 'ratio', 'stock²', 'p50 ms: mine', 'stock', 'p99 ms: mine', 'stock', 'CPU µs: mine', 'stock', 'ratio']
+  const columns = [
+    'requests/s: mine', 'stock', 'ratio', 'stock²', 'p50 ms: mine', 'stock', 'p99 ms: mine', 'stock',
+    'CPU µs: mine', 'stock', 'ratio',
+  ]
   return {
     title: 'agent: requests over kept connections',
     columns: ['', ...columns],
     rows: compared.map(({ name, mine, stock, again }): Cell[] => [
-      name, median(mine.map(rate)), median(stock.map(rate)), ratio(mine.map(rate), stock.map(rate)), ratio(again.map(rate), stock.map(rate)),
+      name, median(mine.map(rate)), median(stock.map(rate)), ratio(mine.map(rate), stock.map(rate)),
+      ratio(again.map(rate), stock.map(rate)),
       p50(mine), p50(stock), p99(mine), p99(stock),
       median(mine.map(cpu)), median(stock.map(cpu)), ratio(mine.map(cpu), stock.map(cpu)),
     ]),
@@ -106,7 +116,10 @@ function rates(compared: readonly Compared[]): Table {
 function latencies(compared: readonly Compared[]): Table {
   return {
     title: 'agent: new connections, one after another, TLS sessions resumed on both sides',
-    columns: ['', 'p50 ms: mine', 'stock', 'ratio', 'stock²', 'p99 ms: mine', 'stock', 'ratio', 'stock²', 'CPU µs: mine', 'stock', 'ratio'],
+    columns: [
+      '', 'p50 ms: mine', 'stock', 'ratio', 'stock²', 'p99 ms: mine', 'stock', 'ratio', 'stock²',
+      'CPU µs: mine', 'stock', 'ratio',
+    ],
     rows: compared.map(({ name, mine, stock, again }): Cell[] => [
       name, p50(mine), p50(stock), p50(mine) / p50(stock), p50(again) / p50(stock),
       p99(mine), p99(stock), p99(mine) / p99(stock), p99(again) / p99(stock),
@@ -116,7 +129,9 @@ function latencies(compared: readonly Compared[]): Table {
 }
 
 function rateFigures({ name, mine, stock }: Compared): Figure[] {
-  return [{ name: `${name}: rate over https.Agent's`, value: ratio(mine.map(rate), stock.map(rate)), unit: '×', least: 1 }]
+  return [{
+    name: `${name}: rate over https.Agent's`, value: ratio(mine.map(rate), stock.map(rate)), unit: '×', least: 1,
+  }]
 }
 
 function timeFigures({ name, mine, stock }: Compared): Figure[] {

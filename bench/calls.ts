@@ -32,9 +32,11 @@ const CONCURRENCIES = [1, 50] as const
 export async function run({ quick, dist, nodes }: Options): Promise<Report> {
   const notes: string[] = []
   const plane = await ControlPlane.start({ servers: 3 })
-  const contenders = availableClients(nodes, notes).flatMap(({ version, name, node }) => [true, false].map((dialed): Contender => ({
-    name: `${name} ${dialed ? 'with' : 'alone'}`, version, with: dialed, worker: new Worker('lib-calls-client.ts', node),
-  })))
+  const contenders = availableClients(nodes, notes).flatMap(({ version, name, node }) =>
+    [true, false].map((dialed): Contender => ({
+      name: `${name} ${dialed ? 'with' : 'alone'}`, version, with: dialed,
+      worker: new Worker('lib-calls-client.ts', node),
+    })))
   try {
     const target = { url: plane.servers[0]?.url ?? '', caFile: plane.caFile, token: plane.token }
     for (const { worker, version, with: dialed } of contenders) {
@@ -49,7 +51,9 @@ export async function run({ quick, dist, nodes }: Options): Promise<Report> {
   }
 }
 
-async function compare(plane: ControlPlane, contenders: readonly Contender[], concurrency: number, quick: boolean): Promise<Row[]> {
+async function compare(
+  plane: ControlPlane, contenders: readonly Contender[], concurrency: number, quick: boolean,
+): Promise<Row[]> {
   const ms = quick ? 200 : 700
   for (const { worker } of contenders) await worker.ask({ what: 'calls', concurrency, ms: quick ? 200 : 1_000 })
   const slices = await interleaved(contenders, quick ? 2 : 5, async ({ worker }): Promise<Slice> => {
@@ -63,14 +67,18 @@ async function compare(plane: ControlPlane, contenders: readonly Contender[], co
 
 function report(rows: readonly Row[], notes: readonly string[]): Report {
   const alone = (row: Row): Row | undefined =>
-    rows.find(({ contender, concurrency }) => !contender.with && contender.version === row.contender.version && concurrency === row.concurrency)
+    rows.find(({ contender, concurrency }) =>
+      !contender.with && contender.version === row.contender.version && concurrency === row.concurrency)
   return {
     bench: 'calls',
     tables: [{
       title: 'calls: GET /version by VersionApi.getCode(), one server of three',
-      columns: ['', 'at a time', 'calls/s', 'over alone', 'connections per 1,000 calls', 'connections/s', 'CPU µs a call'],
+      columns: [
+        '', 'at a time', 'calls/s', 'over alone', 'connections per 1,000 calls', 'connections/s', 'CPU µs a call',
+      ],
       rows: rows.map((row): Cell[] => [
-        row.contender.name, row.concurrency, median(row.slices.map(rate)), ratio(row.slices.map(rate), alone(row)?.slices.map(rate) ?? []),
+        row.contender.name, row.concurrency, median(row.slices.map(rate)),
+        ratio(row.slices.map(rate), alone(row)?.slices.map(rate) ?? []),
         median(row.slices.map(({ count, connections }) => connections / count * 1_000)),
         median(row.slices.map(({ connections, took }) => connections / took * 1_000)),
         median(row.slices.map(({ cpu, count }) => cpu / count * 1_000)),

@@ -87,7 +87,8 @@ class Session {
     })
     this.#print(bold('kube-multidialer') + ` on ${options.server}`)
     this.#print('')
-    this.#print(`  A request every ${REQUEST_EVERY} ms and a watch, until Ctrl-C. It only reads: /version, and the leases of kube-system.`)
+    this.#print(`  A request every ${REQUEST_EVERY} ms and a watch, until Ctrl-C. ` +
+      'It only reads: /version, and the leases of kube-system.')
     this.#print('')
   }
 
@@ -151,7 +152,8 @@ class Session {
   }
 
   #failed({ error, address }: Failure): void {
-    if (this.#collecting === undefined) this.#say('request', `failed${address === undefined ? '' : ` on ${address}`}: ${error.message}`)
+    const where = address === undefined ? '' : ` on ${address}`
+    if (this.#collecting === undefined) this.#say('request', `failed${where}: ${error.message}`)
     this.#collect()
   }
 

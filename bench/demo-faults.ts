@@ -8,7 +8,9 @@ import tls from 'node:tls'
 import { MultidialerAgent } from '../lib/index.ts'
 import { type ApiServer, ControlPlane } from '../spec/support/control-plane.ts'
 import { DemoClient, REQUEST_EVERY } from './demo-client.ts'
-import { broken, type Calm, type Observed, type Promised, promisedAtOnce, promisedInSilence, worst } from './demo-promises.ts'
+import {
+  broken, type Calm, type Observed, type Promised, promisedAtOnce, promisedInSilence, worst,
+} from './demo-promises.ts'
 import { bold, type Column, count, dim, green, headings, red, row, time } from './demo-table.ts'
 
 const CONFIGMAPS = '/api/v1/namespaces/default/configmaps'
@@ -51,7 +53,8 @@ const SUMMARY: readonly Column[] = [
 
 const EXPLAINED = [
   'Promised: where a server refuses, the next one within 50 ms and a dial; where it is silent, 250 ms and a dial, once',
-  `each idle connection that it had has swallowed its request, one every ${REQUEST_EVERY} ms; both beyond the calm and what`,
+  `each idle connection that it had has swallowed its request, one every ${REQUEST_EVERY} ms; both beyond the calm ` +
+    'and what',
   'timers of this process were late. A dial is one of a healthy server by node:tls alone, the slowest until then. A',
   'request on a silent connection is freed within 6 s, a watch is back within 10 s. Only requests on a connection to',
   'the server at fault may fail, and no event of the watch is lost.',
@@ -103,7 +106,9 @@ class Demo {
   #late = 0
   #calm: Calm = { dial: 0, gap: 0, watchGap: 0 }
 
-  constructor(plane: ControlPlane, agent: MultidialerAgent, client: DemoClient, slack: number, print: (line: string) => void) {
+  constructor(
+    plane: ControlPlane, agent: MultidialerAgent, client: DemoClient, slack: number, print: (line: string) => void,
+  ) {
     this.#plane = plane
     this.#agent = agent
     this.#client = client
@@ -130,7 +135,9 @@ class Demo {
     const [seed] = servers
     this.#print(bold('kube-multidialer') + ` on ${servers.length} apiservers of its own, each a process with real TLS`)
     this.#print('')
-    this.#print(`  One MultidialerAgent, default options, told of ${seed?.address ?? ''} alone. Through it a request every`)
+    this.#print(
+      `  One MultidialerAgent, default options, told of ${seed?.address ?? ''} alone. Through it a request every`,
+    )
     this.#print(`  ${REQUEST_EVERY} ms, never retried, and a watch that is fed every 200 ms and resumes where it was.`)
     this.#print('')
     await this.#measureDials(servers)
@@ -143,7 +150,9 @@ class Demo {
     const { gap, watchGap } = this.#client.seen()
     this.#calm = { ...this.#calm, gap, watchGap }
     this.#print(`  learned  all ${servers.length} of them within ${time(learned)} of the first request`)
-    this.#print(`  calm     with nothing wrong, answers are up to ${time(gap)} apart, events of the watch ${time(watchGap)}`)
+    this.#print(
+      `  calm     with nothing wrong, answers are up to ${time(gap)} apart, events of the watch ${time(watchGap)}`,
+    )
     this.#print(`  dial     TCP and TLS take up to ${time(this.#calm.dial)} here, by node:tls alone`)
     this.#print('')
   }
@@ -204,7 +213,8 @@ class Demo {
     await this.#measureDials(back)
     const victim = this.#serving()
     const observed = await this.#observe(victim, () => victim.kill())
-    this.#report('back again', `${list(back.map((server) => this.#name(server)))} started, ${this.#name(victim)} killed`, this.#atOnce(observed), observed)
+    const what = `${list(back.map((server) => this.#name(server)))} started, ${this.#name(victim)} killed`
+    this.#report('back again', what, this.#atOnce(observed), observed)
     await victim.restart()
   }
 
@@ -239,14 +249,18 @@ class Demo {
   async #hung(): Promise<void> {
     const victim = this.#serving()
     const observed = await this.#observe(victim, () => victim.stop())
-    this.#report('hung', `${this.#name(victim)} by SIGSTOP: accepts, never answers`, this.#inSilence(observed), observed)
+    this.#report(
+      'hung', `${this.#name(victim)} by SIGSTOP: accepts, never answers`, this.#inSilence(observed), observed,
+    )
     await victim.cont()
   }
 
   async #cutOff(): Promise<void> {
     const victim = this.#serving()
     const observed = await this.#observe(victim, () => victim.misbehave('deaf'))
-    this.#report('cut off', `${this.#name(victim)}: connections stay, no byte gets through`, this.#inSilence(observed), observed)
+    this.#report(
+      'cut off', `${this.#name(victim)}: connections stay, no byte gets through`, this.#inSilence(observed), observed,
+    )
     await victim.misbehave()
   }
 
@@ -310,7 +324,8 @@ class Demo {
   }
 
   #knows(servers: readonly ApiServer[]): boolean {
-    const listed = new Set(this.#agent.dialer.snapshot().endpoints.filter(({ listed }) => listed).map(({ address }) => address))
+    const { endpoints } = this.#agent.dialer.snapshot()
+    const listed = new Set(endpoints.filter(({ listed }) => listed).map(({ address }) => address))
     return servers.every(({ address }) => listed.has(address))
   }
 

@@ -18,7 +18,9 @@ export const dim: Paint = sgr(2)
 export const red: Paint = sgr(31)
 export const green: Paint = sgr(32)
 
-/** One line of a table, indented by two. The last cell is not padded: it may carry colour, and be as long as it likes. */
+/**
+ * One line of a table, indented by two. The last cell is not padded: it may carry colour, and be as long as it likes.
+ */
 export function row(columns: readonly Column[], cells: readonly string[]): string {
   const last = columns.length - 1
   const text = columns.map(({ width, side = 'left' }, index) => {

@@ -46,7 +46,9 @@ class UsageError extends Error {}
 process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
   const text = error instanceof Error ? error.message : String(error)
   const usage = error instanceof UsageError
-  console.error(usage ? `${text}\nnpm start -- --help shows what there is` : `${error instanceof Error ? error.stack ?? text : text}`)
+  console.error(usage
+    ? `${text}\nnpm start -- --help shows what there is`
+    : `${error instanceof Error ? error.stack ?? text : text}`)
   return usage ? 2 : 1
 })
 
@@ -81,7 +83,9 @@ function parsed(args: string[]): ReturnType<typeof parseArgs<{ options: typeof O
 }
 
 function milliseconds(name: string, text: string): number {
-  if (!/^[0-9]{1,6}$/.test(text)) throw new UsageError(`--${name} must be a whole number of milliseconds. Received '${text}'`)
+  if (!/^[0-9]{1,6}$/.test(text)) {
+    throw new UsageError(`--${name} must be a whole number of milliseconds. Received '${text}'`)
+  }
   return Number(text)
 }
 

@@ -1,6 +1,7 @@
 /**
- * What a fault costs a client: this module, Node's agent, @kubernetes/client-node alone and with this module, and HAProxy
- * in front. All of them suffer the same fault of the same server at the same moment, each in a process of its own.
+ * What a fault costs a client: this module, Node's agent, @kubernetes/client-node alone and with this module, and
+ * HAProxy in front. All of them suffer the same fault of the same server at the same moment, each in a process of its
+ * own.
  */
 import { enterClientNamespace, unavailable } from '../spec/cluster/enter.ts'
 import { type HAProxy, haproxyVersion, startHAProxy } from './haproxy.ts'
@@ -20,7 +21,10 @@ interface Manner {
   readonly window: number
   /** It befalls connections being made: each request makes one, at this pace in ms. Undefined: kept connections. */
   readonly unkeptPace?: number
-  /** Kept connections cost next to nothing, and waiting nothing at all: several of these at once do not disturb each other. */
+  /**
+   * Kept connections cost next to nothing, and waiting nothing at all: several of these at once do not disturb each
+   * other.
+   */
   readonly lanes: number
 }
 
@@ -28,7 +32,9 @@ const AT_ONCE: Manner = { window: 2_000, lanes: 2 }
 const SILENT: Manner = { window: 11_000, lanes: 5 }
 const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 5 }
 const LASTING: Manner = { window: 1_500, lanes: 3 }
-/** Servers that start compete for the machine with the clients that wait for them: the fewer at once, the more it says. */
+/**
+ * Servers that start compete for the machine with the clients that wait for them: the fewer at once, the more it says.
+ */
 const OUTAGE: Manner = { window: 1_500, lanes: 2 }
 const KEPT_PACE = 20
 /** Dials that are measured by themselves; before them, so many until the code of both sides is compiled. */
@@ -123,7 +129,8 @@ function contendersHere({ cluster, nodes }: Options, notes: string[]): Contender
   }
   const version = haproxyVersion()
   if (version === undefined) notes.push("HAProxy is left out: not in PATH (Debian's package is haproxy)")
-  else if (cluster) notes.push('HAProxy is left out: a real apiserver does not say which one it is, and the fault must be of the one in use')
+  else if (cluster) notes.push('HAProxy is left out: a real apiserver does not say which one it is, and the fault ' +
+    'must be of the one in use')
   else contenders.push(made('haproxy', `HAProxy ${version}`))
   return contenders
 }
@@ -166,7 +173,8 @@ async function suffer(
 }
 
 async function once(
-  fault: FaultName, manner: Manner, { number: lane, stage, proxy }: Lane, contenders: readonly Contender[], { dist }: Options,
+  fault: FaultName, manner: Manner, { number: lane, stage, proxy }: Lane, contenders: readonly Contender[],
+  { dist }: Options,
 ): Promise<Map<Kind, Sample>> {
   const target = targetOf(stage)
   const unkept = manner.unkeptPace !== undefined
@@ -240,7 +248,12 @@ interface Summary {
 
 function summaryOf(samples: readonly Sample[]): Summary {
   const of = (value: (seen: Seen) => number): number => median(samples.map(({ seen }) => value(seen)))
-  return { gap: of(({ gap }) => gap), slowest: of(({ slowest }) => slowest), watchGap: of(({ watchGap }) => watchGap), failed: of(({ failed }) => failed) }
+  return {
+    gap: of(({ gap }) => gap),
+    slowest: of(({ slowest }) => slowest),
+    watchGap: of(({ watchGap }) => watchGap),
+    failed: of(({ failed }) => failed),
+  }
 }
 
 /**
@@ -250,7 +263,12 @@ function summaryOf(samples: readonly Sample[]): Summary {
 function noiseOf(row: Row): Summary {
   const calm = [...row.samples.values()].flat().map((sample) => sample.calm)
   const most = (value: (seen: Seen) => number): number => median(calm.map(value).filter(Number.isFinite))
-  return { gap: most(({ gap }) => gap), slowest: most(({ gap }) => gap), watchGap: most(({ watchGap }) => watchGap), failed: 1 }
+  return {
+    gap: most(({ gap }) => gap),
+    slowest: most(({ gap }) => gap),
+    watchGap: most(({ watchGap }) => watchGap),
+    failed: 1,
+  }
 }
 
 const MEASURES = ['gap', 'watchGap', 'failed'] as const
@@ -278,13 +296,16 @@ function difference(one: number, other: number): number {
   return one === other ? 0 : one - other
 }
 
-function reportOf(rows: readonly Row[], contenders: readonly Contender[], { first, refused, fresh }: Dials, notes: readonly string[]): Report {
+function reportOf(
+  rows: readonly Row[], contenders: readonly Contender[], { first, refused, fresh }: Dials, notes: readonly string[],
+): Report {
   const peers = contenders.filter(({ kind }) => kind !== 'mine' && kind !== 'client-node 2 with')
   const compared = rows.flatMap((row) => peers.map(({ kind }) => ({ row, kind, measures: behind(row, kind) })))
   const lost = compared.filter(({ measures }) => measures.length > 0)
   const figures: Figure[] = [
     ...(fresh.length === 0 ? [] : [{
-      name: 'a dial whose server was killed over a fresh handshake', value: median(refused) / median(fresh), unit: '×', most: 1.2,
+      name: 'a dial whose server was killed over a fresh handshake', value: median(refused) / median(fresh),
+      unit: '×', most: 1.2,
     }]),
     ...(compared.length === 0 ? [] : [{
       name: `rows and peers, of ${compared.length}, where the peer is ahead`, value: lost.length, unit: '', most: 0,
@@ -295,8 +316,10 @@ function reportOf(rows: readonly Row[], contenders: readonly Contender[], { firs
     tables: rows.map((row) => table(row, contenders)),
     figures,
     notes: [
-      `a dial whose server was killed: ${median(refused).toFixed(2)} ms, the very first after a kill ${median(first).toFixed(2)} ms; a fresh handshake ${median(fresh).toFixed(2)} ms`,
-      'medians, in ms; never: not before the end of the window; (calm): the longest gap with nothing wrong, below which nothing can be told apart',
+      `a dial whose server was killed: ${median(refused).toFixed(2)} ms, the very first after a kill ` +
+        `${median(first).toFixed(2)} ms; a fresh handshake ${median(fresh).toFixed(2)} ms`,
+      'medians, in ms; never: not before the end of the window; (calm): the longest gap with nothing wrong, below ' +
+        'which nothing can be told apart',
       ...lost.map(({ row, kind, measures }) => `${row.fault}: ${kind} is ahead in ${measures.join(', ')}`),
       ...notes,
     ],
@@ -305,17 +328,24 @@ function reportOf(rows: readonly Row[], contenders: readonly Contender[], { firs
 
 function table(row: Row, contenders: readonly Contender[]): Table {
   const { window, unkeptPace } = mannerOf(row.fault)
-  const how = unkeptPace === undefined ? `kept connections, a request every ${KEPT_PACE} ms` : `a new connection for each request, every ${unkeptPace} ms`
+  const how = unkeptPace === undefined
+    ? `kept connections, a request every ${KEPT_PACE} ms`
+    : `a new connection for each request, every ${unkeptPace} ms`
   return {
     title: `failover: ${row.fault} (${how}; window ${window / 1_000} s)`,
-    columns: ['', 'runs', 'gap', 'worst', 'slowest request', 'watch gap', 'worst', 'failed', 'worst', '(calm gap)', '(calm watch)'],
+    columns: [
+      '', 'runs', 'gap', 'worst', 'slowest request', 'watch gap', 'worst', 'failed', 'worst', '(calm gap)',
+      '(calm watch)',
+    ],
     rows: contenders.map(({ kind, name }): Cell[] => {
       const samples = row.samples.get(kind) ?? []
       const { gap, slowest, watchGap, failed } = summaryOf(samples)
       const worst = (value: (seen: Seen) => number): number => Math.max(...samples.map(({ seen }) => value(seen)))
       return [
-        name, samples.length, gap, worst((seen) => seen.gap), slowest, watchGap, worst((seen) => seen.watchGap), failed, worst((seen) => seen.failed),
-        sum(samples.map(({ calm }) => calm.gap)) / samples.length, sum(samples.map(({ calm }) => calm.watchGap)) / samples.length,
+        name, samples.length, gap, worst((seen) => seen.gap), slowest,
+        watchGap, worst((seen) => seen.watchGap), failed, worst((seen) => seen.failed),
+        sum(samples.map(({ calm }) => calm.gap)) / samples.length,
+        sum(samples.map(({ calm }) => calm.watchGap)) / samples.length,
       ]
     }),
   }

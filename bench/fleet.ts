@@ -30,7 +30,9 @@ export async function run({ quick, dist, seed, only, clients }: Options): Promis
   const plays = wanted.flatMap(({ name: scenario, outage }): Play[] => [
     ...others.flatMap(({ name: mode }) => SIZES.map((servers) => ({ scenario, mode, clients: few, servers, seed }))),
     ...SIZES.map((servers) => ({ scenario, mode: BEST, clients: enough(servers), servers, seed })),
-    ...(outage === true && !quick && clients === undefined ? [{ scenario, mode: BEST, clients: MANY, servers: 3, seed }] : []),
+    ...(outage === true && !quick && clients === undefined
+      ? [{ scenario, mode: BEST, clients: MANY, servers: 3, seed }]
+      : []),
   ])
   const outcomes = await playAll(plays, dist)
   const sizes = quick ? [200, 1_000, 5_000] : [1_000, 10_000, 100_000]

@@ -85,7 +85,10 @@ export async function run({ quick, dist }: Options): Promise<Report> {
     { name: 'kube-multidialer', args: [moduleOf(dist, 'index')], weight: { packages: 1, bytes: bytesOf(dist) } },
     { name: 'kube-multidialer/undici', args: [moduleOf(dist, 'undici')], weight: undefined },
     { name: 'kube-multidialer/client-node', args: [moduleOf(dist, 'client-node')], weight: undefined },
-    { name: 'the built-in modules that it imports', args: [fileOf(folder, 'builtins', builtinsOf(contents))], weight: undefined },
+    {
+      name: 'the built-in modules that it imports', args: [fileOf(folder, 'builtins', builtinsOf(contents))],
+      weight: undefined,
+    },
     { name: 'a file with nothing in it', args: [fileOf(folder, 'empty', '')], weight: undefined },
     { name: 'https.Agent alone', args: ['node:https'], weight: { packages: 0, bytes: 0 } },
     ...['agent-base', 'https-proxy-agent', 'client-node-1', 'client-node-2'].flatMap(installed),
@@ -120,8 +123,11 @@ export async function run({ quick, dist }: Options): Promise<Report> {
       { name: 'handles held before the first dial', value: mine.handles.length, unit: '', most: 0 },
     ],
     notes: [
-      ...(existsSync(join(dirname(CLIENTS), 'node_modules')) ? [] : ['the others are left out: npm ci --prefix spec/clients installs them']),
-      ...contenders.filter((each) => !runnable.includes(each)).map(({ name }) => `${name} is left out: this Node cannot import it`),
+      ...(existsSync(join(dirname(CLIENTS), 'node_modules'))
+        ? []
+        : ['the others are left out: npm ci --prefix spec/clients installs them']),
+      ...contenders.filter((each) => !runnable.includes(each))
+        .map(({ name }) => `${name} is left out: this Node cannot import it`),
     ],
   }
 }
@@ -134,7 +140,8 @@ function fileOf(folder: string, name: string, content: string): string {
 
 /** A module that imports what these do of Node's own, and nothing else. */
 function builtinsOf(contents: readonly Buffer[]): string {
-  const names = new Set(contents.flatMap((content) => [...content.toString().matchAll(/"(node:[\w/]+)"/g)].map(([, name]) => name)))
+  const names = new Set(contents.flatMap((content) =>
+    [...content.toString().matchAll(/"(node:[\w/]+)"/g)].map(([, name]) => name)))
   return [...names].map((name) => `import '${name}'`).join('\n')
 }
 

@@ -22,7 +22,9 @@ export function haproxyVersion(): string | undefined {
 }
 
 /** Resolves when it listens and has found every server alive. */
-export async function startHAProxy(servers: readonly { readonly host: string; readonly port: number }[]): Promise<HAProxy> {
+export async function startHAProxy(
+  servers: readonly { readonly host: string; readonly port: number }[],
+): Promise<HAProxy> {
   const folder = mkdtempSync(join(tmpdir(), 'haproxy-'))
   const port = await freePort()
   const file = join(folder, 'haproxy.cfg')
@@ -48,6 +50,8 @@ export async function startHAProxy(servers: readonly { readonly host: string; re
 
 /** The guide's, but for its log, which goes nowhere here, and the addresses. */
 function configuration(port: number, servers: readonly { readonly host: string; readonly port: number }[]): string {
+  const lines = servers.map((server, index) =>
+    `    server server${index} ${server.host}:${server.port} check verify none`)
   return `
 defaults
     mode                    http
@@ -78,7 +82,7 @@ backend apiserverbackend
 
     mode tcp
     balance     roundrobin
-${servers.map((server, index) => `    server server${index} ${server.host}:${server.port} check verify none`).join('\n')}
+${lines.join('\n')}
 `
 }
 

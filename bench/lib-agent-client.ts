@@ -13,7 +13,9 @@ import { answerAll } from './lib-worker.ts'
 /** 'mine' is this module; 'stock' is `https.Agent`, and `tls.connect` with a kept context and session. */
 export type Side = 'mine' | 'stock'
 
-export type ClientQuestion = { readonly what: 'start'; readonly side: Side; readonly port: number; readonly dist: string } | Work
+export type ClientQuestion =
+  | { readonly what: 'start'; readonly side: Side; readonly port: number; readonly dist: string }
+  | Work
 
 export type Work =
   /** Over kept connections, so many at a time. */
@@ -33,7 +35,8 @@ export interface Slice {
 }
 
 const HOST = '127.0.0.1'
-const pem = (name: string): string => readFileSync(new URL(`../spec/support/certificates/${name}`, import.meta.url), 'utf8')
+const pem = (name: string): string =>
+  readFileSync(new URL(`../spec/support/certificates/${name}`, import.meta.url), 'utf8')
 /** What a kubeconfig of kubeadm's has. */
 const credentials = { ca: pem('ca.crt'), cert: pem('client-a.crt'), key: pem('client-a.key') }
 
@@ -61,7 +64,9 @@ answerAll<ClientQuestion, Slice | undefined>(async (question) => {
     case 'dials':
       return measured(question.ms, 1, async () => { (await started.dial()).destroy() })
     case 'plain':
-      return measured(question.ms, 1, async () => { (await secured(tls.connect({ host: HOST, port: started.port, ...credentials }))).destroy() })
+      return measured(question.ms, 1, async () => {
+        (await secured(tls.connect({ host: HOST, port: started.port, ...credentials }))).destroy()
+      })
   }
 })
 
@@ -70,11 +75,18 @@ async function start(side: Side, port: number, dist: string): Promise<Contender>
     const secureContext = tls.createSecureContext(credentials)
     let session: Buffer | undefined
     const dial = (): Promise<TLSSocket> => {
-      const socket = tls.connect({ host: HOST, port, secureContext, ALPNProtocols: ['http/1.1'], ...(session && { session }) })
+      const socket = tls.connect({
+        host: HOST, port, secureContext, ALPNProtocols: ['http/1.1'], ...(session && { session }),
+      })
       socket.on('session', (ticket: Buffer) => { session = ticket })
       return secured(socket)
     }
-    return { kept: new https.Agent({ ...credentials, keepAlive: true }), unkept: new https.Agent({ ...credentials, keepAlive: false }), dial, port }
+    return {
+      kept: new https.Agent({ ...credentials, keepAlive: true }),
+      unkept: new https.Agent({ ...credentials, keepAlive: false }),
+      dial,
+      port,
+    }
   }
   const { MultidialerAgent, Multidialer }: typeof Library = await import(moduleOf(dist, 'index'))
   const options = { server: `https://${HOST}:${port}`, ...credentials }
@@ -104,7 +116,9 @@ async function measured(ms: number, concurrency: number, operate: () => Promise<
 
 function request(agent: https.Agent, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const asked = https.request({ host: HOST, port, path: '/version', agent, headers: { authorization: 'Bearer bench' } }, (response) => {
+    const asked = https.request({
+      host: HOST, port, path: '/version', agent, headers: { authorization: 'Bearer bench' },
+    }, (response) => {
       response.resume()
       response.once('end', resolve)
       response.once('error', reject)

@@ -1,4 +1,6 @@
-/** One client of bench/calls.ts, in a process of its own: @kubernetes/client-node, with a dialer under it or without. */
+/**
+ * One client of bench/calls.ts, in a process of its own: @kubernetes/client-node, with a dialer under it or without.
+ */
 import type * as Adapter from '../lib/client-node.ts'
 import { kubeConfigOf, loadClientNode, type Target, type Version } from './lib-client-node.ts'
 import { moduleOf } from './lib-dist.ts'

@@ -36,7 +36,9 @@ export interface ClientNode {
 /** What 2.x's undici needs of Node is there from 22.19 on. */
 const LEAST_NODE: Readonly<Record<Version, readonly [major: number, minor: number]>> = { 1: [0, 0], 2: [22, 19] }
 
-/** The Node that a version can run on: this one, or a newer one of the npm registry; undefined where none can be had. */
+/**
+ * The Node that a version can run on: this one, or a newer one of the npm registry; undefined where none can be had.
+ */
 export function nodeFor(version: Version): string | undefined {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
   const [leastMajor, leastMinor] = LEAST_NODE[version]
@@ -60,7 +62,9 @@ export function availableClients(nodes: Options['nodes'], notes: string[]): Avai
       return []
     }
     const name = `client-node ${versionOf(version)}`
-    if (node !== process.execPath) notes.push(`${name} needs a newer Node: it runs on ${nodeVersionOf(node)}, with and alone`)
+    if (node !== process.execPath) {
+      notes.push(`${name} needs a newer Node: it runs on ${nodeVersionOf(node)}, with and alone`)
+    }
     return [{ version, name, node }]
   })
 }

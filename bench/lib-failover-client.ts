@@ -1,7 +1,7 @@
 /**
- * One client of bench/failover.ts, in a process of its own: requests at a fixed pace, never retried, and a watch that is
- * opened again when it ends. It is told when a fault begins, and says what it saw since. Several of the same kind run
- * side by side, one for each lane, and know nothing of each other.
+ * One client of bench/failover.ts, in a process of its own: requests at a fixed pace, never retried, and a watch that
+ * is opened again when it ends. It is told when a fault begins, and says what it saw since. Several of the same kind
+ * run side by side, one for each lane, and know nothing of each other.
  */
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
@@ -23,7 +23,9 @@ export interface Begin {
   readonly pace: number
   /** Each request on a connection of its own. */
   readonly unkept: boolean
-  /** A balancer's: the server that is to fail, by its name in `x-served-by`. Connections are made until they are its. */
+  /**
+   * A balancer's: the server that is to fail, by its name in `x-served-by`. Connections are made until they are its.
+   */
   readonly wanted: string | undefined
 }
 
@@ -102,7 +104,8 @@ class Session {
 
   async start(): Promise<void> {
     const { wanted, pace } = this.#begin
-    await until('a request is answered', async () => [wanted, ''].includes(await this.#way.request().catch(() => undefined)) || wanted === undefined)
+    await until('a request is answered', async () =>
+      [wanted, ''].includes(await this.#way.request().catch(() => undefined)) || wanted === undefined)
     await this.#way.ready()
     void this.#watch()
     await until('the watch tells something', () => this.#events.beats > 1)
@@ -190,7 +193,9 @@ class AgentWay implements Way {
 
   request(): Promise<string> {
     return new Promise((resolve, reject) => {
-      const request = https.get(new URL('/version', this.#target.url), { agent: this.#agent, headers: this.#headers }, (response) => {
+      const request = https.get(new URL('/version', this.#target.url), {
+        agent: this.#agent, headers: this.#headers,
+      }, (response) => {
         const server = String(response.headers['x-served-by'] ?? '')
         const { socket } = response
         response.once('error', reject).once('end', () => {
@@ -251,11 +256,15 @@ async function wayOf(begin: Begin): Promise<Way> {
       return new AgentWay(agent, watcher, begin, async () => { await agent.dialer.refresh() })
     }
     case 'stock':
-      return new AgentWay(new https.Agent({ ca, keepAlive: !unkept }), new https.Agent({ ca }), begin, async () => undefined)
+      return new AgentWay(
+        new https.Agent({ ca, keepAlive: !unkept }), new https.Agent({ ca }), begin, async () => undefined,
+      )
     case 'haproxy': {
       // The certificate is the server's, whatever the address of the proxy is.
       const options = { ca, servername: 'kubernetes' }
-      return new AgentWay(new https.Agent({ ...options, keepAlive: !unkept }), new https.Agent(options), begin, async () => undefined)
+      return new AgentWay(
+        new https.Agent({ ...options, keepAlive: !unkept }), new https.Agent(options), begin, async () => undefined,
+      )
     }
     case 'client-node 2':
       return clientNodeWay(target, undefined)
@@ -267,7 +276,8 @@ async function wayOf(begin: Begin): Promise<Way> {
 async function clientNodeWay(target: Target, dist: string | undefined): Promise<Way> {
   const module = await loadClientNode('2')
   const config = kubeConfigOf(module, target)
-  const adapter: typeof Adapter | undefined = dist === undefined ? undefined : await import(moduleOf(dist, 'client-node'))
+  const adapter: typeof Adapter | undefined =
+    dist === undefined ? undefined : await import(moduleOf(dist, 'client-node'))
   const dialer = adapter?.withMultidialer(config)
   const api = config.makeApiClient(module.VersionApi)
   const watch = new module.Watch(config)
@@ -275,7 +285,8 @@ async function clientNodeWay(target: Target, dist: string | undefined): Promise<
   return {
     request: async () => { await api.getCode(); return '' },
     watch: (onEvent) => new Promise((resolve) => {
-      watch.watch(WATCHED, {}, onEvent, () => resolve()).then((controller) => { watching = controller }, () => resolve())
+      watch.watch(WATCHED, {}, onEvent, () => resolve())
+        .then((controller) => { watching = controller }, () => resolve())
     }),
     ready: async () => { await dialer?.refresh() },
     settle: () => undefined,

@@ -13,7 +13,13 @@ import { answerAll } from './lib-worker.ts'
 
 export type RefusedQuestion =
   /** While `target` lives: so many dialers that know it and one other, and one that has been used. */
-  | { readonly what: 'prepare'; readonly target: Target; readonly other: Address; readonly dist: string; readonly turns: number }
+  | {
+      readonly what: 'prepare'
+      readonly target: Target
+      readonly other: Address
+      readonly dist: string
+      readonly turns: number
+    }
   /** Once it refuses. */
   | { readonly what: 'measure' }
 

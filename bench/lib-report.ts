@@ -44,7 +44,9 @@ export interface Options {
   readonly cluster: boolean
   /** The folder of the compiled package. */
   readonly dist: string
-  /** For each major version of @kubernetes/client-node the path of a Node that runs it; undefined where there is none. */
+  /**
+   * For each major version of @kubernetes/client-node the path of a Node that runs it; undefined where there is none.
+   */
   readonly nodes: Readonly<Record<'1' | '2', string | undefined>>
   /** Only the rows whose name holds it. */
   readonly only: string
@@ -126,5 +128,7 @@ function show(cell: Cell): string {
   if (Number.isNaN(cell)) return '-'
   if (!Number.isFinite(cell)) return cell > 0 ? 'never' : '-never'
   if (Number.isInteger(cell) || Math.abs(cell) >= 1_000) return String(Math.round(cell))
-  return Math.abs(cell) >= 100 ? cell.toFixed(0) : Math.abs(cell) >= 10 ? cell.toFixed(1) : cell.toFixed(Math.abs(cell) >= 0.1 ? 2 : 4)
+  return Math.abs(cell) >= 100
+    ? cell.toFixed(0)
+    : Math.abs(cell) >= 10 ? cell.toFixed(1) : cell.toFixed(Math.abs(cell) >= 0.1 ? 2 : 4)
 }

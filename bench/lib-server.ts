@@ -20,7 +20,8 @@ export interface ServerAnswer {
 
 const FOLDER = new URL('../spec/support/certificates/', import.meta.url)
 const HOST = '127.0.0.1'
-const ANSWER = Buffer.from('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{"major":"1"}\r\n')
+const ANSWER = Buffer.from('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n' +
+  '{"major":"1"}\r\n')
 
 const counts = { connections: 0, resumed: 0, requests: 0 }
 const server = tls.createServer({
@@ -55,5 +56,6 @@ function endpoints(): string {
     kind: 'Endpoints', apiVersion: 'v1', metadata: { name: 'kubernetes', namespace: 'default' },
     subsets: [{ addresses: [{ ip: HOST }], ports: [{ name: 'https', port, protocol: 'TCP' }] }],
   })
-  return `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+  return `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n` +
+    body
 }

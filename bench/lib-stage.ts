@@ -26,7 +26,8 @@ export interface Stage {
 
 export const FAULTS = [
   'killed', 'SIGSTOP', 'reads and writes nothing', 'packets dropped both ways', 'packets dropped to the client',
-  'silence in the handshake', 'RST in the handshake', 'FIN in the handshake', 'TLS alert', 'TLS 1.1', 'plain HTTP', 'wrong name', 'wrong CA', 'expired certificate',
+  'silence in the handshake', 'RST in the handshake', 'FIN in the handshake', 'TLS alert', 'TLS 1.1', 'plain HTTP',
+  'wrong name', 'wrong CA', 'expired certificate',
   '200 ms latency', 'half of connections reset', 'graceful restart of each', 'all down for 4 s', 'flapping',
 ] as const
 export type FaultName = (typeof FAULTS)[number]
@@ -160,10 +161,15 @@ class Feed {
     this.#count += 1
     const url = `${this.#url}/api/v1/namespaces/default/configmaps${path}`
     const headers = { authorization: `Bearer ${this.#token()}`, 'content-type': 'application/json' }
-    const request = https.request(url, { method, agent: this.#agent, headers, timeout: 2_000 }, (response) => response.resume())
+    const request = https.request(url, {
+      method, agent: this.#agent, headers, timeout: 2_000,
+    }, (response) => response.resume())
     // Its own server may be what is down.
     request.once('error', () => undefined).once('timeout', () => request.destroy())
-    const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'feed', namespace: 'default' }, data: { count: String(this.#count) } }
+    const object = {
+      apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'feed', namespace: 'default' },
+      data: { count: String(this.#count) },
+    }
     request.end(JSON.stringify(object))
   }
 }

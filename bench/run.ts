@@ -1,7 +1,7 @@
 /**
- * `npm run bench`: all benches, each in a process of its own; `npm run bench -- NAME ...` those alone. What they measure
- * is in bench/README.md; here they are only started, shown and written down. Exits 1 where one could not be run, and
- * with `--strict` also where a figure is not met.
+ * `npm run bench`: all benches, each in a process of its own; `npm run bench -- NAME ...` those alone. What they
+ * measure is in bench/README.md; here they are only started, shown and written down. Exits 1 where one could not be
+ * run, and with `--strict` also where a figure is not met.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,7 +13,9 @@ import { parseArgs } from 'node:util'
 import { installClients } from '../spec/clients/install.ts'
 import { nodeFor } from './lib-client-node.ts'
 import { buildDist } from './lib-dist.ts'
-import { figuresTable, machine, machineText, type Options, type Report, reportText, tableText, verdictOf } from './lib-report.ts'
+import {
+  figuresTable, machine, machineText, type Options, type Report, reportText, tableText, verdictOf,
+} from './lib-report.ts'
 
 const BENCHES = ['footprint', 'step', 'agent', 'calls', 'fleet', 'failover'] as const
 type Bench = (typeof BENCHES)[number]
@@ -99,7 +101,9 @@ async function runAll(named: readonly Bench[]): Promise<number> {
   console.log(machineText(its))
   const startedAt = performance.now()
   const benches = named.length === 0 ? BENCHES : named
-  const given = ['--dist', buildDist(), ...(benches.some((bench) => WITH_CLIENTS.includes(bench)) ? clientArguments() : [])]
+  const given = [
+    '--dist', buildDist(), ...(benches.some((bench) => WITH_CLIENTS.includes(bench)) ? clientArguments() : []),
+  ]
   const folder = mkdtempSync(join(tmpdir(), 'bench-'))
   const reports: Report[] = []
   const failed: string[] = []
@@ -140,7 +144,9 @@ async function inItsOwnProcess(bench: Bench, given: readonly string[], file: str
   if (values.clients !== undefined) args.push('--clients', values.clients)
   if (values.quick) args.push('--quick')
   if (values.cluster) args.push('--cluster')
-  const child = spawn(process.execPath, [...process.execArgv, '--expose-gc', fileURLToPath(import.meta.url), ...args], { stdio: 'inherit' })
+  const child = spawn(process.execPath, [
+    ...process.execArgv, '--expose-gc', fileURLToPath(import.meta.url), ...args,
+  ], { stdio: 'inherit' })
   const [code]: (number | null)[] = await once(child, 'exit')
   if (code !== 0) return undefined
   const report: Report = JSON.parse(readFileSync(file, 'utf8'), revived)

@@ -1,7 +1,7 @@
 /**
  * The soak: an agent over an embedded control plane of three to five stand-in apiservers, under requests and watches,
- * while a fault is played every second or so and credentials rotate on disk. It fails (exit code 1) on a hang, which is a
- * request or a watch without any outcome for 10 s while a server works; on a leak, which is a handle, a timer, a
+ * while a fault is played every second or so and credentials rotate on disk. It fails (exit code 1) on a hang, which is
+ * a request or a watch without any outcome for 10 s while a server works; on a leak, which is a handle, a timer, a
  * connection or a heap that does not return to where it began; and on a crash. Failed requests are counted, and are no
  * failure: retrying stays with the client.
  *
@@ -36,7 +36,9 @@ const REPORT_EVERY = 10_000
 const ENDS_WITHIN = 60_000
 const REQUESTS_PER_SECOND = 20
 const WATCHES = 5
-/** What heap may grow by between start and end: below the noise of a collector, above a leak of a byte for each request. */
+/**
+ * What heap may grow by between start and end: below the noise of a collector, above a leak of a byte for each request.
+ */
 const HEAP_GROWTH = 12 * 1_048_576
 
 let seed = SEED >>> 0
@@ -128,10 +130,12 @@ class Health {
 }
 
 const MISBEHAVIOURS: readonly Misbehaviour[] = [
-  'hang-handshake', 'reset-handshake', 'fin-handshake', 'alert', 'old-tls', 'plain-http', 'reset-half', 'reset-half-requests',
+  'hang-handshake', 'reset-handshake', 'fin-handshake', 'alert', 'old-tls', 'plain-http',
+  'reset-half', 'reset-half-requests',
   'deaf', { latency: 200 }, { heartbeat: 'silent' }, { heartbeat: 500 }, { heartbeat: 429 }, { heartbeat: 403 },
   { everything: 503 }, { everything: 401 }, { redirect: 'https://127.0.0.1:1/' },
-  { certificate: 'wrong-name' }, { certificate: 'expired' }, { certificate: 'from-other-ca' }, { certificate: 'self-signed' },
+  { certificate: 'wrong-name' }, { certificate: 'expired' }, { certificate: 'from-other-ca' },
+  { certificate: 'self-signed' },
   { answer: Buffer.from('HTTP/1.1 200 OK\r\ncontent-length: 5, 6\r\n\r\nx').toString('base64') },
   { answer: Buffer.from('HTP/1.1 200 OK\r\n\r\n').toString('base64'), then: 'keep', split: 1, pace: 20 },
 ]
@@ -180,8 +184,8 @@ async function fault(plane: ControlPlane, health: Health, within: number): Promi
 
 async function play(plane: ControlPlane, health: Health, within: number, at: (what: string) => void): Promise<string> {
   const kind = pick([
-    'kill', 'stop', 'terminate', 'misbehave', 'misbehave', 'misbehave', 'list', 'token', 'certificate', 'ca', 'scale', 'compact',
-    'long stop',
+    'kill', 'stop', 'terminate', 'misbehave', 'misbehave', 'misbehave', 'list', 'token', 'certificate', 'ca', 'scale',
+    'compact', 'long stop',
   ] as const)
   at(String(kind))
   const long = Math.min(kind === 'long stop' ? LONG_STOP : 500 + random() * 6_000, Math.max(500, within))
@@ -322,13 +326,16 @@ function codeOf(error: Error): string {
   return 'code' in error && typeof error.code === 'string' ? error.code : error.message.slice(0, 40)
 }
 
-function line(name: string, began: number, weight: Weight, agent: MultidialerAgent, load: Load, faults: Map<string, number>): string {
+function line(
+  name: string, began: number, weight: Weight, agent: MultidialerAgent, load: Load, faults: Map<string, number>,
+): string {
   const text = (counts: Map<string, number>): string =>
     [...counts].sort(([one], [other]) => one.localeCompare(other)).map(([what, times]) => `${what} ${times}`).join(', ')
   const { counters } = agent.dialer.snapshot()
-  return `${name} ${Math.round((performance.now() - began) / 1000)} s | handles ${weight.handles}, timers ${weight.timers}, ` +
-    `heap ${(weight.heap / 1_048_576).toFixed(1)} MiB, sockets ${agent.totalSocketCount} | requests ${load.requests}, ` +
-    `dials ${counters.dials}, failovers ${counters.failovers}, severed ${counters.severed} | ${text(load.outcomes)} | faults: ${text(faults)}`
+  return `${name} ${Math.round((performance.now() - began) / 1000)} s | ` +
+    `handles ${weight.handles}, timers ${weight.timers}, heap ${(weight.heap / 1_048_576).toFixed(1)} MiB, ` +
+    `sockets ${agent.totalSocketCount} | requests ${load.requests}, dials ${counters.dials}, ` +
+    `failovers ${counters.failovers}, severed ${counters.severed} | ${text(load.outcomes)} | faults: ${text(faults)}`
 }
 
 // ---- the run
@@ -365,8 +372,10 @@ async function run(plane: ControlPlane): Promise<void> {
   const played: Promise<void>[] = []
   const faulting = setInterval(() => {
     if (playing.size >= 3) return
-    played.push(fault(plane, health, began + SECONDS * 1000 - performance.now()).then((kind) => { faults.set(kind, (faults.get(kind) ?? 0) + 1) },
-      (error: unknown) => { problems.push(`the soak's own fault failed: ${describe(error)}`) }))
+    played.push(fault(plane, health, began + SECONDS * 1000 - performance.now()).then(
+      (kind) => { faults.set(kind, (faults.get(kind) ?? 0) + 1) },
+      (error: unknown) => { problems.push(`the soak's own fault failed: ${describe(error)}`) },
+    ))
   }, 800)
   const reports = setInterval(() => console.log(line('...', began, weigh(), agent, load, faults)), REPORT_EVERY)
 
@@ -427,12 +436,16 @@ async function settled(start: Weight): Promise<Weight> {
   const left = process.getActiveResourcesInfo().join(', ')
   if (now.handles > start.handles) problems.push(`${now.handles - start.handles} handles are left: ${left}`)
   if (now.timers > start.timers) problems.push(`${now.timers - start.timers} timers are left: ${left}`)
-  if (now.heap > start.heap + HEAP_GROWTH) problems.push(`the heap has grown by ${Math.round((now.heap - start.heap) / 1024)} KiB`)
+  if (now.heap > start.heap + HEAP_GROWTH) {
+    problems.push(`the heap has grown by ${Math.round((now.heap - start.heap) / 1024)} KiB`)
+  }
   return now
 }
 
 console.log(`soak: ${SECONDS} s, seed ${SEED}, Node ${process.version}`)
-for (const [fixture, name] of [['ca.crt', 'ca.crt'], ['client-a.crt', 'tls.crt'], ['client-a.key', 'tls.key']] as const) place(fixture, name)
+for (const [fixture, name] of [
+  ['ca.crt', 'ca.crt'], ['client-a.crt', 'tls.crt'], ['client-a.key', 'tls.key'],
+] as const) place(fixture, name)
 watchdog()
 const plane = await ControlPlane.start({ servers: 3 })
 try {

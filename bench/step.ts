@@ -33,7 +33,9 @@ class Machine {
     const body = { kind: 'list', ready: list, unready: [], refused: [] } as const
     this.step({ type: 'heartbeatAnswered', address, heartbeat: heartbeat.id, status: 200, fresh: true, body })
     this.step({ type: 'socketClosed', socket: attempt })
-    if (this.state.peers.size !== endpoints) throw new Error(`${this.state.peers.size} endpoints instead of ${endpoints}`)
+    if (this.state.peers.size !== endpoints) {
+      throw new Error(`${this.state.peers.size} endpoints instead of ${endpoints}`)
+    }
   }
 
   step(event: Event): void {
@@ -63,7 +65,8 @@ class Machine {
     this.#dial += 1
     this.step({ type: 'dialRequested', dial: this.#dial, own: false })
     this.step({
-      type: 'attemptFailed', dial: this.#dial, attempt: this.state.nextId - 1, failure: { blame: 'endpoint', message: 'ECONNREFUSED' },
+      type: 'attemptFailed', dial: this.#dial, attempt: this.state.nextId - 1,
+      failure: { blame: 'endpoint', message: 'ECONNREFUSED' },
     })
     this.now += 1
     this.step({ type: 'socketClosed', socket: this.connected() })
@@ -94,15 +97,25 @@ export async function run({ quick, dist }: Options): Promise<Report> {
     bench: 'step',
     tables: [{
       title: 'step: the core alone, one endpoint in use',
-      columns: ['endpoints', 'µs a dial', 'µs a failover', 'events/s (dials)', 'events/s (traffic)', 'bytes an event', 'growth / n log n'],
+      columns: [
+        'endpoints', 'µs a dial', 'µs a failover', 'events/s (dials)', 'events/s (traffic)', 'bytes an event',
+        'growth / n log n',
+      ],
       rows: rows.map(({ endpoints, dial, failover, traffic, garbage }) => [
-        endpoints, dial.operation * 1_000, failover.operation * 1_000, 1_000 / dial.event, 1_000 / traffic.event, garbage,
+        endpoints, dial.operation * 1_000, failover.operation * 1_000, 1_000 / dial.event, 1_000 / traffic.event,
+        garbage,
         (dial.operation / least.dial.operation) / (nlogn(endpoints) / nlogn(FEWEST)),
       ]),
     }],
     figures: [
-      { name: `one dial's decisions with ${FEWEST} endpoints`, value: least.dial.operation * 1_000, unit: 'µs', most: 20 },
-      { name: `growth from ${FEWEST} to ${most.endpoints} endpoints, over that of n log n`, value: growth, unit: '×', most: 1 },
+      {
+        name: `one dial's decisions with ${FEWEST} endpoints`, value: least.dial.operation * 1_000,
+        unit: 'µs', most: 20,
+      },
+      {
+        name: `growth from ${FEWEST} to ${most.endpoints} endpoints, over that of n log n`, value: growth,
+        unit: '×', most: 1,
+      },
     ],
     notes: [],
   }
@@ -136,7 +149,10 @@ function costOf(machine: Machine, time: number, operate: (machine: Machine, coun
     slices.push({ operation: took / (count - countBefore), event: took / (machine.events - eventsBefore) })
   }
   const [, ...counted] = slices
-  return { operation: median(counted.map(({ operation }) => operation)), event: median(counted.map(({ event }) => event)) }
+  return {
+    operation: median(counted.map(({ operation }) => operation)),
+    event: median(counted.map(({ event }) => event)),
+  }
 }
 
 function trafficCost(core: Core, endpoints: number, time: number): Cost {

@@ -168,7 +168,9 @@ for (const [what, agentOptions, options] of [
   ['the agent\'s timeout', { timeout: 50 }, {}],
   ['options.timeout over the agent\'s', { timeout: 3_600_000 }, { timeout: 50 }],
 ] as const) {
-  parity(`${what} while a response is awaited`, { keepAlive: true, ...agentOptions }, async ({ send, server, count: at }) => {
+  parity(`${what} while a response is awaited`, {
+    keepAlive: true, ...agentOptions,
+  }, async ({ send, server, count: at }) => {
     const exchange = send('/held/slow', options)
     await exchange.timeout
     exchange.request.destroy()
@@ -178,7 +180,9 @@ for (const [what, agentOptions, options] of [
   })
 }
 
-parity('a connection cut before the response', { keepAlive: true, maxSockets: 1 }, async ({ send, server, count: at }) => {
+parity('a connection cut before the response', {
+  keepAlive: true, maxSockets: 1,
+}, async ({ send, server, count: at }) => {
   const [cut, next] = [send('/held/cut'), send('/now/next')]
   await server.cut('/held/cut')
   await all([cut, next])
@@ -218,7 +222,9 @@ parity('maxTotalSockets over several pools', { maxTotalSockets: 2, maxSockets: 1
   server.seen.sort()
 })
 
-parity('destroy() with a request in use and an idle socket', { keepAlive: true }, async ({ agent, send, server, count: at }) => {
+parity('destroy() with a request in use and an idle socket', {
+  keepAlive: true,
+}, async ({ agent, send, server, count: at }) => {
   const inUse = send('/held/use')
   await server.arrived('/held/use')
   await send('/now/idle').closed
@@ -249,7 +255,8 @@ for (const [how, end] of ends) {
         if (when === 'while it is connecting') await new Promise((resolve) => setImmediate(resolve))
         end(exchange, controller)
         await exchange.closed
-        // From Node 24 on the stock agent goes on connecting a socket that was given up at once, and keeps it: no dial is.
+        // From Node 24 on the stock agent goes on connecting a socket that was given up at once, and keeps it: no dial
+        // is.
         if (when === 'at once' && !(agent instanceof StubbedAgent)) agent.destroy()
         await until(agent, ({ total }) => total === 0, AbortSignal.timeout(30_000))
         agent.destroy()

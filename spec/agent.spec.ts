@@ -32,7 +32,9 @@ interface Run {
 }
 
 const PATIENCE = 20_000
-/** How long to wait for a plain override to do what it never does. Waiting too briefly cannot make a good agent fail. */
+/**
+ * How long to wait for a plain override to do what it never does. Waiting too briefly cannot make a good agent fail.
+ */
 const NAIVE_PATIENCE = 400
 
 async function run(make: MakeAgent, patience: number, body: (run: Run) => Promise<void>): Promise<void> {
@@ -88,7 +90,9 @@ beatsNaive('maxSockets counts the dials that are pending', async ({ agent, diale
   assert.equal(dialer.dials.length, 2)
   assert.deepEqual(count(pool), { sockets: 2, free: 0, queued: 3, total: 2 })
   await happens(dialer.dials[0]?.connect() ?? Promise.reject())
-  for (const { closed } of [exchanges[0], exchanges[2], exchanges[3], exchanges[4]].filter((one) => one !== undefined)) {
+  for (const { closed } of [
+    exchanges[0], exchanges[2], exchanges[3], exchanges[4],
+  ].filter((one) => one !== undefined)) {
     await happens(closed)
   }
   assert.equal(dialer.dials.length, 2)
@@ -115,7 +119,8 @@ beatsNaive('maxTotalSockets counts the dials that are pending, over all pools', 
   ])
 })
 
-beatsNaive('a failed dial strands no queued request: the next one is dialled for', async ({ agent, dialer, happens }) => {
+beatsNaive('a failed dial strands no queued request: the next one is dialled for',
+  async ({ agent, dialer, happens }) => {
   const pool = agent({ keepAlive: true, maxSockets: 1 })
   const [first, second, third] = ['/held/1', '/now/2', '/now/3'].map((path) => send(pool, path))
   assert(first && second && third)
@@ -144,7 +149,8 @@ rule('a hundred queued requests each fail with a dial of their own when nothing 
     dial.fail(codedError(`E${number}`))
   }
   await happens(Promise.all(exchanges.map(ends)))
-  assert.deepEqual(exchanges.map(({ events }) => events[0]), exchanges.map((_, number) => `error E${number} E${number}`))
+  assert.deepEqual(exchanges.map(({ events }) => events[0]),
+    exchanges.map((_, number) => `error E${number} E${number}`))
   assert.deepEqual(count(pool), { sockets: 0, free: 0, queued: 0, total: 0 })
 })
 
@@ -239,7 +245,8 @@ const waysToEnd: readonly End[] = [
   ['AbortSignal', (_, controller) => controller.abort(), ['error ABORT_ERR The operation was aborted', 'close']],
 ]
 for (const [how, end, events] of waysToEnd) {
-  beatsNaive(`D5 ${how} while its dial is pending gives the dial up at once`, async ({ agent, dialer, becomes, happens }) => {
+  beatsNaive(`D5 ${how} while its dial is pending gives the dial up at once`,
+    async ({ agent, dialer, becomes, happens }) => {
     const pool = agent({ keepAlive: true })
     const controller = new AbortController()
     const exchange = send(pool, '/now/given-up', { signal: controller.signal })
@@ -320,7 +327,8 @@ beatsNaive('req.setTimeout() on a queued request counts from its dial on', async
   await happens(second.timeout)
 })
 
-rule('a timeout that passes while dialling is said once, and the request goes on', async ({ agent, dialer, happens }) => {
+rule('a timeout that passes while dialling is said once, and the request goes on',
+  async ({ agent, dialer, happens }) => {
   for (const set of [true, false]) {
     const exchange = send(agent({ keepAlive: true }), `/held/${set}`, set ? {} : { timeout: 20 })
     if (set) exchange.request.setTimeout(20)
@@ -405,7 +413,8 @@ rule('a request with TLS options of its own shares its connection with none but 
   }
 })
 
-rule('a connection made with options of its own is not given to a request without', async ({ agent, dialer, becomes, happens }) => {
+rule('a connection made with options of its own is not given to a request without',
+  async ({ agent, dialer, becomes, happens }) => {
   const pool = agent({ keepAlive: true })
   dialer.automatic = true
   const requests: https.RequestOptions[] = [
@@ -422,10 +431,13 @@ rule('a connection made with options of its own is not given to a request withou
   assert.deepEqual(dialer.dials.map(({ request }) => request.servername), [
     undefined, 'kubernetes', undefined, undefined,
   ])
-  assert.deepEqual(dialer.dials.map(({ request }) => request.rejectUnauthorized), [undefined, undefined, undefined, false])
+  assert.deepEqual(dialer.dials.map(({ request }) => request.rejectUnauthorized), [
+    undefined, undefined, undefined, false,
+  ])
 })
 
-beatsNaive('no key, certificate or passphrase is part of a pool\'s name', async ({ agent, dialer, becomes, happens }) => {
+beatsNaive('no key, certificate or passphrase is part of a pool\'s name',
+  async ({ agent, dialer, becomes, happens }) => {
   const pool = agent({ keepAlive: true })
   dialer.automatic = true
   const exchange = send(pool, '/now/secret', { passphrase: 'canary-passphrase', ca: serverIdentity.ca })
@@ -451,7 +463,8 @@ rule('a request to another host takes no pooled connection, but is refused by th
   assert.deepEqual(count(pool), { sockets: 0, free: 1, queued: 0, total: 1 })
 })
 
-rule('a socket that the dialer does not want kept is closed, not pooled', async ({ agent, dialer, becomes, happens }) => {
+rule('a socket that the dialer does not want kept is closed, not pooled',
+  async ({ agent, dialer, becomes, happens }) => {
   const pool = agent({ keepAlive: true })
   dialer.automatic = true
   dialer.keep = () => false
@@ -472,7 +485,8 @@ rule('a socket that the dialer does not want kept is not given to a queued reque
   assert.deepEqual(exchanges.map(({ events }) => events.join(' ')), Array(3).fill('response end close'))
 })
 
-rule('released and acquired tell the dialer of each time that a socket is idle', async ({ agent, dialer, becomes, happens }) => {
+rule('released and acquired tell the dialer of each time that a socket is idle',
+  async ({ agent, dialer, becomes, happens }) => {
   const pool = agent({ keepAlive: true, maxSockets: 1 })
   dialer.automatic = true
   const first = [send(pool, '/now/1'), send(pool, '/now/2')]
@@ -496,7 +510,8 @@ rule('a severed socket fails its request with the reason it was severed for', as
   assert.deepEqual(count(pool), { sockets: 0, free: 0, queued: 0, total: 0 })
 })
 
-rule('a severed idle socket is gone at once, and no request is given to it', async ({ agent, dialer, becomes, happens }) => {
+rule('a severed idle socket is gone at once, and no request is given to it',
+  async ({ agent, dialer, becomes, happens }) => {
   for (const scheduling of ['lifo', 'fifo'] as const) {
     const pool = agent({ keepAlive: true, scheduling })
     dialer.automatic = true
@@ -509,11 +524,14 @@ rule('a severed idle socket is gone at once, and no request is given to it', asy
     await happens(next.closed)
     assert.deepEqual(next.events, ['response', 'end', 'close'])
     assert(!next.request.reusedSocket)
-    assert.deepEqual(await happens(becomes(pool, ({ free }) => free === 1)), { sockets: 0, free: 1, queued: 0, total: 1 })
+    assert.deepEqual(await happens(becomes(pool, ({ free }) => free === 1)), {
+      sockets: 0, free: 1, queued: 0, total: 1,
+    })
   }
 })
 
-rule('a socket severed in any moment of its life is no unhandled error', async ({ agent, dialer, becomes, happens }) => {
+rule('a socket severed in any moment of its life is no unhandled error',
+  async ({ agent, dialer, becomes, happens }) => {
   const pool = agent({ keepAlive: true })
   const sever = (socket: Socket): void => void socket.destroy(codedError('ECONNRESET'))
   // As it is handed over.
@@ -624,7 +642,9 @@ test('MultidialerAgent with wrong options throws, and leaves no dialer behind', 
   const wrongs: object[] = [
     { ...good, maxTotalSockets: 0 }, { ...good, scheduling: 'random' }, { ...good, server: 'http://127.0.0.1' },
   ]
-  for (const wrong of wrongs) assert.throws(() => Reflect.construct(MultidialerAgent, [wrong]), { name: /^(Type|Range)Error$/ })
+  for (const wrong of wrongs) {
+    assert.throws(() => Reflect.construct(MultidialerAgent, [wrong]), { name: /^(Type|Range)Error$/ })
+  }
   assert.throws(() => Reflect.construct(MultidialerAgent, []), { code: 'ERR_INVALID_ARG_VALUE' })
   assert.deepEqual(getEventListeners(signal, 'abort'), [])
 })

@@ -26,7 +26,9 @@ before(() => {
 after(() => rmSync(folder, { recursive: true }))
 
 /** Every constructor refuses it, names the option, shows no secret, and has started nothing. */
-function refused(options: unknown, option: string, constructors: readonly Function[] = [Multidialer, MultidialerAgent]): void {
+function refused(
+  options: unknown, option: string, constructors: readonly Function[] = [Multidialer, MultidialerAgent],
+): void {
   for (const Constructor of constructors) {
     const started: string[] = []
     const hook = createHook({ init: (_id, type) => { started.push(type) } }).enable()
@@ -126,7 +128,8 @@ describe('requests and calls that are wrong', () => {
   row('a foreign host, name or port is refused without a connection', async (dialer) => {
     for (const request of [
       { host: 'example.com' }, { host: '10.0.0.1' }, { host: '127.0.0.1', port: 1 }, { host: 'kubernetes.example.com' },
-      { host: 'kubernetes.default.svc', port: 8443 }, { host: '::1' }, { host: 'kubernetes.default.svc.cluster.local@evil' },
+      { host: 'kubernetes.default.svc', port: 8443 }, { host: '::1' },
+      { host: 'kubernetes.default.svc.cluster.local@evil' },
       { host: '127.0.0.1.example.com' }, { host: 'notkubernetes' }, { host: ' ' }, { host: '[::1]' },
     ]) {
       assert.equal(await dial(dialer, request), 'ERR_MULTIDIALER_FOREIGN_HOST', JSON.stringify(request))

@@ -34,7 +34,14 @@ describe('what a bench judges', () => {
 
   it('a table keeps its columns apart, words to the left and numbers to the right', () => {
     const text = tableText({ title: 't', columns: ['name', 'n'], rows: [['a', 1], ['bcdefg', Infinity], ['h', NaN]] })
-    assert.deepEqual(text.split('\n'), ['t', '  name        n', '  ------  -----', '  a           1', '  bcdefg  never', '  h           -'])
+    assert.deepEqual(text.split('\n'), [
+      't',
+      '  name        n',
+      '  ------  -----',
+      '  a           1',
+      '  bcdefg  never',
+      '  h           -',
+    ])
   })
 })
 
@@ -139,7 +146,9 @@ describe('npm run bench', () => {
 
   function bench(...args: string[]): { status: number | null; stdout: string; stderr: string } {
     const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...env } = process.env
-    return spawnSync(process.execPath, [...process.execArgv.filter((arg) => !arg.startsWith('--test')), program, ...args], { encoding: 'utf8', env })
+    return spawnSync(process.execPath, [
+      ...process.execArgv.filter((arg) => !arg.startsWith('--test')), program, ...args,
+    ], { encoding: 'utf8', env })
   }
 
   it('shows a bench by its name, with the machine, and writes its figures', () => {
@@ -150,8 +159,10 @@ describe('npm run bench', () => {
       assert.equal(status, 0, stderr)
       assert.match(stdout, /kube-multidialer \S+, Node v/)
       assert.match(stdout, /one dial's decisions with 3 endpoints +\S+ µs +≤ 20 +(met|NOT MET)/)
-      const written: { machine: { node: string }; benches: { bench: string; figures: { value: number; verdict: string }[] }[] } =
-        JSON.parse(readFileSync(file, 'utf8'))
+      const written: {
+        machine: { node: string }
+        benches: { bench: string; figures: { value: number; verdict: string }[] }[]
+      } = JSON.parse(readFileSync(file, 'utf8'))
       assert.equal(written.machine.node, process.version)
       assert.deepEqual(written.benches.map(({ bench: name }) => name), ['step'])
       for (const { value, verdict } of written.benches[0]?.figures ?? []) {

@@ -40,12 +40,15 @@ describe('bounds: an answer without end', () => {
   const ENDLESS: Readonly<Record<string, Answerer>> = {
     'a body of 1 GiB': (_, socket) => pour(socket, `HTTP/1.1 200 OK\r\ncontent-length: ${1024 * MIB}\r\n\r\n`, piece),
     'a body of 1 GiB with no length': (_, socket) => pour(socket, 'HTTP/1.1 200 OK\r\n\r\n', piece),
-    'chunks without end': (_, socket) => pour(socket, 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n', `10000\r\n${piece.toString()}\r\n`),
-    'chunks of one byte without end': (_, socket) => pour(socket, 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n', '1;x=y\r\na\r\n'.repeat(1_000)),
+    'chunks without end': (_, socket) =>
+      pour(socket, 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n', `10000\r\n${piece.toString()}\r\n`),
+    'chunks of one byte without end': (_, socket) =>
+      pour(socket, 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n', '1;x=y\r\na\r\n'.repeat(1_000)),
     'a header without end': (_, socket) => pour(socket, 'HTTP/1.1 200 OK\r\nx: ', piece),
     'headers without end': (_, socket) => pour(socket, 'HTTP/1.1 200 OK\r\n', 'x: y\r\n'.repeat(1_000)),
     'interim answers without end': (_, socket) => pour(socket, '', 'HTTP/1.1 100 Continue\r\n\r\n'.repeat(1_000)),
-    'a trailer without end': (_, socket) => pour(socket, 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n', 'x: y\r\n'.repeat(1_000)),
+    'a trailer without end': (_, socket) =>
+      pour(socket, 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n', 'x: y\r\n'.repeat(1_000)),
     'answers without end': (_, socket) => pour(socket, '', response(404, '{}').repeat(100)),
     'a head, one byte at a time': (_, socket) => drip(socket, response(200, endpointsBody([ADDRESS])), 50),
     'a body, one byte at a time': (_, socket) => {
@@ -88,11 +91,17 @@ describe('bounds: an answer without end', () => {
 
 describe('bounds: many', () => {
   let server: LocalServer
-  before(async () => { server = await LocalServer.start('name-kubernetes.default.svc', {}, (head) => (head.includes('endpoints') ? response(200, endpointsBody([ADDRESS])) : response(200, '{}'))) })
+  before(async () => {
+    server = await LocalServer.start('name-kubernetes.default.svc', {}, (head) =>
+      (head.includes('endpoints') ? response(200, endpointsBody([ADDRESS])) : response(200, '{}')))
+  })
   after(() => server.stop())
 
   function optionsFor(network: Network, more: Partial<MultidialerOptions> = {}): MultidialerOptions {
-    return { server: `https://${ADDRESS}`, servername: 'kubernetes.default.svc', ca: pem('ca.crt'), connectSocket: network.connectSocket, ...more }
+    return {
+      server: `https://${ADDRESS}`, servername: 'kubernetes.default.svc', ca: pem('ca.crt'),
+      connectSocket: network.connectSocket, ...more,
+    }
   }
 
   it('10,000 dials at once all end, each once, whether served, refused, given up or left hanging', async (t) => {
@@ -147,7 +156,9 @@ describe('bounds: many', () => {
     await new Promise((resolve) => setImmediate(resolve))
     assert.deepEqual(ends.filter((times) => times !== 1), [])
     assert.equal(synchronous, 0)
-    for (const outcome of ['served', 'ECONNREFUSED', 'ABORT_ERR', 'ERR_MULTIDIALER_CLOSED']) assert.ok(outcomes.has(outcome), outcome)
+    for (const outcome of ['served', 'ECONNREFUSED', 'ABORT_ERR', 'ERR_MULTIDIALER_CLOSED']) {
+      assert.ok(outcomes.has(outcome), outcome)
+    }
     assert.equal(dialer.snapshot().counters.dials, 10_000)
   })
 
@@ -187,7 +198,8 @@ describe('bounds: many', () => {
     let mostOpen = 0
     const count = (): void => {
       most = Math.max(most, agent.totalSocketCount)
-      mostOpen = Math.max(mostOpen, Object.values(agent.sockets).flat().length + Object.values(agent.freeSockets).flat().length)
+      mostOpen = Math.max(mostOpen,
+        Object.values(agent.sockets).flat().length + Object.values(agent.freeSockets).flat().length)
     }
     const outcomes = await Promise.all(Array.from({ length: 300 }, (_, index) => new Promise<string>((resolve) => {
       const request = https.get({ host: '10.77.0.1', port: 6443, path: '/version', agent }, (response) => {
@@ -215,7 +227,12 @@ function deferred(): { promise: Promise<void>; resolve: () => void } {
 
 describe('bounds: this machine', () => {
   let server: LocalServer
-  before(async () => { server = await LocalServer.start('every-ip', {}, (head) => (head.includes('endpoints/') ? response(200, endpointsBody([`127.0.0.1:${server.port}`])) : response(200, '{}'))) })
+  before(async () => {
+    server = await LocalServer.start('every-ip', {}, (head) =>
+      (head.includes('endpoints/')
+        ? response(200, endpointsBody([`127.0.0.1:${server.port}`]))
+        : response(200, '{}')))
+  })
   after(() => server.stop())
 
   const url = (): string => `https://127.0.0.1:${server.port}`
@@ -250,8 +267,12 @@ describe('bounds: this machine', () => {
     return socket
   }
 
-  it('an event loop that stalls for longer than every timeout fails nobody, and starts no storm of timers', async (t) => {
-    const dialer = new Multidialer({ server: url(), ca: pem('ca.crt'), attemptTimeout: 400, heartbeatInterval: 200, heartbeatTimeout: 200, dialTimeout: 800 })
+  it('an event loop that stalls for longer than every timeout fails nobody, and starts no storm of timers',
+    async (t) => {
+    const dialer = new Multidialer({
+      server: url(), ca: pem('ca.crt'), attemptTimeout: 400, heartbeatInterval: 200, heartbeatTimeout: 200,
+      dialTimeout: 800,
+    })
     const failed: unknown[] = []
     dialer.on('failed', (event) => failed.push(event))
     const held = await settled(t, dialer)

@@ -12,9 +12,33 @@ import { withMultidialer } from '../lib/client-node.ts'
 import { certificateFile, ControlPlane } from './support/control-plane.ts'
 import { startProgram } from './support/program.ts'
 
-interface Cluster { name: string; server: string; caData?: string; caFile?: string; skipTLSVerify?: boolean; tlsServerName?: string; proxyUrl?: string }
-interface User { name: string; token?: string; certFile?: string; keyFile?: string; certData?: string; keyData?: string; exec?: () => { token?: string; cert?: string; key?: string } }
-interface Applied { headers?: Record<string, string>; agent?: https.Agent; ca?: unknown; cert?: unknown; key?: unknown; rejectUnauthorized?: boolean; servername?: string }
+interface Cluster {
+  name: string
+  server: string
+  caData?: string
+  caFile?: string
+  skipTLSVerify?: boolean
+  tlsServerName?: string
+  proxyUrl?: string
+}
+interface User {
+  name: string
+  token?: string
+  certFile?: string
+  keyFile?: string
+  certData?: string
+  keyData?: string
+  exec?: () => { token?: string; cert?: string; key?: string }
+}
+interface Applied {
+  headers?: Record<string, string>
+  agent?: https.Agent
+  ca?: unknown
+  cert?: unknown
+  key?: unknown
+  rejectUnauthorized?: boolean
+  servername?: string
+}
 
 /** What an API call of 1.x carries. */
 class AgentContext {
@@ -71,7 +95,8 @@ class FakeKubeConfig {
 /** A dispatcher of the undici that is part of Node. */
 function nodesDispatcher(): object {
   void fetch('data:,').catch(() => undefined)
-  const dispatcher: unknown = Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.2')) ?? Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.1'))
+  const dispatcher: unknown = Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.2')) ??
+    Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.1'))
   assert.ok(typeof dispatcher === 'object' && dispatcher !== null)
   const Agent: unknown = dispatcher.constructor
   assert.ok(typeof Agent === 'function')
@@ -95,7 +120,9 @@ function kubeConfigOf(plane: ControlPlane, user: Partial<User> = {}, cluster: Pa
 function request(url: string, options: https.RequestOptions): Promise<{ status: number; servedBy: string }> {
   return new Promise((resolve, reject) => {
     https.get(url, options, (response) => {
-      response.resume().on('end', () => resolve({ status: response.statusCode ?? 0, servedBy: String(response.headers['x-served-by']) }))
+      response.resume().on('end', () => resolve({
+        status: response.statusCode ?? 0, servedBy: String(response.headers['x-served-by']),
+      }))
     }).on('error', reject)
   })
 }
@@ -135,7 +162,9 @@ describe('withMultidialer', () => {
     using dialer = withMultidialer(config)
     const old = new AgentContext()
     await config.applySecurityAuthentication(old)
-    assert.equal((await request(`${config.cluster?.server}/version`, { headers: old.headers, agent: old.agent })).status, 200)
+    assert.equal((await request(`${config.cluster?.server}/version`, {
+      headers: old.headers, agent: old.agent,
+    })).status, 200)
     const recent = new DispatcherContext()
     await config.applySecurityAuthentication(recent)
     assert.ok(recent.dispatcher !== undefined)
@@ -178,9 +207,12 @@ describe('withMultidialer', () => {
     }
   })
 
-  it('shows the certificate that a plugin gives, and the next one when it gives another, to discovery too', async () => {
-    const read = (name: string): { cert: string; key: string } =>
-      ({ cert: readFileSync(certificateFile(`${name}.crt`), 'utf8'), key: readFileSync(certificateFile(`${name}.key`), 'utf8') })
+  it('shows the certificate that a plugin gives, and the next one when it gives another, to discovery too',
+    async () => {
+    const read = (name: string): { cert: string; key: string } => ({
+      cert: readFileSync(certificateFile(`${name}.crt`), 'utf8'),
+      key: readFileSync(certificateFile(`${name}.key`), 'utf8'),
+    })
     let given = read('client-a')
     const config = kubeConfigOf(plane, { exec: () => given })
     using dialer = withMultidialer(config)
@@ -225,7 +257,9 @@ describe('withMultidialer', () => {
   it('is undone by close(), which closes idle connections and lets requests finish', async () => {
     const config = kubeConfigOf(plane, { token: plane.token })
     const dialer = withMultidialer(config)
-    assert.deepEqual(Object.keys(config).sort(), ['applySecurityAuthentication', 'applyToHTTPSOptions', 'asked', 'cluster', 'user'])
+    assert.deepEqual(Object.keys(config).sort(), [
+      'applySecurityAuthentication', 'applyToHTTPSOptions', 'asked', 'cluster', 'user',
+    ])
     const slow = call(config, '/slow?ms=200')
     while (dialer.snapshot().endpoints.every(({ sockets }) => sockets === 0)) await new Promise(setImmediate)
     dialer.close()
@@ -239,7 +273,9 @@ describe('withMultidialer', () => {
 
   it('puts back a method that the instance had of its own, and asks it meanwhile', async () => {
     const config = kubeConfigOf(plane)
-    const own = async (options: Applied): Promise<void> => { options.headers = { Authorization: `Bearer ${plane.token}` } }
+    const own = async (options: Applied): Promise<void> => {
+      options.headers = { Authorization: `Bearer ${plane.token}` }
+    }
     config.applyToHTTPSOptions = own
     const dialer = withMultidialer(config)
     assert.equal((await call(config)).status, 200)
@@ -300,8 +336,11 @@ describe('withMultidialer', () => {
     ['undefined', undefined, /must be given a KubeConfig/],
     ['one without a current cluster', new FakeKubeConfig(null, null), /loadFromDefault\(\).*setCurrentContext\(\)/],
     ['one with http', new FakeKubeConfig({ ...good, server: 'http://127.0.0.1:8080' }, null), /not https/],
-    ['one whose server is a gateway', new FakeKubeConfig({ ...good, server: 'https://rancher.example/k8s/clusters/c-1' }, null), /path, which is a gateway's/],
-    ['one whose CA file is missing', new FakeKubeConfig({ ...good, caFile: '/nonexistent/ca.crt' }, null), /'caFile'.*ENOENT/],
+    ['one whose server is a gateway',
+      new FakeKubeConfig({ ...good, server: 'https://rancher.example/k8s/clusters/c-1' }, null),
+      /path, which is a gateway's/],
+    ['one whose CA file is missing',
+      new FakeKubeConfig({ ...good, caFile: '/nonexistent/ca.crt' }, null), /'caFile'.*ENOENT/],
   ]
   for (const [name, config, pattern] of rows) {
     it(`is a TypeError that says what to do for ${name}`, () => {

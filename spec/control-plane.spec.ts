@@ -1,6 +1,6 @@
 /**
- * The embedded control plane proves itself here: that its faults are real ones and that it answers as an apiserver does.
- * Nothing of lib/ is involved.
+ * The embedded control plane proves itself here: that its faults are real ones and that it answers as an apiserver
+ * does. Nothing of lib/ is involved.
  */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -23,14 +23,18 @@ const CONFIGMAPS = '/api/v1/namespaces/default/configmaps'
 interface Answer { status: number; server: string | undefined; body: string }
 
 /** One request on a connection of its own. */
-function ask(plane: ControlPlane, server: ApiServer, path: string, options: https.RequestOptions & { body?: string } = {}): Promise<Answer> {
+function ask(
+  plane: ControlPlane, server: ApiServer, path: string, options: https.RequestOptions & { body?: string } = {},
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const { body: sent, ...rest } = options
     const headers = { authorization: `Bearer ${plane.token}` }
     const request = https.request(server.url + path, { agent: false, ca: plane.ca, headers, ...rest }, (response) => {
       let body = ''
       response.setEncoding('utf8').on('data', (chunk: string) => { body += chunk })
-      response.once('end', () => resolve({ status: response.statusCode ?? 0, server: String(response.headers['x-served-by']), body }))
+      response.once('end', () => resolve({
+        status: response.statusCode ?? 0, server: String(response.headers['x-served-by']), body,
+      }))
       response.once('error', reject)
     })
     request.once('error', reject)
@@ -69,7 +73,9 @@ async function* lines(plane: ControlPlane, server: ApiServer, path: string): Asy
 }
 
 async function write(plane: ControlPlane, server: ApiServer, name: string): Promise<void> {
-  const { status } = await ask(plane, server, CONFIGMAPS, { method: 'POST', body: JSON.stringify({ metadata: { name } }) })
+  const { status } = await ask(plane, server, CONFIGMAPS, {
+    method: 'POST', body: JSON.stringify({ metadata: { name } }),
+  })
   assert.equal(status, 201)
 }
 
@@ -134,7 +140,9 @@ describe('the embedded control plane', () => {
     const hosts = plane.servers.map(({ host }) => host)
     for (const server of plane.servers) {
       const endpoints = JSON.stringify(await json(plane, server, `${ENDPOINTS}?resourceVersion=0`))
-      const slices = JSON.stringify(await json(plane, server, `${SLICES}?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes`))
+      const slices = JSON.stringify(
+        await json(plane, server, `${SLICES}?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes`),
+      )
       const slice = await json(plane, server, `${SLICES}/kubernetes`)
       for (const host of hosts) {
         assert.match(endpoints, new RegExp(`"ip":"${host}"`))
@@ -150,7 +158,8 @@ describe('the embedded control plane', () => {
     const server = first(plane)
     const path = '/api/v1/namespaces'
     const client = (name: string): https.RequestOptions => ({
-      headers: {}, cert: readFileSync(certificateFile(`${name}.crt`)), key: readFileSync(certificateFile(`${name}.key`)),
+      headers: {},
+      cert: readFileSync(certificateFile(`${name}.crt`)), key: readFileSync(certificateFile(`${name}.key`)),
     })
     assert.equal((await ask(plane, server, path)).status, 200)
     assert.equal((await ask(plane, server, path, { headers: {} })).status, 401)
@@ -196,7 +205,8 @@ describe('the embedded control plane', () => {
     const server = first(plane)
     await plane.setEndpoints({ addresses: ['10.0.0.1:6443', '[fd00::1]:6443'] })
     assert.match((await ask(plane, server, ENDPOINTS)).body, /"ip":"fd00::1"/)
-    assert.match((await ask(plane, server, SLICES)).body, /"addressType":"IPv6","endpoints":\[\{"addresses":\["fd00::1"\]/)
+    assert.match((await ask(plane, server, SLICES)).body,
+      /"addressType":"IPv6","endpoints":\[\{"addresses":\["fd00::1"\]/)
     await plane.setEndpoints({ subsets: [{ notReadyAddresses: [{ ip: '10.0.0.9' }], ports: [{ port: 1 }] }] })
     assert.match((await ask(plane, server, SLICES)).body, /"10.0.0.9".*"ready":false/)
     await plane.setEndpoints({ status: 410 })
@@ -216,7 +226,9 @@ describe('the embedded control plane', () => {
     await write(plane, one, 'shared')
     const path = `${CONFIGMAPS}/shared`
     assert.equal((await ask(plane, two, path)).status, 200)
-    assert.equal((await ask(plane, two, CONFIGMAPS, { method: 'POST', body: '{"metadata":{"name":"shared"}}' })).status, 409)
+    assert.equal((await ask(plane, two, CONFIGMAPS, {
+      method: 'POST', body: '{"metadata":{"name":"shared"}}',
+    })).status, 409)
     assert.equal((await ask(plane, two, path, { method: 'PATCH', body: '{"data":{"a":"1","b":"2"}}' })).status, 200)
     const operations = '[{"op":"remove","path":"/data/a"},{"op":"add","path":"/data/c","value":"3"}]'
     assert.equal((await ask(plane, three, path, { method: 'PATCH', body: operations })).status, 200)
@@ -269,7 +281,9 @@ describe('the embedded control plane', () => {
   })
 
   it('gives a request back', async () => {
-    const answer = await ask(plane, first(plane), '/echo?a=1', { method: 'POST', body: 'text', headers: { authorization: `Bearer ${plane.token}`, 'x-mine': 'yes' } })
+    const answer = await ask(plane, first(plane), '/echo?a=1', {
+      method: 'POST', body: 'text', headers: { authorization: `Bearer ${plane.token}`, 'x-mine': 'yes' },
+    })
     const echoed: unknown = JSON.parse(answer.body)
     assert.ok(isRecord(echoed) && isRecord(echoed['headers']))
     assert.equal(echoed['url'], '/echo?a=1')
@@ -282,7 +296,8 @@ describe('the embedded control plane', () => {
     const pid = server.pid
     const socket = tls.connect({ host: server.host, port: server.port, ca: plane.ca })
     await once(socket, 'secureConnect')
-    socket.end(`POST ${CONFIGMAPS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${plane.token}\r\ncontent-length: 99\r\n\r\n{`)
+    socket.end(`POST ${CONFIGMAPS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${plane.token}\r\n` +
+      'content-length: 99\r\n\r\n{')
     socket.resume()
     await once(socket, 'close')
     assert.equal((await ask(plane, server, '/version')).status, 200)
@@ -290,8 +305,11 @@ describe('the embedded control plane', () => {
   })
 
   it('answers the metrics, the logs and the lists that clients begin with', async () => {
-    const paths = ['/version', '/livez', '/api', '/api/v1', '/apis', '/api/v1/pods', '/api/v1/nodes', '/api/v1/namespaces/default',
-      '/apis/metrics.k8s.io/v1beta1/nodes', '/apis/metrics.k8s.io/v1beta1/namespaces/default/pods', '/api/v1/namespaces/default/pods/echo/log']
+    const paths = [
+      '/version', '/livez', '/api', '/api/v1', '/apis', '/api/v1/pods', '/api/v1/nodes',
+      '/api/v1/namespaces/default', '/apis/metrics.k8s.io/v1beta1/nodes',
+      '/apis/metrics.k8s.io/v1beta1/namespaces/default/pods', '/api/v1/namespaces/default/pods/echo/log',
+    ]
     for (const path of paths) assert.equal((await ask(plane, first(plane), path)).status, 200, path)
     assert.equal((await ask(plane, first(plane), '/nowhere')).status, 404)
   })
@@ -345,7 +363,9 @@ describe('a server that fails', () => {
     const watch = lines(plane, one, `${CONFIGMAPS}?watch=1`)
     const ended = take(watch, 1)
     const slow = ask(plane, one, '/slow?ms=300')
-    while ((await one.stats()).byPath['/slow'] === undefined || (await one.stats()).watches === 0) await new Promise(setImmediate)
+    while ((await one.stats()).byPath['/slow'] === undefined || (await one.stats()).watches === 0) {
+      await new Promise(setImmediate)
+    }
     await one.terminate()
     assert.equal((await slow).status, 200)
     assert.deepEqual(await ended, [])
@@ -441,7 +461,9 @@ describe('a server that fails', () => {
       assert.equal((await ask(plane, server, '/version')).status, 200)
     }
     await server.misbehave({ heartbeat: 'silent' })
-    const request = https.get(server.url + ENDPOINTS, { agent: false, ca: plane.ca, headers: { authorization: `Bearer ${plane.token}` } })
+    const request = https.get(server.url + ENDPOINTS, {
+      agent: false, ca: plane.ca, headers: { authorization: `Bearer ${plane.token}` },
+    })
     request.on('error', () => undefined)
     request.on('response', () => assert.fail('it answered'))
     while (((await server.stats()).byPath[ENDPOINTS] ?? 0) < 6) await new Promise(setImmediate)
@@ -544,7 +566,9 @@ describe('certificates', () => {
       const options = servername === undefined ? {} : { servername }
       assert.equal(await ask(plane, server, '/version', options).then(() => 'ok', codeOf), verdict)
       // A client that refuses may be gone before the server has seen the end of the handshake.
-      if (servername !== undefined && verdict === 'ok') assert.ok((await server.stats()).servernames.includes(servername))
+      if (servername !== undefined && verdict === 'ok') {
+        assert.ok((await server.stats()).servernames.includes(servername))
+      }
     })
   }
 })
@@ -601,7 +625,8 @@ describe('variants of the control plane', () => {
       // TLS 1.2, where the ticket is part of the handshake: there is nothing to wait for.
       const connect = async (server: ApiServer, session?: Buffer): Promise<Buffer | undefined> => {
         const socket = tls.connect({
-          host: server.host, port: server.port, ca: plane.ca, checkServerIdentity: () => undefined, maxVersion: 'TLSv1.2',
+          host: server.host, port: server.port, ca: plane.ca, checkServerIdentity: () => undefined,
+          maxVersion: 'TLSv1.2',
           ...(session === undefined ? {} : { session }),
         })
         let ticket: Buffer | undefined
@@ -625,7 +650,8 @@ describe('variants of the control plane', () => {
       const plane = await started(t, { servers: 1 })
       const server = first(plane)
       const key = randomBytes(16).toString('base64')
-      const request = https.request(`${server.url}/api/v1/namespaces/default/pods/echo/exec?command=cat&stdin=true&stdout=true`, {
+      const path = '/api/v1/namespaces/default/pods/echo/exec?command=cat&stdin=true&stdout=true'
+      const request = https.request(server.url + path, {
         agent: false, ca: plane.ca, headers: {
           authorization: `Bearer ${plane.token}`, connection: 'Upgrade', upgrade: 'websocket',
           'sec-websocket-key': key, 'sec-websocket-version': '13', 'sec-websocket-protocol': protocol,
@@ -634,7 +660,9 @@ describe('variants of the control plane', () => {
       const [response, socket, head] = await once(request, 'upgrade')
       assert.equal(response.headers['sec-websocket-protocol'], protocol)
       const big = 'x'.repeat(70_000)
-      const send = (text: string): void => { socket.write(masked(Buffer.concat([Buffer.from([0]), Buffer.from(text)]))) }
+      const send = (text: string): void => {
+        socket.write(masked(Buffer.concat([Buffer.from([0]), Buffer.from(text)])))
+      }
       let got = Buffer.from(head)
       socket.on('data', (chunk: Buffer) => { got = Buffer.concat([got, chunk]) })
       send('hello')
@@ -653,7 +681,10 @@ describe('variants of the control plane', () => {
 
   it('refuses an exec without the token', async (t) => {
     const plane = await started(t, { servers: 1 })
-    const headers = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-key': 'x', 'sec-websocket-protocol': 'v4.channel.k8s.io' }
+    const headers = {
+      connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-key': 'x',
+      'sec-websocket-protocol': 'v4.channel.k8s.io',
+    }
     const answer = await ask(plane, first(plane), '/api/v1/namespaces/default/pods/echo/exec', { headers })
     assert.equal(answer.status, 401)
   })
@@ -706,7 +737,9 @@ describe('what is left behind', () => {
       console.log(JSON.stringify(plane.servers.map(({ pid }) => pid)))
       console.log(plane.tokenFile)
       setInterval(() => {}, 1000)`
-    const parent = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), '--input-type=module', '-e', program], {
+    const parent = spawn(process.execPath, [
+      '--import', import.meta.resolve('tsx'), '--input-type=module', '-e', program,
+    ], {
       stdio: ['ignore', 'pipe', 'inherit'], cwd: fileURLToPath(new URL('..', import.meta.url)),
     })
     let output = ''
@@ -737,7 +770,9 @@ function unframed(bytes: Buffer): { opcode: number; payload: Buffer }[] {
     const opcode = (bytes[at] ?? 0) & 0x0f
     const short = bytes[at + 1] ?? 0
     const start = at + (short === 127 ? 10 : short === 126 ? 4 : 2)
-    const length = short === 127 ? Number(bytes.readBigUInt64BE(at + 2)) : short === 126 ? bytes.readUInt16BE(at + 2) : short
+    const length = short === 127
+      ? Number(bytes.readBigUInt64BE(at + 2))
+      : short === 126 ? bytes.readUInt16BE(at + 2) : short
     messages.push({ opcode, payload: bytes.subarray(start, start + length) })
     at = start + length
   }

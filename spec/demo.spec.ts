@@ -31,12 +31,16 @@ function start(t: TestContext, ...args: string[]): Demo {
   let errors = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => { output += text })
   child.stderr.setEncoding('utf8').on('data', (text: string) => { errors += text })
-  const ended = once(child, 'close').then(([code]) => ({ code: typeof code === 'number' ? code : null, output, errors }))
+  const ended = once(child, 'close').then(([code]) => ({
+    code: typeof code === 'number' ? code : null, output, errors,
+  }))
   const prints = async (text: RegExp): Promise<void> => {
     while (!text.test(output)) {
       await Promise.race([
         once(child.stdout, 'data'),
-        ended.then(({ output, errors }) => { if (!text.test(output)) throw new Error(`it ended without ${String(text)}: ${output}${errors}`) }),
+        ended.then(({ output, errors }) => {
+          if (!text.test(output)) throw new Error(`it ended without ${String(text)}: ${output}${errors}`)
+        }),
       ])
     }
   }
@@ -93,8 +97,10 @@ describe('npm start', () => {
     ['an option that it does not have', ['--sever', 'x'], /Unknown option '--sever'/],
     ['an argument that is no option', ['x'], /Unexpected argument 'x'/],
     ['an option without its value', ['--server'], /--server/],
-    ['a slack that is no number', ['--slack', 'much'], /--slack must be a whole number of milliseconds. Received 'much'/],
-    ['a slack for a real cluster', ['--server', 'https://127.0.0.1:1', '--slack', '1'], /--slack is for the demo without --server/],
+    ['a slack that is no number', ['--slack', 'much'],
+      /--slack must be a whole number of milliseconds. Received 'much'/],
+    ['a slack for a real cluster', ['--server', 'https://127.0.0.1:1', '--slack', '1'],
+      /--slack is for the demo without --server/],
     ['a certificate authority without a server', ['--ca', 'x'], /--ca needs --server/],
     ['a server without TLS', ['--server', 'http://127.0.0.1:1'], /--server must be/],
     ['a file that is not there', ['--server', 'https://127.0.0.1:1', '--ca', '/nowhere/ca.crt'], /\/nowhere\/ca\.crt/],
@@ -115,7 +121,8 @@ describe('npm start', () => {
 describe('what the demo calls broken', () => {
   const calm = { dial: 10, gap: 25, watchGap: 205 }
   const good: Observed = {
-    gap: 40, wait: 30, watchGap: 210, failed: 1, swallowed: 0, late: 0, dial: 10, stray: [], lost: 0, servedBy: '127.0.0.2:1', unfinished: undefined,
+    gap: 40, wait: 30, watchGap: 210, failed: 1, swallowed: 0, late: 0, dial: 10, stray: [], lost: 0,
+    servedBy: '127.0.0.2:1', unfinished: undefined,
   }
   const bounds = promisedAtOnce(calm, 0)
   const rows: readonly (readonly [string, Partial<Observed>, number, string[]])[] = [
@@ -125,7 +132,8 @@ describe('what the demo calls broken', () => {
     ['a request that waited longer', { wait: 86 }, 1, ['a request waited 86 ms']],
     ['a watch that was silent for longer', { watchGap: 266 }, 1, ['the watch was silent for 266 ms']],
     ['more failures than may be', { failed: 2 }, 1, ['2 requests failed, at most 1 may']],
-    ['a failure that has nothing to do with the fault', { stray: ['a cause'] }, 1, ['1 request failed that had nothing to do with it: a cause']],
+    ['a failure that has nothing to do with the fault', { stray: ['a cause'] }, 1,
+      ['1 request failed that had nothing to do with it: a cause']],
     ['an event lost', { lost: 1 }, 1, ['1 event lost']],
     ['nobody who serves', { servedBy: undefined }, 1, ['nobody serves']],
     ['what never came to an end', { unfinished: 'the watch is not back' }, 1, ['the watch is not back']],

@@ -18,7 +18,8 @@ describe('severing', { concurrency: 1 }, () => {
   before(async () => { plane = await ControlPlane.start({ servers: 2, http2: true }) })
   after(() => plane.stop())
 
-  it('H3 reaches pooled sockets, requests, watches, connect() sockets, HTTP/2 sessions and WebSockets', () => withoutLeaks(async () => {
+  it('H3 reaches pooled sockets, requests, watches, connect() sockets, HTTP/2 sessions and WebSockets',
+    () => withoutLeaks(async () => {
     await using client = new Client(plane, FAST)
     const { dialer } = client
     const server = at(plane, 0)
@@ -74,7 +75,9 @@ describe('severing', { concurrency: 1 }, () => {
     await server.cont()
   }))
 
-  it('H3 nothing healthy: the sockets of another endpoint, of another client, and of those whose endpoint came back in time', () => withoutLeaks(async () => {
+  it('H3 nothing healthy: the sockets of another endpoint, of another client, ' +
+    'and of those whose endpoint came back in time',
+    () => withoutLeaks(async () => {
     await using client = new Client(plane, FAST)
     await using spread = new Client(plane, { ...FAST, balance: 'spread' })
     await client.dialer.refresh()

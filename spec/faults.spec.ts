@@ -163,7 +163,8 @@ const beforeTheDial: readonly Row[] = [
       const error = await dialError(client.get('/version'))
       assert.ok(performance.now() - from < 3 * D + LOAD)
       assert.equal(error.code, 'ERR_TLS_CERT_ALTNAME_INVALID')
-      assert.deepEqual(error.errors.map(({ address }) => address).sort(), plane.servers.map(({ address }) => address).sort())
+      assert.deepEqual(error.errors.map(({ address }) => address).sort(),
+        plane.servers.map(({ address }) => address).sort())
       for (const { message } of error.errors) assert.ok(error.message.includes(message))
       for (const server of plane.servers) assert.deepEqual((await server.stats()).tokens, [])
     },
@@ -173,7 +174,9 @@ const beforeTheDial: readonly Row[] = [
     options: (plane) => ({
       ...atOnce(plane),
       connectSocket: (endpoint, options) => {
-        if (endpoint.host !== at(plane, 0).host || endpoint.port !== at(plane, 0).port) return new Wires().connectSocket(endpoint, options)
+        if (endpoint.host !== at(plane, 0).host || endpoint.port !== at(plane, 0).port) {
+          return new Wires().connectSocket(endpoint, options)
+        }
         throw Object.assign(new Error('connect EHOSTUNREACH'), { code: 'EHOSTUNREACH' })
       },
     }),
@@ -197,7 +200,8 @@ const beforeTheDial: readonly Row[] = [
       const holes = await apart(() => Promise.all(Array.from({ length: k }, () => blackhole())))
       try {
         const [first, ...others] = holes.map(({ host, port }) => `${host}:${port}`)
-        // Seed first, in the order of their lots those that were told: the good one is reached at the latest after k of them.
+        // Seed first, in the order of their lots those that were told: the good one is reached at the latest after k of
+        // them.
         const client = scene.another({ server: `https://${first}`, alternates: [...others, scene.server(1).address] })
         const socket = client.dialer.connect()
         const { value, ms } = await timed(socket)
@@ -265,7 +269,8 @@ function hangRow({ name, begin, end }: Hang): Row {
       const asking = scene.another()
       await Promise.all([learned(asking), learned(watching)])
       const watch = await watching.watch()
-      // What was written with its answer may still be owed one, as far as bytes tell: it is idle once that has been asked.
+      // What was written with its answer may still be owed one, as far as bytes tell: it is idle once that has been
+      // asked.
       const { heartbeats } = watching.dialer.snapshot().counters
       await until('it is asked', () => watching.dialer.snapshot().counters.heartbeats > heartbeats)
       await until('it has answered', () => (watching.dialer.snapshot().discovery.ageMs ?? Infinity) < 500)
@@ -274,7 +279,9 @@ function hangRow({ name, begin, end }: Hang): Row {
       assert.equal(watch.server, server(0).name)
       await begin(scene, wires)
       const from = performance.now()
-      const severed = async (what: string, within: number, error: Promise<Error & { code?: string } | undefined>): Promise<void> => {
+      const severed = async (
+        what: string, within: number, error: Promise<Error & { code?: string } | undefined>,
+      ): Promise<void> => {
         const reason = await happens(what, error)
         const ms = performance.now() - from
         assert.equal(reason?.code, 'ECONNRESET')
@@ -388,7 +395,8 @@ const halfBroken: readonly Row[] = [
       let ended = false
       void watch.ended.then(() => { ended = true })
       const { heartbeats } = client.dialer.snapshot().counters
-      await until('thirty heartbeats have failed', () => client.dialer.snapshot().counters.heartbeats >= heartbeats + 30)
+      await until('thirty heartbeats have failed', () =>
+        client.dialer.snapshot().counters.heartbeats >= heartbeats + 30)
       assert.equal((await client.get('/version')).server, server(0).name)
       assert.equal((await client.fresh('/version')).server, server(0).name)
       assert.equal(ended, false)
@@ -501,7 +509,8 @@ const moving: readonly Row[] = [
     },
   },
   {
-    name: 'scaled 3 to 5 to 2, then renumbered until no address of the start is left: at most one failed request a step',
+    name: 'scaled 3 to 5 to 2, then renumbered until no address of the start is left: ' +
+      'at most one failed request a step',
     options: refreshing,
     body: async ({ plane, client }) => {
       await learned(client)
@@ -514,7 +523,8 @@ const moving: readonly Row[] = [
         await change()
         const listed = plane.servers.map(({ address }) => address).sort()
         await until('the client knows', () => {
-          const known = client.dialer.snapshot().endpoints.filter((endpoint) => endpoint.listed).map(({ address }) => address)
+          const known = client.dialer.snapshot().endpoints
+            .filter((endpoint) => endpoint.listed).map(({ address }) => address)
           return known.sort().join() === listed.join()
         })
         await stream.more(2)

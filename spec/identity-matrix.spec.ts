@@ -102,7 +102,8 @@ const cells: readonly Cell[] = Object.values(SEEDS).flatMap((seed) => [true, fal
   ])))
 
 const addressOf = ({ host, port }: Endpoint): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)
-const nameOf = (cell: Cell): string => `${cell.isSeed ? 'the seed' : `127.0.0.2, seed`} ${cell.seed.host}, ${cell.certificate}, ` +
+const nameOf = (cell: Cell): string =>
+  `${cell.isSeed ? 'the seed' : `127.0.0.2, seed`} ${cell.seed.host}, ${cell.certificate}, ` +
   `servername ${cell.servername ?? 'not set'}, rejectUnauthorized ${cell.rejectUnauthorized}`
 
 const servers = new Map<string, LocalServer>()
@@ -139,7 +140,9 @@ function dialerOf(cell: Cell, network: Network): Multidialer {
 }
 
 /** One dial: the verdict it came to, and whether its handshake was a resumed one. */
-async function dial(dialer: Multidialer, cell: Cell): Promise<{ verdict: Verdict; resumed: boolean; socket?: tls.TLSSocket }> {
+async function dial(
+  dialer: Multidialer, cell: Cell,
+): Promise<{ verdict: Verdict; resumed: boolean; socket?: tls.TLSSocket }> {
   try {
     const socket = await dialer.connect()
     return { verdict: 'accepted', resumed: socket.isSessionReused(), socket: socket.on('error', () => {}) }
@@ -225,7 +228,8 @@ describe('I1 to I4 the matrix', () => {
     for (const rejectUnauthorized of [true, false]) {
       const those = cells.filter((cell) => cell.rejectUnauthorized === rejectUnauthorized)
 
-      it(`${version}, rejectUnauthorized ${rejectUnauthorized}: each full handshake comes to its verdict, and so does the next`, async () => {
+      it(`${version}, rejectUnauthorized ${rejectUnauthorized}: ` +
+        'each full handshake comes to its verdict, and so does the next', async () => {
         await eachOf(those, async (cell) => {
           const network = new Network()
           network.lead(addressOf(cell.isSeed ? cell.seed : PEER), serverOf(cell.certificate, version))
@@ -245,8 +249,10 @@ describe('I1 to I4 the matrix', () => {
         })
       })
 
-      it(`${version}, rejectUnauthorized ${rejectUnauthorized}: each handshake resumed from an unverified one comes to its verdict`, async () => {
-        await eachOf(those, async (cell) => assert.equal(await resumedVerdict(cell, version), verdictOf(cell), nameOf(cell)))
+      it(`${version}, rejectUnauthorized ${rejectUnauthorized}: ` +
+        'each handshake resumed from an unverified one comes to its verdict', async () => {
+        await eachOf(those, async (cell) =>
+          assert.equal(await resumedVerdict(cell, version), verdictOf(cell), nameOf(cell)))
       })
     }
   }
@@ -261,7 +267,9 @@ describe('I2 the common name', () => {
     // own-ip-1 has IP:127.0.0.1, and kube-apiserver as its common name.
     const network = new Network()
     network.lead('127.0.0.1:6443', serverOf('own-ip-1', 'TLSv1.3'))
-    const options = { server: 'https://127.0.0.1:6443', ca: pem('ca.crt'), refreshInterval: 0, connectSocket: network.connectSocket }
+    const options = {
+      server: 'https://127.0.0.1:6443', ca: pem('ca.crt'), refreshInterval: 0, connectSocket: network.connectSocket,
+    }
     const dialer = new Multidialer({ ...options, servername: 'kube-apiserver' })
     t.after(() => dialer.close())
     await assert.rejects(dialer.connect(), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' })
@@ -269,7 +277,8 @@ describe('I2 the common name', () => {
 })
 
 describe('I2 without a CA of its own', () => {
-  it('a learned endpoint does not prove itself by its IP, which any public CA may certify; with one it does', async (t) => {
+  it('a learned endpoint does not prove itself by its IP, which any public CA may certify; with one it does',
+    async (t) => {
     const list = (): string => response(200, endpointsBody(['10.77.0.2:6443']))
     const seed = await LocalServer.start('name-localhost', {}, list)
     const other = await LocalServer.start('own-ip-2', {}, list)
@@ -292,7 +301,9 @@ describe('I2 without a CA of its own', () => {
         console.log(await dialer.connect().then((socket) => { socket.destroy(); return 'accepted' }, (error) => error.code))
         dialer.close()
       }
-    `, { seed: seed.port, other: other.port, ca: pem('ca.crt') }, { env: { NODE_EXTRA_CA_CERTS: certificateFile('ca.crt') } })
+    `, { seed: seed.port, other: other.port, ca: pem('ca.crt') }, {
+      env: { NODE_EXTRA_CA_CERTS: certificateFile('ca.crt') },
+    })
     assert.equal(await program.ended, 0, program.lines.join('\n'))
     assert.deepEqual(program.lines, ['ERR_TLS_CERT_ALTNAME_INVALID', 'accepted'])
   })
@@ -309,7 +320,8 @@ describe('I4 what would be lost', () => {
 })
 
 describe('I4 the environment', () => {
-  it('NODE_TLS_REJECT_UNAUTHORIZED=0 changes nothing: every wrong certificate is refused, every good one taken', async (t) => {
+  it('NODE_TLS_REJECT_UNAUTHORIZED=0 changes nothing: every wrong certificate is refused, every good one taken',
+    async (t) => {
     const good = await LocalServer.start('own-ip-1', {}, () => response(404, '{}'))
     t.after(() => good.stop())
     const wrong = ['own-ip-2', 'expired', 'from-other-ca', 'self-signed', 'client-only'] as const
@@ -345,7 +357,10 @@ describe('I3 a session never crosses', () => {
     resumes(options?: object): Promise<boolean>
   }
 
-  async function pair(t: TestContext, version: Version, options: Partial<MultidialerOptions> | ((folder: string) => Partial<MultidialerOptions>) = {}): Promise<Pair> {
+  async function pair(
+    t: TestContext, version: Version,
+    options: Partial<MultidialerOptions> | ((folder: string) => Partial<MultidialerOptions>) = {},
+  ): Promise<Pair> {
     const folder = mkdtempSync(join(tmpdir(), 'identity-'))
     const shared = { ticketKeys: randomBytes(48), sessionIdContext: 'pair', minVersion: version, maxVersion: version }
     const one = await LocalServer.start('every-ip', shared, () => response(404, '{}'))
@@ -396,7 +411,8 @@ describe('I3 a session never crosses', () => {
       const { resumes } = await pair(t, version)
       assert.equal(await resumes(), false)
       assert.equal(await resumes({ servername: 'kubernetes' }), false)
-      assert.equal(await resumes({ servername: 'kubernetes' }), false, "nor is one connection's own session kept for another")
+      assert.equal(await resumes({ servername: 'kubernetes' }), false,
+        "nor is one connection's own session kept for another")
       assert.equal(await resumes(), true)
     })
 

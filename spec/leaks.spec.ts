@@ -1,4 +1,6 @@
-/** The check for what is left behind finds what is, and only that: the specs that rely on it prove nothing otherwise. */
+/**
+ * The check for what is left behind finds what is, and only that: the specs that rely on it prove nothing otherwise.
+ */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import net from 'node:net'

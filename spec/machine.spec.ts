@@ -1,4 +1,6 @@
-/** What this machine does to a dialer: it stalls, sleeps, changes its clock, runs out of descriptors, resolves no name. */
+/**
+ * What this machine does to a dialer: it stalls, sleeps, changes its clock, runs out of descriptors, resolves no name.
+ */
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
 import type { LookupFunction } from 'node:net'
@@ -33,7 +35,8 @@ function assertUnmoved(client: Client, heartbeats: number): void {
 }
 
 describe('time', () => {
-  it('H4 an event loop stalled for 3 s, heartbeats and a dial under way: nothing failed for it, no storm', () => withoutLeaks(async () => {
+  it('H4 an event loop stalled for 3 s, heartbeats and a dial under way: nothing failed for it, no storm',
+    () => withoutLeaks(async () => {
     await using client = new Client(plane, FAST)
     await client.dialer.refresh()
     const watch = await client.watch()
@@ -146,7 +149,9 @@ describe('names', () => {
   const silent: LookupFunction = () => {}
   const server = 'https://api.test.example:6443'
 
-  for (const [name, lookup, code] of [['NXDOMAIN', nxdomain, 'ENOTFOUND'], ['a resolver that never answers', silent, 'ETIMEDOUT']] as const) {
+  for (const [name, lookup, code] of [
+    ['NXDOMAIN', nxdomain, 'ENOTFOUND'], ['a resolver that never answers', silent, 'ETIMEDOUT'],
+  ] as const) {
     it(`${name} for the seed: known IPs are still used`, () => withoutLeaks(async () => {
       using dialer = new Multidialer({ server, ca: plane.ca, alternates: [at(plane, 1).address], refreshInterval: 0 })
       const { value, ms } = await timed(dial(dialer, lookup))
@@ -175,7 +180,8 @@ describe('close() and abort in the middle of anything', () => {
         const whole = new AbortController()
         const dialer = new Multidialer({
           server: at(plane, 0).url, ca: plane.ca, token: plane.token, signal: whole.signal,
-          alternates: plane.servers.slice(1).map(({ address }) => address), attemptDelay: 10, heartbeatInterval: 20, heartbeatTimeout: 30,
+          alternates: plane.servers.slice(1).map(({ address }) => address), attemptDelay: 10,
+          heartbeatInterval: 20, heartbeatTimeout: 30,
         })
         const single = new AbortController()
         const endings = [0, 0, 0, 0]
@@ -185,7 +191,8 @@ describe('close() and abort in the middle of anything', () => {
           dialer.createConnection(request, (error, socket) => {
             endings[dial] = (endings[dial] ?? 0) + 1
             if (socket !== undefined) sockets.push(socket.on('error', () => undefined))
-            else assert.match(error !== null && 'code' in error ? String(error.code) : '', /^(ERR_MULTIDIALER_CLOSED|ABORT_ERR)$/)
+            else assert.match(error !== null && 'code' in error ? String(error.code) : '',
+              /^(ERR_MULTIDIALER_CLOSED|ABORT_ERR)$/)
             resolve()
           })
         }))
@@ -210,7 +217,8 @@ describe('close() and abort in the middle of anything', () => {
   }
 
   it('leaves nothing in process.getActiveResourcesInfo()', async () => {
-    const handles = (): string[] => process.getActiveResourcesInfo().filter((type) => /TCP|TLS|Timeout/.test(type)).sort()
+    const handles = (): string[] =>
+      process.getActiveResourcesInfo().filter((type) => /TCP|TLS|Timeout/.test(type)).sort()
     const before = handles()
     const client = new Client(plane, FAST)
     await client.dialer.refresh()

@@ -14,7 +14,8 @@ const SCALED = { heartbeatInterval: 500, heartbeatTimeout: 2_000, refreshInterva
 describe('the traffic of an agent, counted on the server', { concurrency: true }, () => {
   /** How often each server was asked for the list while it lasted, by a client that did this all the time. */
   async function asked(
-    name: string, ms: number, options: Partial<MultidialerOptions>, use: (client: Client, plane: ControlPlane) => Promise<() => void>,
+    name: string, ms: number, options: Partial<MultidialerOptions>,
+    use: (client: Client, plane: ControlPlane) => Promise<() => void>,
     check: (questions: number[], connections: number[]) => void,
   ): Promise<void> {
     await it(name, async () => {
@@ -49,7 +50,8 @@ describe('the traffic of an agent, counted on the server', { concurrency: true }
     assert.deepEqual(connections, [0, 0], 'on the connection that is kept')
   })
 
-  void asked('silent: one every heartbeatInterval for the server in use, none for the other', 6_000, {}, async (client) => {
+  void asked('silent: one every heartbeatInterval for the server in use, none for the other',
+    6_000, {}, async (client) => {
     const watch = await client.watch()
     await new Promise((resolve) => setTimeout(resolve, 1_500))
     return () => watch.destroy()
@@ -68,9 +70,10 @@ describe('the traffic of an agent, counted on the server', { concurrency: true }
     assert.ok(used + unused <= 2, `${used} and ${unused}`)
   })
 
-  void asked('never dialled: none, and no connection', 1_500, {}, async () => () => undefined, (questions, connections) => {
-    assert.deepEqual([questions, connections], [[0, 0], [0, 0]])
-  })
+  void asked('never dialled: none, and no connection', 1_500, {}, async () => () => undefined,
+    (questions, connections) => {
+      assert.deepEqual([questions, connections], [[0, 0], [0, 0]])
+    })
 
   void asked('heartbeats turned off: none but refreshes', 2_000, { heartbeatInterval: 0 }, async (client) => {
     const watch = await client.watch()
@@ -84,7 +87,9 @@ describe('what a question meets', { concurrency: 1 }, () => {
   before(async () => { plane = await ControlPlane.start({ servers: 2 }) })
   after(() => plane.stop())
 
-  const row = (name: string, body: (client: Client) => Promise<void>, options: Partial<MultidialerOptions> = {}): void => {
+  const row = (
+    name: string, body: (client: Client) => Promise<void>, options: Partial<MultidialerOptions> = {},
+  ): void => {
     it(name, async () => {
       await Promise.all(plane.servers.map(async (server) => { await server.misbehave(); await server.resetStats() }))
       await withoutLeaks(async () => {
@@ -157,9 +162,14 @@ describe('what a question meets', { concurrency: 1 }, () => {
   row('one piece at a time, however small, is as good as whole', async (client) => {
     const list = JSON.stringify({
       kind: 'Endpoints', apiVersion: 'v1', metadata: { name: 'kubernetes' },
-      subsets: [{ addresses: plane.servers.map(({ host }) => ({ ip: host })), ports: [{ name: 'https', port: at(plane, 0).port }] }],
+      subsets: [{
+        addresses: plane.servers.map(({ host }) => ({ ip: host })),
+        ports: [{ name: 'https', port: at(plane, 0).port }],
+      }],
     })
-    await at(plane, 0).misbehave({ answer: bytes(`${head}content-length: ${list.length}\r\n\r\n${list}`), then: 'keep', split: 7 })
+    await at(plane, 0).misbehave({
+      answer: bytes(`${head}content-length: ${list.length}\r\n\r\n${list}`), then: 'keep', split: 7,
+    })
     assert.equal((await client.dialer.refresh()).length, 2)
   })
 })

@@ -69,7 +69,8 @@ async function dial(dialer: Multidialer, request: DialRequest = {}): Promise<End
 /** One request on a socket that was dialled for it: the name of the server that answered. */
 async function servedBy(dialer: Multidialer, request: https.RequestOptions = {}): Promise<string> {
   const sent = https.get(`${at(plane, 0).url}/version`, {
-    createConnection: dialer.createConnection, headers: { authorization: `Bearer ${plane.token}`, connection: 'close' }, ...request,
+    createConnection: dialer.createConnection,
+    headers: { authorization: `Bearer ${plane.token}`, connection: 'close' }, ...request,
   })
   const [response] = await once(sent, 'response')
   response.resume()
@@ -80,7 +81,8 @@ async function servedBy(dialer: Multidialer, request: https.RequestOptions = {})
 const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : undefined)
 
 describe('createConnection', () => {
-  it('gives a connected, verified TLS socket: once, later, returning undefined', () => withDialer({}, async (dialer) => {
+  it('gives a connected, verified TLS socket: once, later, returning undefined',
+    () => withDialer({}, async (dialer) => {
     const { calls, late, error, socket } = await dial(dialer, { host: at(plane, 0).host, port: at(plane, 0).port })
     assert.deepEqual({ calls, late, error }, { calls: 1, late: true, error: null })
     assert.ok(socket instanceof TLSSocket)
@@ -113,9 +115,12 @@ describe('createConnection', () => {
     socket?.destroy()
   }))
 
-  it('names a host that is not the cluster\'s as a URL would, an IPv6 one in brackets', () => withDialer({}, async (dialer) => {
-    for (const [host, shown] of [['::1', '[::1]:6443'], ['2001:db8::1', '[2001:db8::1]:6443'],
-      ['[2001:db8::1]', '[2001:db8::1]:6443'], ['10.0.0.1', '10.0.0.1:6443'], ['elsewhere', 'elsewhere:6443']] as const) {
+  it('names a host that is not the cluster\'s as a URL would, an IPv6 one in brackets',
+    () => withDialer({}, async (dialer) => {
+    for (const [host, shown] of [
+      ['::1', '[::1]:6443'], ['2001:db8::1', '[2001:db8::1]:6443'], ['[2001:db8::1]', '[2001:db8::1]:6443'],
+      ['10.0.0.1', '10.0.0.1:6443'], ['elsewhere', 'elsewhere:6443'],
+    ] as const) {
       const { error } = await dial(dialer, { host, port: 6443 })
       assert.ok(error?.message.startsWith(`'${shown}' is not a host`), String(error))
     }
@@ -131,7 +136,9 @@ describe('createConnection', () => {
     const agent = new https.Agent({ keepAlive: true })
     agent.createConnection = dialer.createConnection
     for (let i = 0; i < 3; i += 1) {
-      const request = https.get(`${at(plane, 0).url}/version`, { agent, headers: { authorization: `Bearer ${plane.token}` } })
+      const request = https.get(`${at(plane, 0).url}/version`, {
+        agent, headers: { authorization: `Bearer ${plane.token}` },
+      })
       const [response] = await once(request, 'response')
       response.resume()
       await once(response, 'end')
@@ -142,7 +149,9 @@ describe('createConnection', () => {
     agent.destroy()
   }))
 
-  it('ends a dial within 50 ms of its caller\'s abort', () => withDialer({ connectSocket: () => new Promise(() => {}) }, async (dialer) => {
+  it('ends a dial within 50 ms of its caller\'s abort', () => withDialer({
+    connectSocket: () => new Promise(() => {}),
+  }, async (dialer) => {
     const caller = new AbortController()
     const ending = dial(dialer, { signal: caller.signal })
     const from = performance.now()
@@ -155,7 +164,9 @@ describe('createConnection', () => {
   }))
 
   it('takes every name of the cluster\'s service for the cluster', () => withDialer({}, async (dialer) => {
-    for (const host of ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local']) {
+    for (const host of [
+      'kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local',
+    ]) {
       const { socket } = await dial(dialer, { host, port: 443 })
       assert.ok(socket, host)
       socket.destroy()
@@ -220,7 +231,9 @@ describe('refresh, snapshot, close', () => {
     assert.equal(dialer.snapshot().discovery.status, 'off')
   }))
 
-  it('refresh rejects with what each of those asked said', () => withDialer({ alternates: ['127.0.0.1:1'] }, async (dialer) => {
+  it('refresh rejects with what each of those asked said', () => withDialer({
+    alternates: ['127.0.0.1:1'],
+  }, async (dialer) => {
     await at(plane, 0).misbehave({ heartbeat: 404 })
     const error = await dialError(dialer.refresh())
     assert.match(error.message, /it answered 404/)
@@ -251,11 +264,14 @@ describe('refresh, snapshot, close', () => {
     socket.destroy()
   }))
 
-  it('close ends every dial and refresh, once; what was handed out stays its caller\'s; again, it does nothing', async () => {
+  it('close ends every dial and refresh, once; what was handed out stays its caller\'s; again, it does nothing',
+    async () => {
     const hanging = (): Promise<never> => new Promise(() => {})
     let stuck = false
     const connectSocket: NonNullable<MultidialerOptions['connectSocket']> = ({ host, port }) =>
-      stuck ? hanging() : new Promise((resolve) => { const socket = net.connect({ host, port }, () => resolve(socket)) })
+      stuck ? hanging() : new Promise((resolve) => {
+        const socket = net.connect({ host, port }, () => resolve(socket))
+      })
     await withDialer({ connectSocket }, async (dialer) => {
       const socket = await dialer.connect()
       stuck = true
@@ -360,7 +376,9 @@ describe('events', () => {
       const dialer = new Multidialer({ server: 'https://' + nowhere, alternates: [address], ca, token })
       ;(await dialer.connect()).destroy()
       await dialer.refresh()
-      dialer.close()`, { address: at(plane, 0).address, nowhere, ca: plane.ca, token: plane.token }, { env: { NODE_DEBUG: 'multidialer' } })
+      dialer.close()`, { address: at(plane, 0).address, nowhere, ca: plane.ca, token: plane.token }, {
+      env: { NODE_DEBUG: 'multidialer' },
+    })
     assert.equal(await program.ended, 0, program.lines.join('\n'))
     await plane.setEndpoints(undefined)
     const text = program.lines.join('\n')
@@ -384,7 +402,9 @@ describe('errors', () => {
     assert.deepEqual(new Map(error.errors.map(({ address, code }) => [address, code])), new Map([
       [nowhere, 'ECONNREFUSED'], [at(plane, 0).address, 'ERR_TLS_CERT_ALTNAME_INVALID'],
     ]))
-    for (const { address, message } of error.errors) assert.ok(error.message.includes(message) && message.includes(address))
+    for (const { address, message } of error.errors) {
+      assert.ok(error.message.includes(message) && message.includes(address))
+    }
   }))
 
   it('a dial that takes too long is ended by dialTimeout, and says who kept silent', () => withDialer({
@@ -401,7 +421,8 @@ describe('TLS options of one connection', () => {
     cert: readFileSync(certificateFile('client-a.crt')), key: readFileSync(certificateFile('client-a.key')),
   }
 
-  it('a client certificate wins, and is shared with nobody, nor is its session', () => withDialer({}, async (dialer) => {
+  it('a client certificate wins, and is shared with nobody, nor is its session',
+    () => withDialer({}, async (dialer) => {
     const server = at(plane, 0)
     await server.resetStats()
     await dialer.refresh()
@@ -454,7 +475,10 @@ describe('TLS options of one connection', () => {
   it('the servername that https.Agent derives from the host, or from the Host header, is not an explicit one', () =>
     withDialer({}, async (dialer) => {
       const { host } = at(plane, 0)
-      for (const request of [{ host, servername: host }, { host, servername: '' }, { host, servername: 'x.example', headers: { Host: 'x.example:1' } }]) {
+      for (const request of [
+        { host, servername: host }, { host, servername: '' },
+        { host, servername: 'x.example', headers: { Host: 'x.example:1' } },
+      ]) {
         const { socket } = await dial(dialer, request)
         assert.ok(socket)
         socket.destroy()
@@ -466,7 +490,9 @@ describe('what it starts, and what it keeps alive', () => {
   it('nothing is started before the first dial: no handle, no timer, no file', async () => {
     const started: string[] = []
     const hook = createHook({ init: (_id, type) => { started.push(type) } }).enable()
-    const dialer = new Multidialer({ server: at(plane, 0).url, ca: plane.ca, token: plane.token, alternates: [nowhere] })
+    const dialer = new Multidialer({
+      server: at(plane, 0).url, ca: plane.ca, token: plane.token, alternates: [nowhere],
+    })
     dialer.snapshot()
     hook.disable()
     dialer.close()

@@ -173,7 +173,9 @@ class Lane {
     }
   }
 
-  /** Every new dial succeeds in time; a request may fail with the connection that it was written to, and no other way. */
+  /**
+   * Every new dial succeeds in time; a request may fail with the connection that it was written to, and no other way.
+   */
   async #use(client: Client): Promise<void> {
     const from = performance.now()
     const socket = await client.connect()

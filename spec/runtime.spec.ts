@@ -1,4 +1,7 @@
-/** What is interpreted for the options that are code, files or choices of the caller's: each good, bad, late and changed. */
+/**
+ * What is interpreted for the options that are code, files or choices of the caller's: each good, bad, late and
+ * changed.
+ */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -45,7 +48,9 @@ const endpoints = (): { host: string; port: number }[] => plane.servers.map(({ h
 
 /** One request by a connection of its own: who served it. */
 async function servedBy(dialer: Multidialer, url = at(plane, 0).url): Promise<string> {
-  const sent = https.get(`${url}/readyz`, { createConnection: dialer.createConnection, headers: { connection: 'close' } })
+  const sent = https.get(`${url}/readyz`, {
+    createConnection: dialer.createConnection, headers: { connection: 'close' },
+  })
   const [response] = await once(sent, 'response')
   response.resume()
   await once(response, 'close')
@@ -60,7 +65,8 @@ function replace(file: string, content: string | Buffer): void {
 
 describe('mapEndpoint', () => {
   it('NAT: what it returns is dialled, and no endpoint that it was given', () => withDialer({
-    mapEndpoint: ({ port }: { port: number }) => (port === 6443 ? { host: at(plane, 2).host, port: at(plane, 2).port } : undefined),
+    mapEndpoint: ({ port }: { port: number }) =>
+      (port === 6443 ? { host: at(plane, 2).host, port: at(plane, 2).port } : undefined),
   }, async (dialer) => {
     await plane.setEndpoints({ addresses: ['10.0.0.1:6443', '10.0.0.2:1'] })
     assert.deepEqual(await dialer.refresh(), [{ host: at(plane, 2).host, port: at(plane, 2).port }])
@@ -90,7 +96,9 @@ describe('mapEndpoint', () => {
     ['gives null', () => null],
     ['gives a promise', () => Promise.resolve({ host: '127.0.0.1', port: 1 })],
   ] as const) {
-    it(`that ${name} is a warning, once; the seed still serves`, () => withDialer({ mapEndpoint }, async (dialer, warnings) => {
+    it(`that ${name} is a warning, once; the seed still serves`, () => withDialer({
+      mapEndpoint,
+    }, async (dialer, warnings) => {
       await rejection(dialer.refresh())
       await rejection(dialer.refresh())
       assert.deepEqual(warnings.map(({ kind }) => kind).filter((kind) => kind === 'mapEndpoint'), ['mapEndpoint'])
@@ -124,7 +132,8 @@ describe('store', () => {
       server: dead, store: { load, save() {} },
     }, async (dialer) => {
       assert.equal(await servedBy(dialer, dead), 'apiserver-3')
-      assert.equal(dialer.snapshot().endpoints.find(({ address }) => address === at(plane, 2).address)?.origin, 'stored')
+      assert.equal(dialer.snapshot().endpoints.find(({ address }) => address === at(plane, 2).address)?.origin,
+        'stored')
     }))
   }
 
@@ -164,7 +173,8 @@ describe('store', () => {
     assert.equal(await servedBy(dialer), 'apiserver-1')
   }))
 
-  it('fileStore: a process that starts while its seed is down connects through the hints of the one before', async () => {
+  it('fileStore: a process that starts while its seed is down connects through the hints of the one before',
+    async () => {
     const file = join(folder, 'hints')
     await withDialer({ store: fileStore(file) }, async (dialer) => {
       await dialer.refresh()
@@ -245,7 +255,9 @@ describe('token', () => {
 
   it('a function that answers late brings the list as soon as it has', async () => {
     let give: (token: string) => void = () => assert.fail()
-    await withDialer({ token: () => new Promise<string>((resolve) => { give = resolve }), heartbeatTimeout: 400 }, async (dialer) => {
+    await withDialer({
+      token: () => new Promise<string>((resolve) => { give = resolve }), heartbeatTimeout: 400,
+    }, async (dialer) => {
       await rejection(dialer.refresh())
       const learned = once(dialer, 'endpoints')
       give(plane.token)
@@ -336,7 +348,9 @@ describe('balance', () => {
     for (let i = 0; i < 10; i += 1) assert.equal(await servedBy(dialer), 'apiserver-1')
   }))
 
-  it('spread: a random ready one, for every dial, and never one that has just failed', () => withDialer({ balance: 'spread' }, async (dialer) => {
+  it('spread: a random ready one, for every dial, and never one that has just failed', () => withDialer({
+    balance: 'spread',
+  }, async (dialer) => {
     await dialer.refresh()
     await at(plane, 1).misbehave('reset-handshake')
     const counts = new Map<string, number>()
@@ -353,7 +367,8 @@ describe('balance', () => {
 })
 
 describe('maxConnectionAge', () => {
-  it('an idle connection older than this is closed, and not reused; one in use is left to finish', () => withoutLeaks(async () => {
+  it('an idle connection older than this is closed, and not reused; one in use is left to finish',
+    () => withoutLeaks(async () => {
     await using client = new Client(plane, { maxConnectionAge: 300, refreshInterval: 0 })
     const watch = await client.watch('/tick?ms=50')
     await client.get('/version')

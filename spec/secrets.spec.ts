@@ -36,7 +36,10 @@ function formsOf(secret: string): string[] {
 
 /** A line of the middle of the key says as much as all of it. */
 const keyLines = (text: string): string[] => text.split('\n').filter((line) => line !== '' && !line.startsWith('-----'))
-const CANARIES = [TOKEN, TOKEN.slice(3), TOKEN.slice(0, -8), PASSPHRASE, ...keyLines(KEY), ...keyLines(pem('client-b.key')), ...keyLines(pem('client-a.key'))]
+const CANARIES = [
+  TOKEN, TOKEN.slice(3), TOKEN.slice(0, -8), PASSPHRASE, ...keyLines(KEY),
+  ...keyLines(pem('client-b.key')), ...keyLines(pem('client-a.key')),
+]
 const FORMS = CANARIES.flatMap(formsOf)
 
 function assertClean(text: string, where: string): void {
@@ -48,11 +51,14 @@ function assertClean(text: string, where: string): void {
 
 /** All that can be seen of a value. */
 function assertNoSecret(value: unknown, where: string): void {
-  assertClean(inspect(value, { showHidden: true, depth: Infinity, maxArrayLength: null, maxStringLength: null, getters: true }), `${where}, inspected`)
+  assertClean(inspect(value, {
+    showHidden: true, depth: Infinity, maxArrayLength: null, maxStringLength: null, getters: true,
+  }), `${where}, inspected`)
   assertClean(inspect(value), where)
   if (value instanceof Error) {
     for (let error: unknown = value; error instanceof Error; error = error.cause) {
-      assertClean(`${error.name} ${error.message} ${error.stack} ${String(error)} ${JSON.stringify(error)}`, `${where}, its error`)
+      assertClean(`${error.name} ${error.message} ${error.stack} ${String(error)} ${JSON.stringify(error)}`,
+        `${where}, its error`)
       if (error instanceof AggregateError) for (const one of error.errors) assertNoSecret(one, where)
     }
   }
@@ -63,7 +69,8 @@ describe('the search', () => {
   it('finds a secret in every form', () => {
     for (const value of [
       { a: TOKEN }, new Error('x', { cause: new Error(TOKEN) }), new AggregateError([new Error(PASSPHRASE)]), [KEY],
-      { b: Buffer.from(`Bearer ${TOKEN}`) }, { c: Buffer.from(`x ${TOKEN} y`).toString('base64') }, new Map([[TOKEN, 1]]),
+      { b: Buffer.from(`Bearer ${TOKEN}`) }, { c: Buffer.from(`x ${TOKEN} y`).toString('base64') },
+      new Map([[TOKEN, 1]]),
       Object.defineProperty({}, 'hidden', { value: PASSPHRASE, enumerable: false }), { [Symbol('s')]: TOKEN },
     ]) assert.throws(() => assertNoSecret(value, 'it'), /shows a secret/)
     assertNoSecret({ nothing: 'Bearer' }, 'it')
@@ -90,7 +97,8 @@ class Diary {
   }
 }
 
-const discoveries = (head: string): boolean => /^GET \/(api\/v1|apis\/discovery\.k8s\.io\/v1)\/namespaces\/default\/endpoint/.test(head)
+const discoveries = (head: string): boolean =>
+  /^GET \/(api\/v1|apis\/discovery\.k8s\.io\/v1)\/namespaces\/default\/endpoint/.test(head)
 
 interface Fault {
   readonly name: string
@@ -103,48 +111,76 @@ const echo = (status: number): Answerer => (head) =>
   response(status, `you said: ${head}`, { 'www-authenticate': `Bearer error="${TOKEN}"`, [`x-${TOKEN}`]: TOKEN })
 
 const listOf = (kind: string, ip: unknown, port: unknown = 6443): string =>
-  JSON.stringify({ kind, apiVersion: 'v1', subsets: [{ addresses: [{ ip: '10.77.0.9' }, { ip }], ports: [{ name: TOKEN, port }] }] })
+  JSON.stringify({
+    kind, apiVersion: 'v1',
+    subsets: [{ addresses: [{ ip: '10.77.0.9' }, { ip }], ports: [{ name: TOKEN, port }] }],
+  })
 
 const FAULTS: readonly Fault[] = [
-  ...[400, 401, 403, 404, 429, 500, 503].map((status): Fault => ({ name: `a ${status} that echoes the request, in body and headers`, answer: echo(status) })),
+  ...[400, 401, 403, 404, 429, 500, 503].map((status): Fault => ({
+    name: `a ${status} that echoes the request, in body and headers`, answer: echo(status),
+  })),
   ...[301, 302, 307, 308].map((status): Fault => ({
-    name: `a ${status} to a place with the token in it`, answer: () => response(status, '', { location: `https://${ADDRESS}/?token=${TOKEN}` }),
+    name: `a ${status} to a place with the token in it`,
+    answer: () => response(status, '', { location: `https://${ADDRESS}/?token=${TOKEN}` }),
   })),
   { name: 'a 200 that echoes the request', answer: echo(200) },
   { name: 'a list whose kind is the token', answer: () => response(200, listOf(TOKEN, '10.77.0.8')) },
-  { name: 'a list whose kind is the Authorization header', answer: () => response(200, listOf(`authorization: Bearer ${TOKEN}`, '10.77.0.8')) },
+  { name: 'a list whose kind is the Authorization header',
+    answer: () => response(200, listOf(`authorization: Bearer ${TOKEN}`, '10.77.0.8')) },
   { name: 'a list with the token for an address', answer: () => response(200, listOf('Endpoints', TOKEN)) },
   { name: 'a list with the token for the only address', answer: () => response(200, endpointsBody([`${TOKEN}:6443`])) },
   { name: 'a list with the token for a port', answer: () => response(200, listOf('Endpoints', '10.77.0.8', TOKEN)) },
   { name: 'a list with a part of the token', answer: () => response(200, listOf('Endpoints', `x${TOKEN.slice(3)}`)) },
   { name: 'a list with a token that is too long to be quoted', options: () => ({ token: TOKEN + 'x'.repeat(1_000) }),
     answer: (head) => response(200, listOf('Endpoints', head.slice(head.indexOf('canary')).split('\r')[0])) },
-  { name: 'a list with the token escaped', answer: () => response(200, listOf('Endpoints', '10.77.0.8').replace('10.77.0.8', [...TOKEN].map((c) => `\\u00${c.charCodeAt(0).toString(16)}`).join(''))) },
-  { name: 'slices of a service that is the token', answer: (head) => response(head.includes('slices') ? 200 : 404, JSON.stringify({
-    kind: 'EndpointSliceList', apiVersion: 'discovery.k8s.io/v1', items: [{ metadata: { labels: { 'kubernetes.io/service-name': TOKEN } }, addressType: TOKEN }],
-  })) },
+  { name: 'a list with the token escaped',
+    answer: () => response(200, listOf('Endpoints', '10.77.0.8').replace('10.77.0.8',
+      [...TOKEN].map((c) => `\\u00${c.charCodeAt(0).toString(16)}`).join(''))) },
+  { name: 'slices of a service that is the token',
+    answer: (head) => response(head.includes('slices') ? 200 : 404, JSON.stringify({
+      kind: 'EndpointSliceList', apiVersion: 'discovery.k8s.io/v1',
+      items: [{ metadata: { labels: { 'kubernetes.io/service-name': TOKEN } }, addressType: TOKEN }],
+    })) },
   { name: 'the token for a status line', answer: () => `${TOKEN}\r\n\r\n` },
   { name: 'the token for a reason', answer: () => `HTTP/1.1 999 ${TOKEN}\r\n\r\n` },
   { name: 'the token for a header without a colon', answer: () => `HTTP/1.1 200 OK\r\n${TOKEN}\r\n\r\n` },
   { name: 'the token for a length', answer: () => `HTTP/1.1 200 OK\r\ncontent-length: ${TOKEN}\r\n\r\n` },
   { name: 'the token for a coding', answer: () => `HTTP/1.1 200 OK\r\ntransfer-encoding: ${TOKEN}\r\n\r\n` },
-  { name: 'the token for a chunk size', answer: () => `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${TOKEN}\r\n` },
+  { name: 'the token for a chunk size',
+    answer: () => `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${TOKEN}\r\n` },
   { name: 'the request sent back', answer: (head) => head },
-  { name: 'an end in the middle of an answer', answer: (head, socket) => { setImmediate(() => socket.destroy()); return response(200, head).slice(0, -5) } },
+  { name: 'an end in the middle of an answer', answer: (head, socket) => {
+    setImmediate(() => socket.destroy())
+    return response(200, head).slice(0, -5)
+  } },
   { name: 'no answer', answer: () => undefined },
   { name: 'a certificate of another CA', certificate: 'from-other-ca' },
   { name: 'a certificate of another name', certificate: 'wrong-name' },
-  { name: 'a token function that throws the token', options: () => ({ token: () => { throw new Error(`401 for ${TOKEN}, key ${KEY}`, { cause: TOKEN }) } }) },
-  { name: 'a token function that rejects with the token', options: () => ({ token: () => Promise.reject(Object.assign(new Error('x'), { response: TOKEN, code: TOKEN })) }) },
+  { name: 'a token function that throws the token', options: () => ({
+    token: () => { throw new Error(`401 for ${TOKEN}, key ${KEY}`, { cause: TOKEN }) },
+  }) },
+  { name: 'a token function that rejects with the token', options: () => ({
+    token: () => Promise.reject(Object.assign(new Error('x'), { response: TOKEN, code: TOKEN })),
+  }) },
   { name: 'a token function that rejects with a string', options: () => ({ token: () => Promise.reject(TOKEN) }) },
   { name: 'a token function that gives the token and a line break', options: () => ({ token: () => `${TOKEN}\n` }) },
-  { name: 'a token function that gives it in an object', options: () => ({ token: () => Promise.resolve(JSON.parse(`"\\n${TOKEN}"`)) }) },
-  { name: 'a token file that is replaced by nonsense', options: (folder) => ({ token: undefined, tokenFile: spoilt(folder, 'token', TOKEN, `${TOKEN} ${TOKEN}`) }) },
-  { name: 'a key file that is replaced by half of it', options: (folder) => ({
-    key: undefined, cert: undefined, certFile: kept(folder, 'tls.crt', pem('client-b.crt')), keyFile: spoilt(folder, 'tls.key', KEY, KEY.slice(0, 150)),
+  { name: 'a token function that gives it in an object', options: () => ({
+    token: () => Promise.resolve(JSON.parse(`"\\n${TOKEN}"`)),
   }) },
-  { name: 'a store that cannot be written', options: (folder) => ({ store: fileStore(join(folder, 'missing', 'hints')) }) },
-  { name: 'a store that holds the token', options: (folder) => ({ store: fileStore(kept(folder, 'hints', `{"kind":"${TOKEN}"`)) }) },
+  { name: 'a token file that is replaced by nonsense', options: (folder) => ({
+    token: undefined, tokenFile: spoilt(folder, 'token', TOKEN, `${TOKEN} ${TOKEN}`),
+  }) },
+  { name: 'a key file that is replaced by half of it', options: (folder) => ({
+    key: undefined, cert: undefined, certFile: kept(folder, 'tls.crt', pem('client-b.crt')),
+    keyFile: spoilt(folder, 'tls.key', KEY, KEY.slice(0, 150)),
+  }) },
+  { name: 'a store that cannot be written', options: (folder) => ({
+    store: fileStore(join(folder, 'missing', 'hints')),
+  }) },
+  { name: 'a store that holds the token', options: (folder) => ({
+    store: fileStore(kept(folder, 'hints', `{"kind":"${TOKEN}"`)),
+  }) },
 ]
 
 function kept(folder: string, name: string, text: string): string {
@@ -192,7 +228,9 @@ describe('a canary is in nothing that is said or shown', () => {
       else if (isSocket(socket)) socket.destroy()
       diary.add('a request', await request(agent).catch((error: unknown) => error))
       diary.add('a request elsewhere', await request(agent, { host: 'example.com' }).catch((error: unknown) => error))
-      diary.add('a request with a key of its own', await request(agent, { key: `${KEY}x`, cert: pem('client-a.crt'), passphrase: `${PASSPHRASE}2` }).catch((error: unknown) => error))
+      diary.add('a request with a key of its own', await request(agent, {
+        key: `${KEY}x`, cert: pem('client-a.crt'), passphrase: `${PASSPHRASE}2`,
+      }).catch((error: unknown) => error))
       show(diary, agent)
       agent.destroy()
       diary.add('connect() when closed', await agent.dialer.connect().catch((error: unknown) => error))
@@ -238,9 +276,11 @@ describe('a canary is in nothing that is said or shown', () => {
 
   it('in what NODE_DEBUG=multidialer prints', async (t) => {
     const answers = [401, 200, 302, 500].map(echo)
-    answers.push(...[listOf(TOKEN, '10.77.0.8'), listOf('Endpoints', TOKEN)].map((body): Answerer => () => response(200, body)))
+    answers.push(...[listOf(TOKEN, '10.77.0.8'), listOf('Endpoints', TOKEN)]
+      .map((body): Answerer => () => response(200, body)))
     let next = 0
-    const server = await LocalServer.start('every-ip', {}, (head, socket) => answers[next++ % answers.length]?.(head, socket))
+    const server = await LocalServer.start('every-ip', {}, (head, socket) =>
+      answers[next++ % answers.length]?.(head, socket))
     t.after(() => server.stop())
     const program = startProgram(`
       const dialer = new Multidialer({ ...given.options, server: given.url, token: given.secret })
@@ -263,12 +303,15 @@ describe('a canary is in nothing that is said or shown', () => {
   })
 })
 
-const isSocket = (value: unknown): value is TLSSocket => typeof value === 'object' && value !== null && 'destroy' in value
+const isSocket = (value: unknown): value is TLSSocket =>
+  typeof value === 'object' && value !== null && 'destroy' in value
 
 /** One request by a caller who proves himself otherwise. */
 function request(agent: https.Agent, options: https.RequestOptions = {}): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
-    const sent = https.get({ host: '10.77.0.1', port: 6443, path: '/version', agent, timeout: 300, ...options }, (response: IncomingMessage) => {
+    const sent = https.get({
+      host: '10.77.0.1', port: 6443, path: '/version', agent, timeout: 300, ...options,
+    }, (response: IncomingMessage) => {
       response.on('error', reject).resume().once('close', () => resolve(response.statusCode))
     })
     sent.on('timeout', () => sent.destroy(new Error('timeout')))
@@ -283,7 +326,8 @@ function show(diary: Diary, agent: MultidialerAgent): void {
   diary.add('the snapshot', agent.dialer.snapshot())
   diary.add('the snapshot as JSON', JSON.stringify(agent.dialer.snapshot()))
   diary.add('the dialer as JSON', JSON.stringify(agent.dialer))
-  diary.add('the keys of the pool', [agent.sockets, agent.freeSockets, agent.requests].flatMap((pool) => Object.keys(pool)))
+  diary.add('the keys of the pool',
+    [agent.sockets, agent.freeSockets, agent.requests].flatMap((pool) => Object.keys(pool)))
   diary.add('a store', fileStore('/nowhere/endpoints'))
 }
 
@@ -294,7 +338,9 @@ describe('the token has one place on the wire', () => {
   before(async () => {
     server = await LocalServer.start('name-kubernetes.default.svc', {}, (head, socket) => {
       if (discoveries(head)) return response(200, endpointsBody([ADDRESS]))
-      return head.startsWith('GET /redirect') ? response(302, '', { location: 'https://10.77.0.66:6443/' }) : response(200, String(socket.remotePort))
+      return head.startsWith('GET /redirect')
+        ? response(302, '', { location: 'https://10.77.0.66:6443/' })
+        : response(200, String(socket.remotePort))
     })
     elsewhere = await LocalServer.start('name-kubernetes.default.svc', {}, () => response(200, '{}'))
     network.lead(ADDRESS, server)
@@ -307,7 +353,8 @@ describe('the token has one place on the wire', () => {
 
   function agentOf(t: TestContext): MultidialerAgent {
     const agent = new MultidialerAgent({
-      server: `https://${ADDRESS}`, servername: 'kubernetes.default.svc', ca: pem('ca.crt'), token: TOKEN, connectSocket: network.connectSocket,
+      server: `https://${ADDRESS}`, servername: 'kubernetes.default.svc', ca: pem('ca.crt'), token: TOKEN,
+      connectSocket: network.connectSocket,
     })
     t.after(() => agent.destroy())
     return agent
@@ -315,7 +362,9 @@ describe('the token has one place on the wire', () => {
 
   it('the GET of discovery, and no request of a caller', async (t) => {
     const agent = agentOf(t)
-    for (const path of ['/version', '/redirect', '/api/v1/namespaces/default/endpoints/kubernetes']) await request(agent, { path })
+    for (const path of ['/version', '/redirect', '/api/v1/namespaces/default/endpoints/kubernetes']) {
+      await request(agent, { path })
+    }
     await agent.dialer.refresh()
     const socket = await agent.dialer.connect()
     socket.write('GET /raw HTTP/1.1\r\n\r\n')
@@ -336,7 +385,9 @@ describe('the token has one place on the wire', () => {
 
   it('a redirect is never followed, neither by discovery nor by a request', async (t) => {
     for (const status of [301, 302, 303, 307, 308]) {
-      server.answer = () => response(status, endpointsBody(['10.77.0.66:6443']), { location: 'https://10.77.0.66:6443/api' })
+      server.answer = () => response(status, endpointsBody(['10.77.0.66:6443']), {
+        location: 'https://10.77.0.66:6443/api',
+      })
       const agent = agentOf(t)
       const before = server.heads.length
       await assert.rejects(agent.dialer.refresh(), { message: new RegExp(`it answered ${status}`) })

@@ -11,7 +11,9 @@ function run(args: readonly string[]): Promise<{ code: number | null; output: st
   const loader = process.features.typescript ? [] : ['--import', import.meta.resolve('tsx')]
   const child = spawn(process.execPath, [...loader, '--disable-warning=ExperimentalWarning', PROGRAM, ...args], { env })
   let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  }
   return new Promise((resolve) => child.once('close', (code) => resolve({ code, output })))
 }
 

@@ -38,7 +38,9 @@ async function withDialer(
 
 /** One request by a connection of its own; TLS tickets have come when its answer has. */
 async function request(dialer: Multidialer): Promise<string> {
-  const sent = https.get(`${at(plane, 0).url}/readyz`, { createConnection: dialer.createConnection, headers: { connection: 'close' } })
+  const sent = https.get(`${at(plane, 0).url}/readyz`, {
+    createConnection: dialer.createConnection, headers: { connection: 'close' },
+  })
   const [response] = await once(sent, 'response')
   response.resume()
   await once(response, 'close')
@@ -57,7 +59,8 @@ describe('TLS sessions', () => {
     assert.deepEqual({ connections, sessionsReused }, { connections: 3, sessionsReused: 3 })
   }))
 
-  it('I3 prove that their certificate is still valid, or are dropped and not used again', () => withDialer({}, async (dialer) => {
+  it('I3 prove that their certificate is still valid, or are dropped and not used again',
+    () => withDialer({}, async (dialer) => {
     await request(dialer)
     const now = Date.now
     try {
@@ -78,7 +81,9 @@ describe('TLS sessions', () => {
     try {
       await withDialer({ server: at(shared, 0).url, token: shared.token }, async (dialer) => {
         const send = async (): Promise<void> => {
-          const sent = https.get(`${at(shared, 0).url}/readyz`, { createConnection: dialer.createConnection, headers: { connection: 'close' } })
+          const sent = https.get(`${at(shared, 0).url}/readyz`, {
+            createConnection: dialer.createConnection, headers: { connection: 'close' },
+          })
           const [response] = await once(sent, 'response')
           response.resume()
           await once(response, 'close')
@@ -96,7 +101,8 @@ describe('TLS sessions', () => {
     }
   })
 
-  it('prove nothing to a server that does not know their keys: its own certificate counts', () => withDialer({}, async (dialer) => {
+  it('prove nothing to a server that does not know their keys: its own certificate counts',
+    () => withDialer({}, async (dialer) => {
     const server = at(plane, 0)
     await request(dialer)
     await server.restart({ certificate: 'wrong-name', ticketKeys: randomBytes(48).toString('base64') })
@@ -175,7 +181,9 @@ describe('connectSocket', () => {
       signal.addEventListener('abort', () => { aborted += 1 })
       return new Promise(() => {})
     }
-    await withDialer({ connectSocket, attemptTimeout: 50, attemptDelay: 20, alternates: [at(plane, 1).address] }, async (dialer) => {
+    await withDialer({
+      connectSocket, attemptTimeout: 50, attemptDelay: 20, alternates: [at(plane, 1).address],
+    }, async (dialer) => {
       const error = await dialError(dialer.connect())
       assert.equal(error.code, 'ETIMEDOUT')
       assert.deepEqual(seen, [at(plane, 0).address, at(plane, 1).address])
@@ -204,7 +212,8 @@ describe('connectSocket', () => {
   const bad: readonly [string, unknown, RegExp, string][] = [
     ['throws', () => { throw new Error('no route') }, /no route/, 'undefined'],
     ['throws what is no Error', () => { throw 'no route' }, /no route/, 'ECONNRESET'],
-    ['rejects', () => Promise.reject(Object.assign(new Error('refused by the proxy'), { code: 'ECONNREFUSED' })), /refused by the proxy/, 'ECONNREFUSED'],
+    ['rejects', () => Promise.reject(Object.assign(new Error('refused by the proxy'), { code: 'ECONNREFUSED' })),
+      /refused by the proxy/, 'ECONNREFUSED'],
     ['rejects with nothing', () => Promise.reject(), /undefined/, 'ECONNRESET'],
     ['gives nothing', () => undefined, /must give a Duplex stream/, 'ECONNRESET'],
     ['gives a promise of nothing', () => Promise.resolve(null), /must give a Duplex stream/, 'ECONNRESET'],
@@ -212,8 +221,12 @@ describe('connectSocket', () => {
     ['gives a stream that is destroyed', destroyed, /destroyed/, 'ECONNRESET'],
     ['gives a stream that ends at once', ended, /./, 'any'],
     ['gives a stream that echoes', () => new PassThrough(), /./, 'any'],
-    ['gives a stream that swallows everything', () => new Duplex({ read() {}, write(_chunk, _encoding, callback) { callback() } }), /no connection within 80 ms/, 'ETIMEDOUT'],
-    ['gives a stream that fails when written to', () => new Duplex({ read() {}, write(_chunk, _encoding, callback) { callback(new Error('broken pipe')) } }), /broken pipe/, 'any'],
+    ['gives a stream that swallows everything',
+      () => new Duplex({ read() {}, write(_chunk, _encoding, callback) { callback() } }),
+      /no connection within 80 ms/, 'ETIMEDOUT'],
+    ['gives a stream that fails when written to',
+      () => new Duplex({ read() {}, write(_chunk, _encoding, callback) { callback(new Error('broken pipe')) } }),
+      /broken pipe/, 'any'],
     ['never answers', () => new Promise(() => {}), /no connection within 80 ms/, 'ETIMEDOUT'],
   ]
   for (const [name, connectSocket, message, code] of bad) {
@@ -250,7 +263,8 @@ describe('connectSocket', () => {
   })
 })
 
-it('what comes with the handshake is not lost: a socket can be read from as soon as it is there', () => withDialer({}, async (dialer) => {
+it('what comes with the handshake is not lost: a socket can be read from as soon as it is there',
+  () => withDialer({}, async (dialer) => {
   const socket: TLSSocket = await dialer.connect()
   socket.write('GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n')
   const [chunk] = await once(socket, 'data')

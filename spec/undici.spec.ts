@@ -1,6 +1,6 @@
 /**
- * The connector of undici, asked as undici asks, and by the undici that Node's own fetch is made of. The undici of npm, in
- * each of its versions, is in spec/clients.
+ * The connector of undici, asked as undici asks, and by the undici that Node's own fetch is made of. The undici of npm,
+ * in each of its versions, is in spec/clients.
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -23,11 +23,16 @@ function optionsOf(plane: ControlPlane): { server: string; ca: string; token: st
 
 function wanted(plane: ControlPlane, more: Partial<UndiciConnectOptions> = {}): UndiciConnectOptions {
   const { host = '', port = 0 } = plane.servers[0] ?? {}
-  return { hostname: host, host: `${host}:${port}`, protocol: 'https:', port: String(port), servername: null, localAddress: null, ...more }
+  return {
+    hostname: host, host: `${host}:${port}`, protocol: 'https:', port: String(port), servername: null,
+    localAddress: null, ...more,
+  }
 }
 
 /** Calls the connector as undici does, and tells whether it was called back before it had returned. */
-function connect(connector: UndiciConnector, options: UndiciConnectOptions): Promise<{ error: Error | null; socket: TLSSocket | null; atOnce: boolean }> {
+function connect(
+  connector: UndiciConnector, options: UndiciConnectOptions,
+): Promise<{ error: Error | null; socket: TLSSocket | null; atOnce: boolean }> {
   return new Promise((resolve, reject) => {
     let returned = false
     let calls = 0
@@ -60,7 +65,8 @@ describe('undiciConnector', () => {
   ] as const) {
     it(`offers HTTP/2 ${who}`, async () => {
       using dialer = new Multidialer(optionsOf(plane))
-      const { socket } = await connect(undiciConnector(dialer, { allowH2: connector }), wanted(plane, { allowH2: dispatcher }))
+      const { socket } =
+        await connect(undiciConnector(dialer, { allowH2: connector }), wanted(plane, { allowH2: dispatcher }))
       assert.equal(socket?.alpnProtocol, protocol)
       socket.destroy()
     })
@@ -115,7 +121,8 @@ describe('undiciConnector', () => {
     }
   })
 
-  it('closes a socket at once that undici has no request for, when its endpoint leaves, and leaves one in use', async () => {
+  it('closes a socket at once that undici has no request for, when its endpoint leaves, and leaves one in use',
+    async () => {
     const leaving = await ControlPlane.start({ servers: 2 })
     try {
       using dialer = new Multidialer({ ...optionsOf(leaving), refreshInterval: 0 })
@@ -145,7 +152,8 @@ describe('undiciConnector', () => {
     ['options', () => ({ server: 'https://127.0.0.1' }), /new Multidialer\(options\)/],
     ['a dispatcher', () => ({ dispatch: () => true }), /connect: undiciConnector\(dialer\)/],
     ['nothing', () => undefined, /it was given undefined/],
-    ['what undici gives a connector, which it was not called to make', () => ({ hostname: 'h', protocol: 'https:' }), /itself used as a connector/],
+    ['what undici gives a connector, which it was not called to make',
+      () => ({ hostname: 'h', protocol: 'https:' }), /itself used as a connector/],
   ]
   for (const [name, make, pattern] of misuses) {
     it(`is a TypeError that says what to do for ${name}`, () => {
@@ -161,12 +169,16 @@ describe('undiciConnector', () => {
 })
 
 describe("undiciConnector under Node's own fetch", () => {
-  type Connectable = new (options: { connect: UndiciConnector; allowH2?: boolean }) => { close(): Promise<void>; destroy(): Promise<void> }
+  type Connectable = new (options: { connect: UndiciConnector; allowH2?: boolean }) => {
+    close(): Promise<void>
+    destroy(): Promise<void>
+  }
 
   /** The Agent of the undici that is part of Node: the class of the dispatcher that fetch uses by default. */
   function nodesAgent(): Connectable {
     void fetch('data:,').catch(() => undefined)
-    const dispatcher: unknown = Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.2')) ?? Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.1'))
+    const dispatcher: unknown = Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.2')) ??
+      Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.1'))
     assert.ok(typeof dispatcher === 'object' && dispatcher !== null)
     const isAgent = (value: unknown): value is Connectable => typeof value === 'function' && value.name === 'Agent'
     const found: unknown = dispatcher.constructor
@@ -183,9 +195,12 @@ describe("undiciConnector under Node's own fetch", () => {
   it('answers, and reuses its connections', async () => {
     using dialer = new Multidialer(optionsOf(plane))
     const agent = new (nodesAgent())({ connect: undiciConnector(dialer) })
-    for (let i = 0; i < 5; i += 1) assert.equal((await (await request(plane, '/version', agent)).json() as { major: string }).major, '1')
+    for (let i = 0; i < 5; i += 1) {
+      assert.equal((await (await request(plane, '/version', agent)).json() as { major: string }).major, '1')
+    }
     // Two, not one: the undici of Node 20 has a request not quite finished when its body has been read.
-    assert.ok(dialer.snapshot().counters.dials <= 2, `${dialer.snapshot().counters.dials} connections for five requests`)
+    assert.ok(dialer.snapshot().counters.dials <= 2,
+      `${dialer.snapshot().counters.dials} connections for five requests`)
     await agent.close()
   })
 

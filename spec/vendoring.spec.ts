@@ -63,30 +63,39 @@ after(async () => {
 describe('lib/ copied into another project', () => {
   for (const major of ['22', '24']) {
     for (const file of ['main.ts', 'run.cts']) {
-      it(`serves a request on Node ${major} from ${file === 'main.ts' ? 'import' : 'require()'}`, { timeout: 180_000 }, async (t) => {
+      it(`serves a request on Node ${major} from ${file === 'main.ts' ? 'import' : 'require()'}`, {
+        timeout: 180_000,
+      }, async (t) => {
         const node = nodeOf(major)
         if (node === undefined && process.env['CI'] === undefined) return t.skip(`Node ${major} cannot be had`)
         assert.ok(node !== undefined, `Node ${major} cannot be had`)
         const [server] = plane.servers
         const { NODE_OPTIONS, NODE_TEST_CONTEXT, NODE_V8_COVERAGE, ...rest } = process.env
         const env = { ...rest, SERVER: server?.url, CA_FILE: plane.caFile, TOKEN: plane.token }
-        const { stdout } = await run(node, ['--disable-warning=ExperimentalWarning', join(folder, file)], { env, cwd: folder })
+        const { stdout } = await run(node, ['--disable-warning=ExperimentalWarning', join(folder, file)], {
+          env, cwd: folder,
+        })
         assert.equal(stdout, '200 1\n')
       })
     }
   }
 
-  it('satisfies a compiler with every strictness, in a module and in a script that requires it', { timeout: 180_000 }, async () => {
+  it('satisfies a compiler with every strictness, in a module and in a script that requires it', {
+    timeout: 180_000,
+  }, async () => {
     writeFileSync(join(folder, 'required.cts'), REQUIRED)
     mkdirSync(join(folder, 'node_modules', '@types'), { recursive: true })
     // What that project has of its own: the types of Node, and what they need.
-    for (const name of ['@types/node', 'undici-types']) symlinkSync(join(ROOT, 'node_modules', name), join(folder, 'node_modules', name))
+    for (const name of ['@types/node', 'undici-types']) {
+      symlinkSync(join(ROOT, 'node_modules', name), join(folder, 'node_modules', name))
+    }
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({
       compilerOptions: {
-        target: 'es2023', lib: ['es2023', 'esnext.disposable'], module: 'nodenext', types: ['node'], strict: true, noEmit: true,
-        allowImportingTsExtensions: true, skipLibCheck: false, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true,
-        noImplicitOverride: true, noImplicitReturns: true, noFallthroughCasesInSwitch: true, noUnusedLocals: true,
-        noUnusedParameters: true, noPropertyAccessFromIndexSignature: true, isolatedModules: true, allowUnreachableCode: false,
+        target: 'es2023', lib: ['es2023', 'esnext.disposable'], module: 'nodenext', types: ['node'], strict: true,
+        noEmit: true, allowImportingTsExtensions: true, skipLibCheck: false, noUncheckedIndexedAccess: true,
+        exactOptionalPropertyTypes: true, noImplicitOverride: true, noImplicitReturns: true,
+        noFallthroughCasesInSwitch: true, noUnusedLocals: true, noUnusedParameters: true,
+        noPropertyAccessFromIndexSignature: true, isolatedModules: true, allowUnreachableCode: false,
       },
       files: ['main.ts', 'required.cts'],
     }))

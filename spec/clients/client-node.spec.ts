@@ -1,6 +1,6 @@
 /**
- * @kubernetes/client-node, 1.x and 2.x, on a dialer: all that is made of a KubeConfig, from whatever it holds, and what it
- * costs with and without.
+ * @kubernetes/client-node, 1.x and 2.x, on a dialer: all that is made of a KubeConfig, from whatever it holds, and what
+ * it costs with and without.
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -114,7 +114,9 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
   const skip = needs === undefined || runsHere({ needs }) ? false : `needs Node ${needs}`
 
   if (skip) {
-    for (const what of ['calls', 'watch', 'informer', 'exec', 'log, metrics, objects', 'credentials', 'rotation', 'undone']) record(`${client} `, what, skip)
+    for (const what of [
+      'calls', 'watch', 'informer', 'exec', 'log, metrics, objects', 'credentials', 'rotation', 'undone',
+    ]) record(`${client} `, what, skip)
   }
 
   describe(client, { skip }, () => {
@@ -130,7 +132,9 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
         await Promise.all(plane.servers.map((server) => server.resetStats()))
         const config = kubeConfigOf(k8s, target())
         // Its own connections alone are counted.
-        const dialer = mode === 'with' ? withMultidialer(config, { refreshInterval: 0, heartbeatInterval: 0 }) : undefined
+        const dialer = mode === 'with'
+          ? withMultidialer(config, { refreshInterval: 0, heartbeatInterval: 0 })
+          : undefined
         const api = config.makeApiClient(k8s.CoreV1Api)
         const start = performance.now()
         for (let i = 0; i < CALLS; i += 1) await api.listNamespacedPod({ namespace: 'default' })
@@ -169,7 +173,8 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
       abort?.abort()
     })
 
-    verify('informer', 'has an informer go on when it is started again, and the server in use is killed and stopped', async () => {
+    verify('informer', 'has an informer go on when it is started again, and the server in use is killed and stopped',
+      async () => {
       const config = dialled(kubeConfigOf(k8s, target()))
       const seen = new Seen()
       const api = config.makeApiClient(k8s.CoreV1Api)
@@ -191,7 +196,8 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
       const dials = dialers[0]?.snapshot().counters.dials ?? 0
       const out = new PassThrough()
       const status = await new Promise<{ status?: string }>((resolve, reject) => {
-        new k8s.Exec(config).exec('default', 'echo', 'echo', ['echo', 'hello'], out, null, null, false, resolve).catch(reject)
+        new k8s.Exec(config).exec('default', 'echo', 'echo', ['echo', 'hello'], out, null, null, false, resolve)
+          .catch(reject)
       })
       assert.equal(status.status, 'Success')
       assert.equal(String(out.read()), 'echo hello\n')
@@ -205,7 +211,8 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
       input.write('pong')
       assert.equal(String((await once(output, 'data'))[0]), 'pong')
       if (typeof forwarded !== 'function') forwarded.close()
-      assert.ok((dialers[0]?.snapshot().counters.dials ?? 0) >= dials + 2, 'dialled, but for one that took an idle connection')
+      assert.ok((dialers[0]?.snapshot().counters.dials ?? 0) >= dials + 2,
+        'dialled, but for one that took an idle connection')
     })
 
     verify('log, metrics, objects', 'reads logs and metrics, and any object', async () => {
@@ -215,7 +222,9 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
       assert.match(String((await once(log, 'data'))[0]), /^echo: line 1/)
       assert.equal((await new k8s.Metrics(config).getNodeMetrics()).items.length, 1)
       const objects = k8s.KubernetesObjectApi.makeApiClient(config)
-      const pod = await objects.read({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'echo', namespace: 'default' } })
+      const pod = await objects.read({
+        apiVersion: 'v1', kind: 'Pod', metadata: { name: 'echo', namespace: 'default' },
+      })
       assert.equal(pod.metadata?.name, 'echo')
       assert.ok((dialers[0]?.snapshot().counters.dials ?? 0) <= 3, 'on the connections of the dialer')
     })
@@ -224,7 +233,9 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
       const kinds: Record<string, { cluster?: object; user: object }> = {
         token: { user: { token: plane.token } },
         'token-file': { user: { 'auth-provider': { name: 'tokenFile', config: { tokenFile: plane.tokenFile } } } },
-        certificate: { user: { 'client-certificate': certificateFile('client-a.crt'), 'client-key': certificateFile('client-a.key') } },
+        certificate: { user: {
+          'client-certificate': certificateFile('client-a.crt'), 'client-key': certificateFile('client-a.key'),
+        } },
         'certificate data': { user: {
           'client-certificate-data': readFileSync(certificateFile('client-a.crt'), 'base64'),
           'client-key-data': readFileSync(certificateFile('client-a.key'), 'base64'),
@@ -235,13 +246,18 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
           clientKeyData: readFileSync(certificateFile('client-b.key'), 'utf8'),
         }) } },
         'tls-server-name': { cluster: { 'tls-server-name': 'kubernetes.default.svc' }, user: { token: plane.token } },
-        skipTLSVerify: { cluster: { 'certificate-authority': undefined, 'insecure-skip-tls-verify': true }, user: { token: plane.token } },
+        skipTLSVerify: {
+          cluster: { 'certificate-authority': undefined, 'insecure-skip-tls-verify': true },
+          user: { token: plane.token },
+        },
       }
       for (const [kind, { cluster, user }] of Object.entries(kinds)) {
         const file = join(folder, 'kubeconfig')
         writeFileSync(file, JSON.stringify({
           apiVersion: 'v1', kind: 'Config', 'current-context': 'c',
-          clusters: [{ name: 'c', cluster: { server: target().server, 'certificate-authority': plane.caFile, ...cluster } }],
+          clusters: [{
+            name: 'c', cluster: { server: target().server, 'certificate-authority': plane.caFile, ...cluster },
+          }],
           users: [{ name: 'u', user }], contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
         }))
         const config = new k8s.KubeConfig()

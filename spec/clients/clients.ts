@@ -33,7 +33,10 @@ export interface Client {
   readonly needs?: string
   /** Connections that five requests one after another may take; undefined where each is one by its nature. */
   readonly reuse?: number
-  /** What an abort ends at once while a dial is pending: the dial too, the request alone, or neither, as undici's request(). */
+  /**
+   * What an abort ends at once while a dial is pending: the dial too, the request alone, or neither, as undici's
+   * request().
+   */
   readonly abort: 'dial ended' | 'request ended' | 'waits for the dial'
   /** The code of an error as the client's users see it. */
   readonly codeOf: (error: unknown) => unknown
@@ -54,7 +57,9 @@ function fieldOf(value: unknown, name: string): unknown {
 const authorization = ({ token }: Target): { authorization: string } => ({ authorization: `Bearer ${token}` })
 const name = (value: unknown): string => String(value ?? '')
 
-type GetWithAgent = (url: string, agent: https.Agent, headers: Record<string, string>, signal: AbortSignal | undefined) => Promise<string>
+type GetWithAgent = (
+  url: string, agent: https.Agent, headers: Record<string, string>, signal: AbortSignal | undefined,
+) => Promise<string>
 
 /** One that takes an https.Agent. */
 function agentClient(name: string, load: () => Promise<GetWithAgent>, more: Partial<Client> = {}): Client {
@@ -91,7 +96,9 @@ function undiciClient(major: '6' | '7' | '8', more: Partial<Client> = {}): Clien
       return {
         dialer,
         get: async (signal) => {
-          const { headers, body } = await request(target.server + PATH, { dispatcher, headers: authorization(target), ...(signal && { signal }) })
+          const { headers, body } = await request(target.server + PATH, {
+            dispatcher, headers: authorization(target), ...(signal && { signal }),
+          })
           await body.dump()
           return name(headers['x-served-by'])
         },
@@ -102,8 +109,8 @@ function undiciClient(major: '6' | '7' | '8', more: Partial<Client> = {}): Clien
 }
 
 const builtInFetch: Client = {
-  // A dispatcher must be of the undici that Node's own fetch is of. Two connections: undici takes one back a turn of the
-  // loop after the body was read.
+  // A dispatcher must be of the undici that Node's own fetch is of. Two connections: undici takes one back a turn of
+  // the loop after the body was read.
   name: 'fetch', reuse: 2, abort: 'request ended', codeOf: ofCause,
   open: async (target) => {
     const { Agent } = await undici((process.versions['undici'] ?? '').split('.')[0] ?? '')
@@ -130,9 +137,14 @@ export async function clientNode(major: '1' | '2'): Promise<ClientNode> {
 }
 
 /** A KubeConfig as from a file. */
-export function kubeConfigOf({ KubeConfig }: ClientNode, { server, ca, token }: Pick<Target, 'server' | 'ca' | 'token'>): InstanceType<ClientNode['KubeConfig']> {
+export function kubeConfigOf(
+  { KubeConfig }: ClientNode, { server, ca, token }: Pick<Target, 'server' | 'ca' | 'token'>,
+): InstanceType<ClientNode['KubeConfig']> {
   const config = new KubeConfig()
-  config.loadFromClusterAndUser({ name: 'c', server, caData: Buffer.from(ca).toString('base64'), skipTLSVerify: false }, { name: 'u', token })
+  config.loadFromClusterAndUser(
+    { name: 'c', server, caData: Buffer.from(ca).toString('base64'), skipTLSVerify: false },
+    { name: 'u', token },
+  )
   return config
 }
 
@@ -211,11 +223,13 @@ const http2Client: Client = {
     return {
       dialer,
       get: async (signal) => {
-        const stream = (await connected(signal)).request({ ':path': PATH, ...authorization(target) }, signal && { signal })
+        const stream = (await connected(signal))
+          .request({ ':path': PATH, ...authorization(target) }, signal && { signal })
         return new Promise((resolve, reject) => {
           let server = ''
           stream.on('response', (headers) => { server = name(headers['x-served-by']) })
-          stream.on('error', reject).on('end', () => resolve(server)).on('close', () => reject(new Error('closed before the answer')))
+          stream.on('error', reject).on('end', () => resolve(server))
+            .on('close', () => reject(new Error('closed before the answer')))
           stream.resume()
         })
       },

@@ -50,8 +50,9 @@ class Running {
 
   constructor(name: string, env: Record<string, string | undefined>) {
     const { NODE_OPTIONS, NODE_TEST_CONTEXT, ...rest } = process.env
-    this.#child = spawn(process.execPath, ['--import', 'tsx', '--import', SELF, fileURLToPath(new URL(`examples/${name}`, import.meta.url))],
-      { env: { ...rest, ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
+    this.#child = spawn(process.execPath, [
+      '--import', 'tsx', '--import', SELF, fileURLToPath(new URL(`examples/${name}`, import.meta.url)),
+    ], { env: { ...rest, ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
     this.exited = once(this.#child, 'close')
     createInterface(this.#child.stdout).on('line', (line) => {
       this.lines.push(line)
@@ -62,7 +63,9 @@ class Running {
   /** Resolves when a line has come that satisfies; rejects when the program has ended without one. */
   async until(satisfied: (line: string, index: number) => boolean): Promise<void> {
     const ended = this.exited.then(() => { throw new Error(`ended without it, after ${this.lines.join(', ')}`) })
-    while (!this.lines.some(satisfied)) await Promise.race([ended, new Promise<void>((resolve) => { this.#seen = resolve })])
+    while (!this.lines.some(satisfied)) {
+      await Promise.race([ended, new Promise<void>((resolve) => { this.#seen = resolve })])
+    }
   }
 
   async end(): Promise<void> {
@@ -73,12 +76,14 @@ class Running {
 
 function envOf(): Record<string, string> {
   return {
-    APISERVER: plane.servers[0]?.url ?? '', CA_FILE: plane.caFile, TOKEN_FILE: plane.tokenFile, KUBECONFIG: join(folder, 'kubeconfig'),
-    UNDICI: recent ? 'undici-8' : 'undici-7',
+    APISERVER: plane.servers[0]?.url ?? '', CA_FILE: plane.caFile, TOKEN_FILE: plane.tokenFile,
+    KUBECONFIG: join(folder, 'kubeconfig'), UNDICI: recent ? 'undici-8' : 'undici-7',
   }
 }
 
-async function running(name: string, env: Record<string, string | undefined>, body: (program: Running) => Promise<void>): Promise<void> {
+async function running(
+  name: string, env: Record<string, string | undefined>, body: (program: Running) => Promise<void>,
+): Promise<void> {
   const program = new Running(name, env)
   try {
     await body(program)
@@ -93,7 +98,8 @@ async function create(name: string): Promise<void> {
   const server = plane.servers.find(({ state }) => state === 'running')
   const body = JSON.stringify({ metadata: { name } })
   const request = https.request(`${server?.url}/api/v1/namespaces/default/configmaps`, {
-    method: 'POST', ca: plane.ca, agent: false, headers: { authorization: `Bearer ${plane.token}`, 'content-type': 'application/json' },
+    method: 'POST', ca: plane.ca, agent: false,
+    headers: { authorization: `Bearer ${plane.token}`, 'content-type': 'application/json' },
   })
   request.end(body)
   const [response] = await once(request, 'response')
@@ -136,7 +142,8 @@ async function throughFaults(program: Running, prefix: string, shown: (name: str
   await second.cont()
   for (let i = 1; i <= count; i += 1) {
     const line = shown(`${prefix}-${i}`)
-    assert.equal(program.lines.filter((one) => `${one} `.startsWith(`${line} `)).length, 1, `${line} once in ${program.lines.join(', ')}`)
+    assert.equal(program.lines.filter((one) => `${one} `.startsWith(`${line} `)).length, 1,
+      `${line} once in ${program.lines.join(', ')}`)
   }
 }
 
@@ -156,7 +163,9 @@ describe('the examples of the README', () => {
     copyFileSync(plane.caFile, join(root, 'ca.crt'))
     copyFileSync(plane.tokenFile, join(root, 'token'))
     const [seed] = plane.servers
-    const env = { KUBERNETES_SERVICE_HOST: seed?.host, KUBERNETES_SERVICE_PORT: String(seed?.port), SERVICE_ACCOUNT: root }
+    const env = {
+      KUBERNETES_SERVICE_HOST: seed?.host, KUBERNETES_SERVICE_PORT: String(seed?.port), SERVICE_ACCOUNT: root,
+    }
     await running('in-cluster.mjs', env, async (program) => {
       await program.until((line) => line === 'echo')
       const [code] = await program.exited
@@ -164,9 +173,12 @@ describe('the examples of the README', () => {
     })
   })
 
-  it('http2.mjs has a new session when its endpoint is severed', LIMIT, () => running('http2.mjs', envOf(), async (program) => {
+  it('http2.mjs has a new session when its endpoint is severed',
+    LIMIT, () => running('http2.mjs', envOf(), async (program) => {
     await program.until((line, index) => index >= 3 && line.startsWith('200 '))
-    const all = await Promise.all(plane.servers.map(async (server) => ({ server, open: (await server.stats()).byPath['/api/v1/namespaces/default/configmaps'] ?? 0 })))
+    const all = await Promise.all(plane.servers.map(async (server) => ({
+      server, open: (await server.stats()).byPath['/api/v1/namespaces/default/configmaps'] ?? 0,
+    })))
     const used = all.find(({ open }) => open > 0)?.server
     assert.ok(used !== undefined)
     await used.stop()
@@ -179,10 +191,12 @@ describe('the examples of the README', () => {
   it('client-node.mjs: the informer goes on when the server in use is killed and stopped', { ...LIMIT, skip }, () =>
     running('client-node.mjs', envOf(), (program) => throughFaults(program, 'informed', (name) => `add ${name}`)))
 
-  it('controller.mjs: no event is lost or doubled when the server in use is killed and stopped', { ...LIMIT, skip }, () =>
+  it('controller.mjs: no event is lost or doubled when the server in use is killed and stopped',
+    { ...LIMIT, skip }, () =>
     running('controller.mjs', envOf(), (program) => throughFaults(program, 'controlled', (name) => `ADDED ${name}`)))
 
-  it('controller.mjs: a version that is too old (410) is listed anew, and nothing is lost or doubled', { ...LIMIT, skip }, () =>
+  it('controller.mjs: a version that is too old (410) is listed anew, and nothing is lost or doubled',
+    { ...LIMIT, skip }, () =>
     running('controller.mjs', envOf(), async (program) => {
       await create('before')
       await program.until((line) => line.startsWith('ADDED before '))

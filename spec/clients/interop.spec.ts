@@ -74,7 +74,9 @@ const wanted = process.env['CLIENTS']?.split(',')
 
 for (const client of clients.filter(({ name }) => wanted?.includes(name) ?? true)) {
   const skip = runsHere(client) ? false : `needs Node ${client.needs}`
-  if (skip) for (const what of ['request', 'reuse', 'abort', 'SIGKILL', 'SIGSTOP', 'error']) record(client.name, what, skip)
+  if (skip) {
+    for (const what of ['request', 'reuse', 'abort', 'SIGKILL', 'SIGSTOP', 'error']) record(client.name, what, skip)
+  }
 
   describe(client.name, { skip }, () => {
     const verify = (what: string, rule: string, body: () => Promise<string>): void => {
@@ -100,7 +102,9 @@ for (const client of clients.filter(({ name }) => wanted?.includes(name) ?? true
       await once(silent, 'listening')
       const address = silent.address()
       assert.ok(typeof address === 'object' && address !== null)
-      const patient = { ...target(), server: `https://127.0.0.1:${address.port}`, attemptTimeout: 60_000, dialTimeout: 60_000 }
+      const patient = {
+        ...target(), server: `https://127.0.0.1:${address.port}`, attemptTimeout: 60_000, dialTimeout: 60_000,
+      }
       try {
         return await using(client, patient, async (use) => {
           const accepted = once(silent, 'connection')

@@ -1,6 +1,6 @@
 /**
- * What was verified of which client, collected across processes: each spec adds lines to the file that MATRIX names, and
- * run.ts shows them as a table. Without MATRIX nothing is kept.
+ * What was verified of which client, collected across processes: each spec adds lines to the file that MATRIX names,
+ * and run.ts shows them as a table. Without MATRIX nothing is kept.
  */
 import { appendFileSync, readFileSync } from 'node:fs'
 
@@ -21,7 +21,9 @@ export function readEntries(file: string): Entry[] {
   return readFileSync(file, 'utf8').split('\n').filter(Boolean).map((line): Entry => JSON.parse(line))
 }
 
-/** A table in Markdown for each group of columns that belong together; a cell that nothing was recorded for is FAILED. */
+/**
+ * A table in Markdown for each group of columns that belong together; a cell that nothing was recorded for is FAILED.
+ */
 export function tables(entries: readonly Entry[]): string {
   const groups = new Map<string, string[]>()
   for (const client of unique(entries.map((entry) => entry.client))) {
@@ -35,7 +37,8 @@ export function tables(entries: readonly Entry[]): string {
 function merged(groups: Map<string, string[]>): Map<string, string[]> {
   const result = new Map<string, string[]>()
   for (const [columns, names] of [...groups].sort(([a], [b]) => b.length - a.length)) {
-    const wider = [...result.keys()].find((known) => columns.split('|').every((column) => known.split('|').includes(column)))
+    const wider = [...result.keys()].find((known) =>
+      columns.split('|').every((column) => known.split('|').includes(column)))
     const key = wider ?? columns
     result.set(key, [...(result.get(key) ?? []), ...names])
   }
@@ -46,7 +49,8 @@ function table(columns: readonly string[], names: readonly string[], entries: re
   const nodes = unique(entries.map(({ node }) => node))
   const cell = (client: string, node: string, what: string): string =>
     entries.find((entry) => entry.client === client && entry.node === node && entry.what === what)?.result ?? 'FAILED'
-  const ran = (client: string, node: string): boolean => entries.some((entry) => entry.client === client && entry.node === node)
+  const ran = (client: string, node: string): boolean =>
+    entries.some((entry) => entry.client === client && entry.node === node)
   const rows = names.flatMap((client) => nodes.filter((node) => ran(client, node))
     .map((node) => [client, node, ...columns.map((what) => cell(client, node, what))]))
   const all = [['client', 'Node', ...columns], ...rows]

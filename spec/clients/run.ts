@@ -1,6 +1,6 @@
 /**
- * `npm run test:clients`: installs the nested package if it is not there, runs its specs one after another, and shows what
- * was verified. Spec files among the arguments are run instead of all; other arguments are for `node --test`.
+ * `npm run test:clients`: installs the nested package if it is not there, runs its specs one after another, and shows
+ * what was verified. Spec files among the arguments are run instead of all; other arguments are for `node --test`.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'

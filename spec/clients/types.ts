@@ -1,6 +1,6 @@
 /**
- * What the compilers of users see: the connector is one of every undici, and the KubeConfig of every client-node will do.
- * Checked by `tsc -p spec/clients`; never run.
+ * What the compilers of users see: the connector is one of every undici, and the KubeConfig of every client-node will
+ * do. Checked by `tsc -p spec/clients`; never run.
  */
 import { KubeConfig as KubeConfig1 } from 'client-node-1'
 import { KubeConfig as KubeConfig2 } from 'client-node-2'

@@ -56,7 +56,8 @@ import {
 
 const newSeed = { ...seed, ...unlisted }
 const forbiddenMessage =
-  'discovery is forbidden: grant get on endpoints "kubernetes" in namespace "default"; only the configured servers are used'
+  'discovery is forbidden: grant get on endpoints "kubernetes" in namespace "default"; ' +
+  'only the configured servers are used'
 const slices = { via: 'endpointslices' } as const
 const round = (...tried: readonly string[]) => ({ tried, at: tried.at(-1), causes: [] })
 /** A round is asking A for the list, with a caller of refresh() who waits. */
@@ -137,7 +138,12 @@ const when: readonly Row[] = [
     given: given({ peers: { [A]: ready, [B]: ready }, current: A, discovery: known }),
     phases: [
       [5_000, dialled(1), [connect(1, 100, A)]],
-      [5_001, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)], { deadline: { at: 5_101, why: 'refresh' } }],
+      [
+        5_001,
+        attemptFailed(1, 100),
+        [reportFailed(A), connect(1, 101, B)],
+        { deadline: { at: 5_101, why: 'refresh' } },
+      ],
       [5_101, tick, [heartbeat(102, B)]],
     ],
   },
@@ -610,7 +616,8 @@ const lists: readonly Row[] = [
     ],
   },
   {
-    name: 'R1 spread: a socket made before the first list is retired by it where there is a choice, or a fleet stays on its seed',
+    name: 'R1 spread: a socket made before the first list is retired by it where there is a choice, ' +
+      'or a fleet stays on its seed',
     given: given({
       settings: { balance: 'spread' },
       peers: { [A]: { ...newSeed, ...used, heartbeat: asking(7) } },

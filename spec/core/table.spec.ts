@@ -8,7 +8,8 @@ import type { Row, Table } from '../../lib/core/table.ts'
 import { deepFreeze } from '../support/core-freeze.ts'
 
 const row = (id: number, wakeAt = Infinity): Row => ({ id, wakeAt })
-const tableOf = (...rows: readonly Row[]): Table<Row> => rows.reduce((table, each) => withRow(table, each), emptyTable<Row>())
+const tableOf = (...rows: readonly Row[]): Table<Row> =>
+  rows.reduce((table, each) => withRow(table, each), emptyTable<Row>())
 
 describe('a table', () => {
   it('is empty at first, and waits for nothing', () => {

@@ -1,6 +1,6 @@
 /**
- * What the specs of the agent share: a TLS server that answers when it is told, requests that write down what they emit,
- * and agents made of the stub dialer. Nothing here knows what is right.
+ * What the specs of the agent share: a TLS server that answers when it is told, requests that write down what they
+ * emit, and agents made of the stub dialer. Nothing here knows what is right.
  */
 import { once } from 'node:events'
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
@@ -56,7 +56,9 @@ export class HeldServer {
   readonly #numbers: WeakMap<Socket, number> = new WeakMap()
 
   private constructor(options: https.ServerOptions) {
-    this.server = https.createServer({ ...serverIdentity, keepAliveTimeout: 60_000, ...options }, (request, response) => {
+    this.server = https.createServer({
+      ...serverIdentity, keepAliveTimeout: 60_000, ...options,
+    }, (request, response) => {
       this.#answerOrHold(request, response)
     })
     this.server.on('secureConnection', (socket: Socket) => {

@@ -31,9 +31,11 @@ export class Exchange {
       (status, headers) => { response.writeHead(status, headers) }, () => undefined)     // writeHead sends it already
   }
 
-  private constructor(method: string | undefined, path: string | undefined, headers: IncomingHttpHeaders, socket: Socket,
+  private constructor(
+    method: string | undefined, path: string | undefined, headers: IncomingHttpHeaders, socket: Socket,
     http2: boolean, request: Readable, response: Writable,
-    writeHead: (status: number, headers: OutgoingHttpHeaders) => void, flush: () => void) {
+    writeHead: (status: number, headers: OutgoingHttpHeaders) => void, flush: () => void,
+  ) {
     this.method = method ?? 'GET'
     this.url = urlOf(path)
     this.headers = headers

@@ -22,7 +22,9 @@ export interface FrontHandlers {
 /** A draining server waits this long (ms) for the first request on a connection that came just before it stopped. */
 const LAST_REQUEST = 1_000
 
-/** Then connections that the other end does not close are cut (ms); kube-apiserver's limit for requests is 60 s, too. */
+/**
+ * Then connections that the other end does not close are cut (ms); kube-apiserver's limit for requests is 60 s, too.
+ */
 const DRAINED_WITHIN = 60_000
 
 
@@ -63,7 +65,8 @@ export class Front {
     this.#http1.on('upgrade', (request, socket, head) => {
       if (socket instanceof net.Socket) this.#handlers.upgrade(request, socket, head)
     })
-    this.#http2 = http2.createServer((request, response) => this.#onRequest(Exchange.http2(request, response), undefined))
+    this.#http2 = http2.createServer((request, response) =>
+      this.#onRequest(Exchange.http2(request, response), undefined))
     this.#http2.on('session', (session) => {
       this.#sessions.add(session)
       if (this.#draining) session.close()

@@ -1,4 +1,6 @@
-/** PATCH of an object: JSON merge patch (strategic merge is taken for one, too), and the JSON Patch that clients send. */
+/**
+ * PATCH of an object: JSON merge patch (strategic merge is taken for one, too), and the JSON Patch that clients send.
+ */
 import type { KubeObject } from './apiserver-protocol.ts'
 
 /** The patched object; undefined when the patch is malformed, or does not fit. */
@@ -8,7 +10,11 @@ export function patched(object: KubeObject, body: string): KubeObject | undefine
     const result = Array.isArray(patch) ? patch.reduce(operated, structuredClone(object)) : merged(object, patch)
     const { name, namespace, resourceVersion } = object.metadata
     if (!isRecord(result) || !isRecord(result['metadata'])) return undefined
-    const kept = { name, ...(namespace === undefined ? {} : { namespace }), ...(resourceVersion === undefined ? {} : { resourceVersion }) }
+    const kept = {
+      name,
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    }
     return { ...result, metadata: { ...result['metadata'], ...kept } }
   } catch {
     return undefined

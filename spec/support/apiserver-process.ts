@@ -5,7 +5,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import net from 'node:net'
 import { fileURLToPath } from 'node:url'
-import type { ClusterState, Command, FromServer, Misbehaviour, ServerConfig, ServerStats, StoreEvent, StoreReply, StoreRequest, ToServer } from './apiserver-protocol.ts'
+import type {
+  ClusterState, Command, FromServer, Misbehaviour, ServerConfig, ServerStats, StoreEvent, StoreReply, StoreRequest,
+  ToServer,
+} from './apiserver-protocol.ts'
 import { stopProcess } from './stopped-process.ts'
 
 const PROGRAM = fileURLToPath(new URL('apiserver.ts', import.meta.url))
@@ -44,7 +47,10 @@ export class PortTaken extends Error {}
 export class ApiServer {
   #config: Omit<ServerConfig, 'cluster'>
   readonly #plane: Plane
-  readonly #pending = new Map<number, { resolve: (stats: ServerStats | undefined) => void; reject: (error: Error) => void }>()
+  readonly #pending = new Map<number, {
+    resolve: (stats: ServerStats | undefined) => void
+    reject: (error: Error) => void
+  }>()
   #child: ChildProcess | undefined
   #state: 'running' | 'stopped' | 'gone' = 'gone'
   #unwatch: (() => void) | undefined
@@ -100,8 +106,8 @@ export class ApiServer {
   }
 
   /**
-   * Ends it gracefully, as kube-apiserver does on SIGTERM: readyz 503, no longer in the Endpoints, not listening, watches
-   * ended, requests under way finished. Resolves when the process is gone.
+   * Ends it gracefully, as kube-apiserver does on SIGTERM: readyz 503, no longer in the Endpoints, not listening,
+   * watches ended, requests under way finished. Resolves when the process is gone.
    */
   async terminate(): Promise<void> {
     if (this.#state === 'gone') return
@@ -113,7 +119,9 @@ export class ApiServer {
   /** SIGSTOP: the kernel still accepts, nothing answers. Resolves when it has really stopped. */
   async stop(): Promise<void> {
     const pid = this.pid
-    if (this.#state !== 'running' || pid === undefined) throw new Error(`${this.name} is ${this.#state}: it cannot be stopped`)
+    if (this.#state !== 'running' || pid === undefined) {
+      throw new Error(`${this.name} is ${this.#state}: it cannot be stopped`)
+    }
     this.#state = 'stopped'
     this.#unwatch = await stopProcess(pid)
   }
@@ -229,7 +237,9 @@ export class ApiServer {
     this.#pending.clear()
   }
 
-  /** A control plane that nobody waits for does not keep the process alive; while something is awaited of it, it does. */
+  /**
+   * A control plane that nobody waits for does not keep the process alive; while something is awaited of it, it does.
+   */
   async #held<T>(promise: Promise<T>): Promise<T> {
     this.#holds += 1
     this.#child?.ref()

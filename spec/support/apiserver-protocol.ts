@@ -37,8 +37,13 @@ export type Misbehaviour =
   | 'deaf'                // keeps its connections, reads and writes nothing, still accepts TCP
   | { readonly latency: number }                  // ms before each handshake and each answer
   | { readonly heartbeat: number | 'silent' }     // a status, or no answer, to the discovery paths alone
-  | { readonly answer: string; readonly then?: 'close' | 'keep' | 'reset'; readonly split?: number; readonly pace?: number }
-                                                  // base64 bytes for the discovery paths, in pieces of `split` bytes every `pace` ms
+  | {
+      readonly answer: string
+      readonly then?: 'close' | 'keep' | 'reset'
+      readonly split?: number
+      readonly pace?: number
+    }                                             // base64 bytes for the discovery paths,
+                                                  // in pieces of `split` bytes every `pace` ms
   | { readonly certificate: string }              // a fixture's name, or 'kubeadm' or 'own-ip' for the one of its host
   | { readonly redirect: string }                 // 302 to there, whatever is asked
   | { readonly everything: number }               // this status, whatever is asked
@@ -108,7 +113,12 @@ export type StoreRequest =
   | { readonly op: 'create'; readonly resource: string; readonly object: KubeObject }
   | { readonly op: 'replace'; readonly resource: string; readonly object: KubeObject }
   | { readonly op: 'delete'; readonly resource: string; readonly namespace: string; readonly name: string }
-  | { readonly op: 'since'; readonly resource: string; readonly namespace: string | undefined; readonly revision: number }
+  | {
+      readonly op: 'since'
+      readonly resource: string
+      readonly namespace: string | undefined
+      readonly revision: number
+    }
 
 export type StoreReply =
   | { readonly type: 'items'; readonly items: readonly KubeObject[]; readonly revision: number }

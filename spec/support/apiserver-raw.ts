@@ -3,7 +3,9 @@ import type { Socket } from 'node:net'
 import type { RawAnswer } from './apiserver-behaviour.ts'
 
 /** Writes the bytes, whole or in pieces, then closes (the default), keeps or resets the connection. */
-export function sendRaw(socket: Socket, { answer, then = 'close', split, pace = 0 }: RawAnswer, reset: () => void): void {
+export function sendRaw(
+  socket: Socket, { answer, then = 'close', split, pace = 0 }: RawAnswer, reset: () => void,
+): void {
   const bytes = Buffer.from(answer, 'base64')
   const piece = split ?? Math.max(1, bytes.length)
   const from = (offset: number): void => {

@@ -18,7 +18,8 @@ const RESOURCES: Record<string, { kind: string; namespaced: boolean }> = {
   pods: { kind: 'Pod', namespaced: true },
   secrets: { kind: 'Secret', namespaced: true },
 }
-const OBJECTS = new RegExp(`^/api/v1/(?:namespaces/([^/]+)/)?(${Object.keys(RESOURCES).join('|')})(?:/([^/]+))?(/log)?$`)
+const OBJECTS =
+  new RegExp(`^/api/v1/(?:namespaces/([^/]+)/)?(${Object.keys(RESOURCES).join('|')})(?:/([^/]+))?(/log)?$`)
 const ENDPOINTS = '/api/v1/namespaces/default/endpoints/kubernetes'
 const SLICES = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices'
 const METRICS = /^\/apis\/metrics\.k8s\.io\/v1beta1\/(?:namespaces\/([^/]+)\/)?(nodes|pods)$/
@@ -76,7 +77,9 @@ export class Routes {
   #route(exchange: Exchange, path: string): Promise<void> | void {
     const { cluster } = this.#around
     if (path === ENDPOINTS) return this.#discovery(exchange, 'endpoints', cluster().discovery.endpoints)
-    if (path === `${SLICES}/kubernetes`) return this.#discovery(exchange, 'endpointslices', cluster().discovery.endpointslice)
+    if (path === `${SLICES}/kubernetes`) {
+      return this.#discovery(exchange, 'endpointslices', cluster().discovery.endpointslice)
+    }
     if (path === SLICES) return this.#slices(exchange)
     switch (path) {
       case '/version': return this.#json(exchange, 200, VERSION)
@@ -96,14 +99,20 @@ export class Routes {
     return this.#objects(exchange, resource, namespace, name)
   }
 
-  async #objects(exchange: Exchange, resource: string, namespace: string | undefined, name: string | undefined): Promise<void> {
+  async #objects(
+    exchange: Exchange, resource: string, namespace: string | undefined, name: string | undefined,
+  ): Promise<void> {
     const { ask, watches } = this.#around
     const kind = RESOURCES[resource]?.kind ?? ''
     const url = exchange.url
     switch (exchange.method) {
       case 'GET': {
-        if (name !== undefined) return this.#reply(exchange, await ask({ op: 'get', resource, namespace: namespace ?? '', name }))
-        if (['1', 'true'].includes(url.searchParams.get('watch') ?? '')) return watches.open(exchange, resource, namespace, kind)
+        if (name !== undefined) {
+          return this.#reply(exchange, await ask({ op: 'get', resource, namespace: namespace ?? '', name }))
+        }
+        if (['1', 'true'].includes(url.searchParams.get('watch') ?? '')) {
+          return watches.open(exchange, resource, namespace, kind)
+        }
         return this.#list(exchange, kind, await ask({ op: 'list', resource, namespace }))
       }
       case 'POST': {
@@ -118,7 +127,9 @@ export class Routes {
       }
       case 'PATCH': return this.#patch(exchange, resource, namespace ?? '', name ?? '')
       case 'DELETE': {
-        return this.#reply(exchange, await ask({ op: 'delete', resource, namespace: namespace ?? '', name: name ?? '' }))
+        return this.#reply(exchange, await ask({
+          op: 'delete', resource, namespace: namespace ?? '', name: name ?? '',
+        }))
       }
     }
     return this.#refuse(exchange, 405)

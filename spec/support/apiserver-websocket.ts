@@ -18,7 +18,9 @@ const ERROR = 3
 const CLOSED_CHANNEL = 255     // v5: the client closes one channel
 
 /** Answers the upgrade of an exec, attach or port-forward request. */
-export function acceptWebSocket(request: IncomingMessage, url: URL, socket: Duplex, head: Buffer, server: string): void {
+export function acceptWebSocket(
+  request: IncomingMessage, url: URL, socket: Duplex, head: Buffer, server: string,
+): void {
   const key = request.headers['sec-websocket-key']
   const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
   const protocol = PROTOCOLS.find((name) => offered.includes(name))
@@ -100,7 +102,9 @@ function frames(onFrame: (opcode: number, payload: Buffer) => void): (chunk: Buf
       const short = (pending[1] ?? 0) & 0x7f
       const start = short === 127 ? 10 : short === 126 ? 4 : 2
       if (pending.length < start + 4) return
-      const length = short === 127 ? Number(pending.readBigUInt64BE(2)) : short === 126 ? pending.readUInt16BE(2) : short
+      const length = short === 127
+        ? Number(pending.readBigUInt64BE(2))
+        : short === 126 ? pending.readUInt16BE(2) : short
       if (pending.length < start + 4 + length) return
       const mask = pending.subarray(start, start + 4)
       const payload = Buffer.from(pending.subarray(start + 4, start + 4 + length))

@@ -1,11 +1,14 @@
 /**
  * The program of one stand-in apiserver, a process of its own so that SIGKILL and SIGSTOP are real. It wires the other
- * apiserver-*.ts together and talks to its parent, a ControlPlane, over IPC; it ends with the parent, however that ends.
+ * apiserver-*.ts together and talks to its parent, a ControlPlane, over IPC; it ends with the parent, however that
+ * ends.
  */
 import { behaviourOf, GOOD, type Behaviour } from './apiserver-behaviour.ts'
 import { urlOf } from './apiserver-exchange.ts'
 import { Front } from './apiserver-front.ts'
-import type { ClusterState, Command, FromServer, ServerConfig, ServerStats, StoreReply, StoreRequest, ToServer } from './apiserver-protocol.ts'
+import type {
+  ClusterState, Command, FromServer, ServerConfig, ServerStats, StoreReply, StoreRequest, ToServer,
+} from './apiserver-protocol.ts'
 import { Routes } from './apiserver-routes.ts'
 import { Watches } from './apiserver-watch.ts'
 import { acceptWebSocket } from './apiserver-websocket.ts'
@@ -74,11 +77,13 @@ class ApiServerProcess {
       request: (exchange) => { routes.answer(exchange).catch((error: unknown) => routes.fail(exchange, error)) },
       upgrade: (request, socket, head) => {
         const url = urlOf(request.url)
-        const certified = 'authorized' in socket && socket.authorized === true && request.headers.authorization === undefined
+        const certified = 'authorized' in socket && socket.authorized === true &&
+          request.headers.authorization === undefined
         const refusal = routes.refusalOf(request.headers.authorization, certified)
         this.#front.noteUpgrade(request, url.pathname)
         if (refusal === undefined) acceptWebSocket(request, url, socket, head, name)
-        else socket.end(`HTTP/1.1 ${refusal} Refused\r\nx-served-by: ${name}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
+        else socket.end(`HTTP/1.1 ${refusal} Refused\r\nx-served-by: ${name}\r\nconnection: close\r\n` +
+          'content-length: 0\r\n\r\n')
       },
     })
   }

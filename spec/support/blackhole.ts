@@ -25,12 +25,19 @@ const PROGRAM = `
     process.send(this.address().port)
   })`
 
-/** Drops what is sent to `host:port`, 127.0.0.1 and any free port by default; a server killed before may have been there. */
+/**
+ * Drops what is sent to `host:port`, 127.0.0.1 and any free port by default; a server killed before may have been
+ * there.
+ */
 export async function blackhole(host = '127.0.0.1', port = 0): Promise<Blackhole> {
   if (!canBlackhole) throw new Error('a blackhole needs Linux')
-  const child = spawn(process.execPath, ['-e', PROGRAM, host, String(port)], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  const child = spawn(process.execPath, ['-e', PROGRAM, host, String(port)], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  })
   const exited = once(child, 'exit')
-  const listening = await Promise.race([once(child, 'message'), exited.then(() => { throw new Error(`cannot listen at ${host}:${port}`) })])
+  const listening = await Promise.race([
+    once(child, 'message'), exited.then(() => { throw new Error(`cannot listen at ${host}:${port}`) }),
+  ])
   const taken = Number(listening[0])
   const unwatch = await stopProcess(child.pid ?? 0)
   const fillers: net.Socket[] = []

@@ -1,4 +1,6 @@
-/** What the servers answer for Endpoints and EndpointSlices, from a list of addresses or from what a spec says. Pure. */
+/**
+ * What the servers answer for Endpoints and EndpointSlices, from a list of addresses or from what a spec says. Pure.
+ */
 import type { DiscoveryAnswer, DiscoveryAnswers } from './apiserver-protocol.ts'
 import { status } from './apiserver-status.ts'
 
@@ -7,8 +9,10 @@ export interface Address { readonly host: string; readonly port: number }
 /** What a spec can have the servers answer instead of the truth. */
 export type DiscoveryOverride =
   | { readonly addresses: readonly (string | Address)[] }   // 'host:port', all ready
-  | { readonly subsets: unknown }       // of the Endpoints, taken as they are; the slices hold what is well-formed in them
-  | { readonly slices: unknown; readonly endpoints?: number }   // items of the list; status of the Endpoints, 404 by default
+  | { readonly subsets: unknown }       // of the Endpoints, taken as they are;
+                                        // the slices hold what is well-formed in them
+  | { readonly slices: unknown; readonly endpoints?: number }   // items of the list;
+                                                                // status of the Endpoints, 404 by default
   | { readonly status: number }         // for both
   | { readonly body: string; readonly status?: number; readonly contentType?: string }    // for both
 
@@ -20,14 +24,17 @@ interface Subset {
 
 export function discoveryOf(override: DiscoveryOverride, revision: number): DiscoveryAnswers {
   if ('addresses' in override) {
-    const subsets = subsetsOf(override.addresses.map((address) => typeof address === 'string' ? parsed(address) : address))
+    const subsets = subsetsOf(override.addresses.map((address) =>
+      typeof address === 'string' ? parsed(address) : address))
     return { endpoints: endpoints(subsets, revision), ...slices(subsets.flatMap(sliceOf), revision) }
   }
   if ('subsets' in override) {
     const known = Array.isArray(override.subsets) ? override.subsets.filter(isSubset) : []
     return { endpoints: endpoints(override.subsets, revision), ...slices(known.flatMap(sliceOf), revision) }
   }
-  if ('slices' in override) return { endpoints: failure(override.endpoints ?? 404), ...slices(override.slices, revision) }
+  if ('slices' in override) {
+    return { endpoints: failure(override.endpoints ?? 404), ...slices(override.slices, revision) }
+  }
   if ('body' in override) {
     const { body, status = 200, contentType = 'application/json' } = override
     return all({ status, contentType, body })
@@ -69,7 +76,9 @@ function sliceOf(subset: Subset, index: number): unknown[] {
     if (here.length === 0) return []
     const suffix = `${index === 0 ? '' : `-${index}`}${addressType === 'IPv6' ? '-ipv6' : ''}`
     return [{
-      metadata: { name: `kubernetes${suffix}`, namespace: 'default', labels: { 'kubernetes.io/service-name': 'kubernetes' } },
+      metadata: {
+        name: `kubernetes${suffix}`, namespace: 'default', labels: { 'kubernetes.io/service-name': 'kubernetes' },
+      },
       addressType,
       endpoints: here.map(({ ip, ready }) => ({ addresses: [ip], conditions: conditions(ready) })),
       ports: subset.ports ?? [],

@@ -10,7 +10,8 @@ const HISTORY = 100_000
 
 const keyOf = (resource: string, namespace: string, name: string): string => `${resource}/${namespace}/${name}`
 
-const failed = (code: number, reason: string, message: string): StoreReply => ({ type: 'failed', code, reason, message })
+const failed = (code: number, reason: string, message: string): StoreReply =>
+  ({ type: 'failed', code, reason, message })
 
 export class Store {
   readonly #objects = new Map<string, { resource: string; object: KubeObject }>()

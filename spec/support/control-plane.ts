@@ -177,7 +177,10 @@ export class ControlPlane {
     const host = options.host ?? this.#nextHost()
     this.#hadHosts.add(host)
     const { listed: _listed, name = `apiserver-${this.#lastName}`, ...rest } = options
-    const config = { certificate, http2, minVersion, maxVersion, ticketKeys: this.#options.ticketKeys ?? own, ...rest, name, host, port }
+    const config = {
+      certificate, http2, minVersion, maxVersion, ticketKeys: this.#options.ticketKeys ?? own, ...rest,
+      name, host, port,
+    }
     const server = new ApiServer(config, {
       answer: (request) => this.#store.answer(request),
       clusterState: () => this.#clusterState(),
@@ -221,7 +224,10 @@ export class ControlPlane {
       const object = { kind: 'Namespace', apiVersion: 'v1', metadata: { name }, status: { phase: 'Active' } }
       this.#store.answer({ op: 'create', resource: 'namespaces', object })
     }
-    const node = { kind: 'Node', apiVersion: 'v1', metadata: { name: 'node-1' }, status: { capacity: { cpu: '2', memory: '4Gi' }, allocatable: { cpu: '2', memory: '4Gi' } } }
+    const node = {
+      kind: 'Node', apiVersion: 'v1', metadata: { name: 'node-1' },
+      status: { capacity: { cpu: '2', memory: '4Gi' }, allocatable: { cpu: '2', memory: '4Gi' } },
+    }
     this.#store.answer({ op: 'create', resource: 'nodes', object: node })
     const pod = {
       kind: 'Pod', apiVersion: 'v1', metadata: { name: 'echo', namespace: 'default', labels: { app: 'echo' } },

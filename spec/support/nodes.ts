@@ -20,7 +20,9 @@ const SPECS = ['--import', 'tsx', '--test', '--test-reporter=dot', '--test-concu
 /** The path of the newest Node of a major version; undefined where it cannot be had. */
 export function nodeOf(major: string): string | undefined {
   if (process.versions.node.startsWith(`${major}.`)) return process.execPath
-  const asked = spawnSync('npx', ['-y', '-p', `node@${major}`, '-c', 'node -p process.execPath'], { encoding: 'utf8', timeout: 120_000 })
+  const asked = spawnSync('npx', ['-y', '-p', `node@${major}`, '-c', 'node -p process.execPath'], {
+    encoding: 'utf8', timeout: 120_000,
+  })
   const path = asked.stdout?.trim().split('\n').at(-1)
   return asked.status === 0 && path !== undefined && path !== '' ? path : undefined
 }
@@ -48,10 +50,13 @@ function runAll(versions: readonly string[]): void {
       continue
     }
     // `npm test` has run them on this one.
-    if (node !== process.execPath) done(major, 'specs', run(node, [...SPECS, ...specs()], { MULTIDIALER_SEQUENCES: '40' }))
+    if (node !== process.execPath) {
+      done(major, 'specs', run(node, [...SPECS, ...specs()], { MULTIDIALER_SEQUENCES: '40' }))
+    }
     const complete = COMPLETE.includes(major)
     if (!complete) console.log(`Node ${major}: of the clients these alone: ${CHOSEN}`)
-    done(major, 'clients', run(node, ['--import', 'tsx', 'spec/clients/run.ts', '--test-reporter=dot'], complete ? {} : { CLIENTS: CHOSEN }))
+    const args = ['--import', 'tsx', 'spec/clients/run.ts', '--test-reporter=dot']
+    done(major, 'clients', run(node, args, complete ? {} : { CLIENTS: CHOSEN }))
   }
   for (const what of failed) console.error(`failed: ${what}`)
   process.exitCode = failed.length === 0 ? 0 : 1

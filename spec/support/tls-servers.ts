@@ -43,7 +43,9 @@ export class LocalServer {
     this.#tls.on('secureConnection', (socket) => this.#serve(socket))
   }
 
-  static async start(certificate: string, options: tls.TlsOptions = {}, answer: Answerer = () => ''): Promise<LocalServer> {
+  static async start(
+    certificate: string, options: tls.TlsOptions = {}, answer: Answerer = () => '',
+  ): Promise<LocalServer> {
     const server = new LocalServer({ cert: pem(`${certificate}.crt`), key: pem('server.key'), ...options }, answer)
     server.#tls.listen(0, '127.0.0.1')
     await once(server.#tls, 'listening')
@@ -90,7 +92,8 @@ export class LocalServer {
 
 /** An answer in full, with its length. */
 export function response(status: number, body: string, headers: Readonly<Record<string, string>> = {}): string {
-  const lines = Object.entries({ 'content-type': 'application/json', ...headers }).map(([name, value]) => `${name}: ${value}\r\n`)
+  const lines = Object.entries({ 'content-type': 'application/json', ...headers })
+    .map(([name, value]) => `${name}: ${value}\r\n`)
   return `HTTP/1.1 ${status} x\r\ncontent-length: ${Buffer.byteLength(body)}\r\n${lines.join('')}\r\n${body}`
 }
 
