@@ -48,7 +48,7 @@ process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
   const usage = error instanceof UsageError
   console.error(usage
     ? `${text}\nnpm start -- --help shows what there is`
-    : `${error instanceof Error ? error.stack ?? text : text}`)
+    : error instanceof Error ? error.stack ?? text : text)
   return usage ? 2 : 1
 })
 

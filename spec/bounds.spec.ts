@@ -246,7 +246,9 @@ describe('bounds: this machine', () => {
       const held = []
       try { for (;;) held.push(openSync('/dev/null')) } catch {}
       const codes = new Set()
-      for (let i = 0; i < 50; i += 1) await dialer.connect().then((s) => { codes.add('served'); s.destroy() }, (error) => codes.add(error.code))
+      for (let i = 0; i < 50; i += 1) {
+        await dialer.connect().then((s) => { codes.add('served'); s.destroy() }, (error) => codes.add(error.code))
+      }
       const [endpoint] = dialer.snapshot().endpoints
       console.log([...codes].join(), endpoint.status, endpoint.failures)
       for (const fd of held) closeSync(fd)

@@ -103,7 +103,7 @@ const cells: readonly Cell[] = Object.values(SEEDS).flatMap((seed) => [true, fal
 
 const addressOf = ({ host, port }: Endpoint): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)
 const nameOf = (cell: Cell): string =>
-  `${cell.isSeed ? 'the seed' : `127.0.0.2, seed`} ${cell.seed.host}, ${cell.certificate}, ` +
+  `${cell.isSeed ? 'the seed' : '127.0.0.2, seed'} ${cell.seed.host}, ${cell.certificate}, ` +
   `servername ${cell.servername ?? 'not set'}, rejectUnauthorized ${cell.rejectUnauthorized}`
 
 const servers = new Map<string, LocalServer>()
@@ -292,13 +292,16 @@ describe('I2 without a CA of its own', () => {
           server: 'https://localhost:' + given.seed, ca, token: 'canary-of-the-web',
           mapEndpoint: () => ({ host: '127.0.0.2', port: given.other }),
           connectSocket: ({ port }) => new Promise((resolve, reject) => {
-            if (isDown && port === given.seed) return reject(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }))
+            if (isDown && port === given.seed) {
+              return reject(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }))
+            }
             const socket = net.connect(port, '127.0.0.1', () => resolve(socket)).on('error', reject)
           }),
         })
         await dialer.refresh()
         isDown = true
-        console.log(await dialer.connect().then((socket) => { socket.destroy(); return 'accepted' }, (error) => error.code))
+        const accepted = (socket) => { socket.destroy(); return 'accepted' }
+        console.log(await dialer.connect().then(accepted, (error) => error.code))
         dialer.close()
       }
     `, { seed: seed.port, other: other.port, ca: pem('ca.crt') }, {

@@ -61,7 +61,8 @@ describe('time', () => {
       dialer.on('failed', () => { failed += 1 })
       const agent = agentOf(dialer)
       await dialer.refresh()
-      const watch = https.get(given.url + '/tick?ms=100', { agent, headers: { authorization: 'Bearer ' + given.token } })
+      const headers = { authorization: 'Bearer ' + given.token }
+      const watch = https.get(given.url + '/tick?ms=100', { agent, headers })
       const [response] = await new Promise((resolve) => watch.once('response', (response) => resolve([response])))
       let ticks = 0
       response.on('data', () => { ticks += 1 })
@@ -71,7 +72,8 @@ describe('time', () => {
         const before = ticks
         while (ticks < before + 10) await new Promise((resolve) => setTimeout(resolve, 50))
         const { counters, endpoints } = dialer.snapshot()
-        console.log(JSON.stringify({ failed, severed: counters.severed, failures: endpoints.map(({ failures }) => failures) }))
+        const failures = endpoints.map((endpoint) => endpoint.failures)
+        console.log(JSON.stringify({ failed, severed: counters.severed, failures }))
         watch.destroy()
         idle.destroy()
         process.exit()

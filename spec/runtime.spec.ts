@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
@@ -13,7 +12,7 @@ import { fileStore } from '../lib/file-store.ts'
 import { Multidialer } from '../lib/multidialer.ts'
 import type { MultidialerOptions } from '../lib/multidialer.ts'
 import type { EndpointStore } from '../lib/runtime.ts'
-import { at, Client, dialError, happens, rejection, until } from './support/client.ts'
+import { at, Client, dialError, happens, rejection, servedBy, until } from './support/client.ts'
 import { certificateFile, ControlPlane } from './support/control-plane.ts'
 import { withoutLeaks } from './support/leaks.ts'
 import { startProgram } from './support/program.ts'
@@ -46,15 +45,9 @@ async function withDialer(
 const addresses = (): string[] => plane.servers.map(({ address }) => address)
 const endpoints = (): { host: string; port: number }[] => plane.servers.map(({ host, port }) => ({ host, port }))
 
-/** One request by a connection of its own: who served it. */
-async function servedBy(dialer: Multidialer, url = at(plane, 0).url): Promise<string> {
-  const sent = https.get(`${url}/readyz`, {
-    createConnection: dialer.createConnection, headers: { connection: 'close' },
-  })
-  const [response] = await once(sent, 'response')
-  response.resume()
-  await once(response, 'close')
-  return String(response.headers['x-served-by'])
+/** Who serves one request, by a connection of its own. */
+function served(dialer: Multidialer, url: string = at(plane, 0).url): Promise<string> {
+  return servedBy(dialer, url)
 }
 
 /** Replaces a file as a whole, as the kubelet does. */
@@ -71,7 +64,7 @@ describe('mapEndpoint', () => {
     await plane.setEndpoints({ addresses: ['10.0.0.1:6443', '10.0.0.2:1'] })
     assert.deepEqual(await dialer.refresh(), [{ host: at(plane, 2).host, port: at(plane, 2).port }])
     await at(plane, 0).misbehave('reset-handshake')
-    assert.equal(await servedBy(dialer), 'apiserver-3')
+    assert.equal(await served(dialer), 'apiserver-3')
   }))
 
   it('drops an endpoint by undefined; a list of which nothing is left changes nothing', async () => {
@@ -103,7 +96,7 @@ describe('mapEndpoint', () => {
       await rejection(dialer.refresh())
       assert.deepEqual(warnings.map(({ kind }) => kind).filter((kind) => kind === 'mapEndpoint'), ['mapEndpoint'])
       assert.match(warnings[0]?.message ?? '', /mapEndpoint failed: /)
-      assert.equal(await servedBy(dialer), 'apiserver-1')
+      assert.equal(await served(dialer), 'apiserver-1')
     }))
   }
 })
@@ -112,7 +105,7 @@ describe('alternates', () => {
   it('D1 serve while the seed is down and no list has come', () => withDialer({
     get server() { return 'https://127.0.0.1:1' }, get alternates() { return [at(plane, 1).address] },
   }, async (dialer) => {
-    assert.equal(await servedBy(dialer), 'apiserver-2')
+    assert.equal(await served(dialer), 'apiserver-2')
     assert.deepEqual(dialer.snapshot().endpoints.slice(0, 2).map(({ address, origin }) => [address, origin]), [
       ['127.0.0.1:1', 'seed'], [at(plane, 1).address, 'alternate'],
     ])
@@ -131,7 +124,7 @@ describe('store', () => {
     it(`gives hints ${name}: they serve while the seed is down`, () => withDialer({
       server: dead, store: { load, save() {} },
     }, async (dialer) => {
-      assert.equal(await servedBy(dialer, dead), 'apiserver-3')
+      assert.equal(await served(dialer, dead), 'apiserver-3')
       assert.equal(dialer.snapshot().endpoints.find(({ address }) => address === at(plane, 2).address)?.origin,
         'stored')
     }))
@@ -144,7 +137,7 @@ describe('store', () => {
       assert.deepEqual(calls, [])
       await dialer.refresh()
       await dialer.refresh()
-      await servedBy(dialer)
+      await served(dialer)
       assert.deepEqual(calls, ['load', endpoints()])
     })
   })
@@ -160,7 +153,7 @@ describe('store', () => {
   ]
   for (const [name, store] of bad) {
     it(`${name} is a warning, and the dial goes on`, () => withDialer({ store }, async (dialer, warnings) => {
-      assert.equal(await servedBy(dialer), 'apiserver-1')
+      assert.equal(await served(dialer), 'apiserver-1')
       await dialer.refresh()
       await until('it is warned of', () => warnings.length > 0)
       assert.deepEqual(warnings.map(({ kind }) => kind), ['store'])
@@ -170,7 +163,7 @@ describe('store', () => {
   it('whose load never answers delays nothing', () => withDialer({
     store: { load: () => new Promise(() => {}), save() {} },
   }, async (dialer) => {
-    assert.equal(await servedBy(dialer), 'apiserver-1')
+    assert.equal(await served(dialer), 'apiserver-1')
   }))
 
   it('fileStore: a process that starts while its seed is down connects through the hints of the one before',
@@ -182,7 +175,8 @@ describe('store', () => {
     })
     await at(plane, 0).kill()
     const program = startProgram(`
-      const dialer = new Multidialer({ server: given.url, ca: given.ca, token: given.token, store: fileStore(given.file) })
+      const { url, ca, token } = given
+      const dialer = new Multidialer({ server: url, ca, token, store: fileStore(given.file) })
       const agent = agentOf(dialer)
       const from = performance.now()
       const served = await get('/readyz', agent)
@@ -198,7 +192,7 @@ describe('store', () => {
     const file = join(folder, 'hints')
     writeFileSync(file, 'somebody\'s notes')
     await withDialer({ store: fileStore(file) }, async (dialer, warnings) => {
-      assert.equal(await servedBy(dialer), 'apiserver-1')
+      assert.equal(await served(dialer), 'apiserver-1')
       await dialer.refresh()
       await until('load and save are warned of', () => warnings.length === 2)
       assert.deepEqual(warnings.map(({ kind }) => kind), ['store', 'store'])
@@ -237,7 +231,7 @@ describe('token', () => {
       assert.match(error.message, /it answered 401/)
       assert.deepEqual(warnings.map(({ kind }) => kind), ['token'])
       assert.doesNotMatch(JSON.stringify(warnings), /injected/)
-      assert.equal(await servedBy(dialer), 'apiserver-1')
+      assert.equal(await served(dialer), 'apiserver-1')
       assert.equal(dialer.snapshot().endpoints[0]?.status, 'ready', '401 is an answer')
     }))
   }
@@ -248,7 +242,7 @@ describe('token', () => {
     await withDialer({ token, heartbeatTimeout: 400 }, async (dialer) => {
       assert.match((await dialError(dialer.refresh())).message, /it answered 401/)
       assert.equal(dialer.snapshot().endpoints[0]?.failures, 0)
-      assert.equal(await servedBy(dialer), 'apiserver-1')
+      assert.equal(await served(dialer), 'apiserver-1')
       end(new Error('signed out'))
     })
   })
@@ -285,20 +279,20 @@ describe('files that change while the process runs', () => {
     copyFileSync(plane.caFile, file)
     await withDialer({ ca: undefined, caFile: file, refreshInterval: 0 }, async (dialer) => {
       const server = at(plane, 0)
-      await servedBy(dialer)
+      await served(dialer)
       await server.resetStats()
-      await servedBy(dialer)
+      await served(dialer)
       assert.equal((await server.stats()).sessionsReused, 1)
       replace(file, both)
       await server.resetStats()
-      await servedBy(dialer)
+      await served(dialer)
       assert.equal((await server.stats()).sessionsReused, 0, 'the sessions of the old CA are dropped')
-      await servedBy(dialer)
+      await served(dialer)
       assert.equal((await server.stats()).sessionsReused, 1)
       replace(file, readFileSync(certificateFile('other-ca.crt')))
       assert.match(String((await dialError(dialer.connect())).code), /UNABLE_TO_|SELF_SIGNED/)
       replace(file, plane.ca)
-      await servedBy(dialer)
+      await served(dialer)
     })
   })
 
@@ -307,13 +301,13 @@ describe('files that change while the process runs', () => {
     copyFileSync(plane.caFile, file)
     await withDialer({ ca: undefined, caFile: file, refreshInterval: 0 }, async (dialer, warnings) => {
       replace(file, plane.ca.slice(0, 100))
-      await servedBy(dialer)
-      await servedBy(dialer)
+      await served(dialer)
+      await served(dialer)
       assert.deepEqual(warnings.map(({ kind }) => kind), ['credentials'])
       rmSync(file)
-      await servedBy(dialer)
+      await served(dialer)
       replace(file, plane.ca)
-      await servedBy(dialer)
+      await served(dialer)
     })
   })
 
@@ -329,11 +323,11 @@ describe('files that change while the process runs', () => {
       const server = at(plane, 0)
       await server.resetStats()
       assert.equal((await dialer.refresh()).length, 3)
-      await servedBy(dialer)
+      await served(dialer)
       assert.deepEqual((await server.stats()).clients, ['client-a'])
       use('client-b')
       await Promise.all(plane.servers.map((each) => each.resetStats()))
-      await servedBy(dialer)
+      await served(dialer)
       assert.equal((await dialer.refresh()).length, 3)
       const seen = await Promise.all(plane.servers.map((each) => each.stats()))
       assert.deepEqual([...new Set(seen.flatMap(({ clients }) => clients))], ['client-b'])
@@ -345,7 +339,7 @@ describe('files that change while the process runs', () => {
 describe('balance', () => {
   it('sticky: the last working one, for every dial', () => withDialer({}, async (dialer) => {
     await dialer.refresh()
-    for (let i = 0; i < 10; i += 1) assert.equal(await servedBy(dialer), 'apiserver-1')
+    for (let i = 0; i < 10; i += 1) assert.equal(await served(dialer), 'apiserver-1')
   }))
 
   it('spread: a random ready one, for every dial, and never one that has just failed', () => withDialer({
@@ -355,7 +349,7 @@ describe('balance', () => {
     await at(plane, 1).misbehave('reset-handshake')
     const counts = new Map<string, number>()
     for (let i = 0; i < 60; i += 1) {
-      const name = await servedBy(dialer)
+      const name = await served(dialer)
       counts.set(name, (counts.get(name) ?? 0) + 1)
     }
     // Even odds: fewer than 5 of 60 for either is as likely as one in 10^12.

@@ -284,7 +284,8 @@ describe('a canary is in nothing that is said or shown', () => {
     t.after(() => server.stop())
     const program = startProgram(`
       const dialer = new Multidialer({ ...given.options, server: given.url, token: given.secret })
-      const refused = new Multidialer({ ...given.options, server: 'https://127.0.0.1:1', token: () => { throw new Error(given.secret) } })
+      const token = () => { throw new Error(given.secret) }
+      const refused = new Multidialer({ ...given.options, server: 'https://127.0.0.1:1', token })
       for (const one of [dialer, refused]) {
         for (let i = 0; i < 8; i += 1) {
           await one.refresh().catch(() => {})

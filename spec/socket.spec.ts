@@ -3,7 +3,6 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import https from 'node:https'
 import net from 'node:net'
 import { Duplex, PassThrough } from 'node:stream'
 import { after, afterEach, before, describe, it } from 'node:test'
@@ -11,7 +10,7 @@ import type { TLSSocket } from 'node:tls'
 import { Multidialer } from '../lib/multidialer.ts'
 import type { MultidialerOptions } from '../lib/multidialer.ts'
 import type { ConnectSocket } from '../lib/socket.ts'
-import { at, dialError, rejection } from './support/client.ts'
+import { at, dialError, rejection, servedBy } from './support/client.ts'
 import { ControlPlane } from './support/control-plane.ts'
 import { withoutLeaks } from './support/leaks.ts'
 import { pem } from './support/tls-servers.ts'
@@ -36,15 +35,9 @@ async function withDialer(
   })
 }
 
-/** One request by a connection of its own; TLS tickets have come when its answer has. */
-async function request(dialer: Multidialer): Promise<string> {
-  const sent = https.get(`${at(plane, 0).url}/readyz`, {
-    createConnection: dialer.createConnection, headers: { connection: 'close' },
-  })
-  const [response] = await once(sent, 'response')
-  response.resume()
-  await once(response, 'close')
-  return String(response.headers['x-served-by'])
+/** One request, by a connection of its own. */
+function request(dialer: Multidialer): Promise<string> {
+  return servedBy(dialer, at(plane, 0).url)
 }
 
 describe('TLS sessions', () => {
@@ -80,14 +73,7 @@ describe('TLS sessions', () => {
     const shared = await ControlPlane.start({ servers: 2, sharedTickets: true })
     try {
       await withDialer({ server: at(shared, 0).url, token: shared.token }, async (dialer) => {
-        const send = async (): Promise<void> => {
-          const sent = https.get(`${at(shared, 0).url}/readyz`, {
-            createConnection: dialer.createConnection, headers: { connection: 'close' },
-          })
-          const [response] = await once(sent, 'response')
-          response.resume()
-          await once(response, 'close')
-        }
+        const send = (): Promise<string> => servedBy(dialer, at(shared, 0).url)
         await send()
         await dialer.refresh()
         await at(shared, 0).kill()

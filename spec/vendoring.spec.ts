@@ -18,8 +18,10 @@ const run = promisify(execFile)
 
 const BODY = `
 const { SERVER, CA_FILE, TOKEN } = process.env
-const agent: MultidialerAgent = new MultidialerAgent({ server: SERVER ?? '', caFile: CA_FILE, token: TOKEN, keepAlive: true })
-https.get(SERVER + '/version', { agent, headers: { authorization: 'Bearer ' + TOKEN } }, (response: IncomingMessage) => {
+const options = { server: SERVER ?? '', caFile: CA_FILE, token: TOKEN }
+const agent: MultidialerAgent = new MultidialerAgent({ ...options, keepAlive: true })
+const headers = { authorization: 'Bearer ' + TOKEN }
+https.get(SERVER + '/version', { agent, headers }, (response: IncomingMessage) => {
   response.resume().on('end', () => console.log(response.statusCode, agent.dialer.snapshot().counters.dials))
 })
 `

@@ -27,7 +27,6 @@ const LAST_REQUEST = 1_000
  */
 const DRAINED_WITHIN = 60_000
 
-
 export class Front {
   readonly #config: ServerConfig
   readonly #handlers: FrontHandlers

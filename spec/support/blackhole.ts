@@ -21,7 +21,8 @@ export const canBlackhole: boolean = process.platform === 'linux'
 
 const PROGRAM = `
   process.on('disconnect', () => process.exit())
-  require('net').createServer().listen({ host: process.argv[1], port: Number(process.argv[2]), backlog: 1 }, function () {
+  const [, host, port] = process.argv
+  require('net').createServer().listen({ host, port: Number(port), backlog: 1 }, function () {
     process.send(this.address().port)
   })`
 

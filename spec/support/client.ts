@@ -209,6 +209,19 @@ export class Watch {
   }
 }
 
+/**
+ * One request to `/readyz` by a connection of its own, up to the end of that: the name of the server that answered. TLS
+ * tickets have come by then.
+ */
+export async function servedBy(dialer: Multidialer, url: string): Promise<string> {
+  const { createConnection } = dialer
+  const sent = https.get(`${url}/readyz`, { createConnection, headers: { connection: 'close' } })
+  const [response] = await once(sent, 'response')
+  response.resume()
+  await once(response, 'close')
+  return String(response.headers['x-served-by'])
+}
+
 /** A server of a control plane, by its number. */
 export function at(plane: ControlPlane, index: number): ApiServer {
   const server = plane.servers[index]
