@@ -28,7 +28,7 @@ Runs the benches named, or all: ${BENCHES.join(', ')}.
   --json FILE    also writes the figures and the tables there
   --quick        short runs: for a look, not for a verdict
   --seed N       of what is random in the simulation (1)
-  --clients N    of the simulated fleet (as many as each scenario needs: 1,000 to 10,000, and 100,000 for its cost)
+  --clients N    of the simulated fleet (1,000 to 10,000 as each scenario needs, and 100,000 for what each costs)
   --only TEXT    only the rows whose name holds it
   --cluster      failover on the real control plane (KUBEBUILDER_ASSETS)
   --strict       exit 1 where a promised figure is not met`
