@@ -48,7 +48,7 @@ export const DEFAULTS: Settings = Object.freeze({
   // client-go's 30 s for a dial is what its users see as "hung", HAProxy's usual connect timeout is 5 to 10 s.
   dialTimeout: 15_000,
 
-  // Apiservers come and go with control-plane nodes, so a minute is early enough; a failure asks at once. The
+  // Apiservers come and go with control-plane nodes, so a minute is early enough; a failure asks soon. The
   // apiserver's own lease reconciler renews that list every 10 s and lets an entry expire after 15 s.
   refreshInterval: 60_000,
 
