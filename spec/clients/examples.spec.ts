@@ -62,8 +62,8 @@ class Running {
 
   /** Resolves when a line has come that satisfies; rejects when the program has ended without one. */
   async until(satisfied: (line: string, index: number) => boolean): Promise<void> {
-    const ended = this.exited.then(() => { throw new Error(`ended without it, after ${this.lines.join(', ')}`) })
     while (!this.lines.some(satisfied)) {
+      const ended = this.exited.then(() => { throw new Error(`ended without it, after ${this.lines.join(', ')}`) })
       await Promise.race([ended, new Promise<void>((resolve) => { this.#seen = resolve })])
     }
   }
