@@ -6,10 +6,11 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import http2 from 'node:http2'
 import https from 'node:https'
 import net from 'node:net'
+import { dirname } from 'node:path'
 import { after, before, describe, it, type TestContext } from 'node:test'
 import tls from 'node:tls'
 import { fileURLToPath } from 'node:url'
@@ -729,7 +730,7 @@ describe('what is left behind', () => {
     assert.ok(!existsSync(plane.tokenFile))
   })
 
-  it('no process when the parent is killed, not even a stopped one', async () => {
+  it('no process when the parent is killed, not even a stopped one', async (t) => {
     const program = `
       import { ControlPlane } from ${JSON.stringify(new URL('support/control-plane.ts', import.meta.url).href)}
       const plane = await ControlPlane.start({ servers: 2 })
@@ -745,9 +746,13 @@ describe('what is left behind', () => {
     let output = ''
     parent.stdout.on('data', (chunk: Buffer) => { output += chunk.toString() })
     while (output.split('\n').length < 3) await once(parent.stdout, 'data')
-    const pids: unknown = JSON.parse(output.split('\n')[0] ?? '')
+    const [line = '', tokenFile = ''] = output.split('\n')
+    const pids: unknown = JSON.parse(line)
     assert.ok(Array.isArray(pids) && pids.length === 2)
     assert.deepEqual(pids.map(isRunning), [true, true])
+    assert.ok(existsSync(tokenFile))
+    // What is killed cannot clear up after itself.
+    t.after(() => rmSync(dirname(tokenFile), { recursive: true }))
     parent.kill('SIGKILL')
     await once(parent, 'exit')
     while (pids.some(isRunning)) await new Promise((resolve) => setTimeout(resolve, 5))
