@@ -2,10 +2,10 @@
  * One client of bench/agent.ts, in a process of its own: the module's agent or Node's, told to make requests or
  * connections for a while, and saying how many, how long each took, and how much of the CPU that was.
  */
-import { readFileSync } from 'node:fs'
 import https from 'node:https'
 import tls, { type TLSSocket } from 'node:tls'
 import type * as Library from '../lib/index.ts'
+import { pem } from '../spec/support/tls-servers.ts'
 import { moduleOf } from './lib-dist.ts'
 import { secured } from './lib-secured.ts'
 import { answerAll } from './lib-worker.ts'
@@ -35,8 +35,6 @@ export interface Slice {
 }
 
 const HOST = '127.0.0.1'
-const pem = (name: string): string =>
-  readFileSync(new URL(`../spec/support/certificates/${name}`, import.meta.url), 'utf8')
 /** What a kubeconfig of kubeadm's has. */
 const credentials = { ca: pem('ca.crt'), cert: pem('client-a.crt'), key: pem('client-a.key') }
 

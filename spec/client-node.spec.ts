@@ -10,6 +10,7 @@ import net from 'node:net'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { withMultidialer } from '../lib/client-node.ts'
 import { certificateFile, ControlPlane } from './support/control-plane.ts'
+import { nodesDispatcher } from './support/nodes-fetch.ts'
 import { startProgram } from './support/program.ts'
 
 interface Cluster {
@@ -88,17 +89,13 @@ class FakeKubeConfig {
     const token = this.getCurrentUser()?.token
     if (token) context.setHeaderParam('Authorization', `Bearer ${token}`)
     if ('setAgent' in context) context.setAgent(new https.Agent())
-    else context.setDispatcher(nodesDispatcher())
+    else context.setDispatcher(newDispatcher())
   }
 }
 
-/** A dispatcher of the undici that is part of Node. */
-function nodesDispatcher(): object {
-  void fetch('data:,').catch(() => undefined)
-  const dispatcher: unknown = Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.2')) ??
-    Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.1'))
-  assert.ok(typeof dispatcher === 'object' && dispatcher !== null)
-  const Agent: unknown = dispatcher.constructor
+/** A new dispatcher of the undici that is part of Node. */
+function newDispatcher(): object {
+  const Agent: unknown = nodesDispatcher().constructor
   assert.ok(typeof Agent === 'function')
   return Reflect.construct(Agent, [])
 }

@@ -12,7 +12,7 @@ import { AttemptError, MultidialError } from '../lib/errors.ts'
 import { Multidialer } from '../lib/multidialer.ts'
 import type { MultidialerOptions } from '../lib/multidialer.ts'
 import type { DialRequest } from '../lib/pool.ts'
-import { at, dialError, rejection } from './support/client.ts'
+import { at, dialError, rejection, servedBy } from './support/client.ts'
 import { certificateFile, ControlPlane } from './support/control-plane.ts'
 import { withoutLeaks } from './support/leaks.ts'
 import { startProgram } from './support/program.ts'
@@ -66,16 +66,9 @@ async function dial(dialer: Multidialer, request: DialRequest = {}): Promise<End
   return ending
 }
 
-/** One request on a socket that was dialled for it: the name of the server that answered. */
-async function servedBy(dialer: Multidialer, request: https.RequestOptions = {}): Promise<string> {
-  const sent = https.get(`${at(plane, 0).url}/version`, {
-    createConnection: dialer.createConnection,
-    headers: { authorization: `Bearer ${plane.token}`, connection: 'close' }, ...request,
-  })
-  const [response] = await once(sent, 'response')
-  response.resume()
-  await once(response, 'close')
-  return String(response.headers['x-served-by'])
+/** Who serves one request, by a connection of its own. */
+function served(dialer: Multidialer, options: https.RequestOptions = {}): Promise<string> {
+  return servedBy(dialer, at(plane, 0).url, options)
 }
 
 const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : undefined)
@@ -132,7 +125,7 @@ describe('createConnection', () => {
   }))
 
   it('serves https.request, by itself and through a stock https.Agent', () => withDialer({}, async (dialer) => {
-    assert.equal(await servedBy(dialer), 'apiserver-1')
+    assert.equal(await served(dialer), 'apiserver-1')
     const agent = new https.Agent({ keepAlive: true })
     agent.createConnection = dialer.createConnection
     for (let i = 0; i < 3; i += 1) {
@@ -426,12 +419,12 @@ describe('TLS options of one connection', () => {
     const server = at(plane, 0)
     await server.resetStats()
     await dialer.refresh()
-    for (let i = 0; i < 3; i += 1) assert.equal(await servedBy(dialer, identity), 'apiserver-1')
+    for (let i = 0; i < 3; i += 1) assert.equal(await served(dialer, identity), 'apiserver-1')
     const own = await server.stats()
     assert.deepEqual([own.clients, own.sessionsReused], [['client-a'], 0])
-    await servedBy(dialer)
+    await served(dialer)
     await server.resetStats()
-    for (let i = 0; i < 3; i += 1) await servedBy(dialer)
+    for (let i = 0; i < 3; i += 1) await served(dialer)
     const others = await server.stats()
     assert.deepEqual([others.clients, others.sessionsReused], [[], 3])
   }))
@@ -440,7 +433,7 @@ describe('TLS options of one connection', () => {
     const { error } = await dial(dialer, { ca: readFileSync(certificateFile('other-ca.crt')) })
     assert.match(String(codeOf(error)), /UNABLE_TO_|SELF_SIGNED/)
     assert.equal(dialer.snapshot().endpoints[0]?.failures, 0)
-    assert.equal(await servedBy(dialer), 'apiserver-1')
+    assert.equal(await served(dialer), 'apiserver-1')
   }))
 
   it('rejectUnauthorized: false holds for that connection alone', () => withDialer({}, async (dialer) => {

@@ -12,6 +12,7 @@ import { Multidialer } from '../lib/multidialer.ts'
 import type { UndiciConnectOptions, UndiciConnector } from '../lib/undici.ts'
 import { undiciConnector } from '../lib/undici.ts'
 import { ControlPlane } from './support/control-plane.ts'
+import { nodesDispatcher } from './support/nodes-fetch.ts'
 
 let plane: ControlPlane
 before(async () => { plane = await ControlPlane.start({ http2: true }) })
@@ -176,12 +177,8 @@ describe("undiciConnector under Node's own fetch", () => {
 
   /** The Agent of the undici that is part of Node: the class of the dispatcher that fetch uses by default. */
   function nodesAgent(): Connectable {
-    void fetch('data:,').catch(() => undefined)
-    const dispatcher: unknown = Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.2')) ??
-      Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.1'))
-    assert.ok(typeof dispatcher === 'object' && dispatcher !== null)
     const isAgent = (value: unknown): value is Connectable => typeof value === 'function' && value.name === 'Agent'
-    const found: unknown = dispatcher.constructor
+    const found: unknown = nodesDispatcher().constructor
     assert.ok(isAgent(found))
     return found
   }

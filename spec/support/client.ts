@@ -213,9 +213,11 @@ export class Watch {
  * One request to `/readyz` by a connection of its own, up to the end of that: the name of the server that answered. TLS
  * tickets have come by then.
  */
-export async function servedBy(dialer: Multidialer, url: string): Promise<string> {
+export async function servedBy(
+  dialer: Multidialer, url: string, options: https.RequestOptions = {},
+): Promise<string> {
   const { createConnection } = dialer
-  const sent = https.get(`${url}/readyz`, { createConnection, headers: { connection: 'close' } })
+  const sent = https.get(`${url}/readyz`, { createConnection, headers: { connection: 'close' }, ...options })
   const [response] = await once(sent, 'response')
   response.resume()
   await once(response, 'close')
