@@ -260,18 +260,18 @@ function summaryOf(samples: readonly Sample[]): Summary {
  * What two of the same can differ by: the longest pause of a client with nothing wrong, the pace of its requests or of
  * its events included. A peer that is ahead by less is at the same floor.
  */
-function noiseOf(row: Row): Summary {
+function noiseOf(row: Row): Pick<Summary, Measure> {
   const calm = [...row.samples.values()].flat().map((sample) => sample.calm)
   const most = (value: (seen: Seen) => number): number => median(calm.map(value).filter(Number.isFinite))
   return {
     gap: most(({ gap }) => gap),
-    slowest: most(({ gap }) => gap),
     watchGap: most(({ watchGap }) => watchGap),
     failed: 1,
   }
 }
 
 const MEASURES = ['gap', 'watchGap', 'failed'] as const
+type Measure = (typeof MEASURES)[number]
 /** While nothing serves, each request fails: how many there were says how many were asked for. */
 const UNCOUNTED: FaultName = 'all down for 4 s'
 

@@ -24,7 +24,7 @@ const MANY = 10_000
 export async function run({ quick, dist, seed, only, clients }: Options): Promise<Report> {
   const core = await loadCore(dist)
   const wanted = SCENARIOS.filter(({ name }) => name.includes(only))
-  const few = clients ?? (quick ? 300 : FEW)
+  const few = quick ? 300 : FEW
   const enough = (servers: number): number => clients ?? servers * (quick ? 100 : ENOUGH)
   // So many are for what is promised, and not for the contrast.
   const others = clients === undefined ? MODES.filter(({ name }) => name !== BEST) : []
