@@ -11,11 +11,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { installClients } from '../spec/clients/install.ts'
-import { nodeFor } from './lib-client-node.ts'
-import { buildDist } from './lib-dist.ts'
+import { nodeFor } from './support/client-node.ts'
+import { buildDist } from './support/dist.ts'
 import {
   figuresTable, machine, machineText, type Options, type Report, reportText, tableText, verdictOf,
-} from './lib-report.ts'
+} from './report.ts'
 
 const BENCHES = ['footprint', 'step', 'agent', 'calls', 'fleet', 'failover'] as const
 type Bench = (typeof BENCHES)[number]
@@ -87,12 +87,12 @@ async function runOne(file: string): Promise<void> {
 
 async function runOf(bench: Bench, options: Options): Promise<Report> {
   switch (bench) {
-    case 'agent': return (await import('./agent.ts')).run(options)
-    case 'failover': return (await import('./failover.ts')).run(options)
-    case 'calls': return (await import('./calls.ts')).run(options)
-    case 'step': return (await import('./step.ts')).run(options)
-    case 'fleet': return (await import('./fleet.ts')).run(options)
-    case 'footprint': return (await import('./footprint.ts')).run(options)
+    case 'agent': return (await import('./agent/agent.ts')).run(options)
+    case 'failover': return (await import('./failover/failover.ts')).run(options)
+    case 'calls': return (await import('./calls/calls.ts')).run(options)
+    case 'step': return (await import('./step/step.ts')).run(options)
+    case 'fleet': return (await import('./fleet/fleet.ts')).run(options)
+    case 'footprint': return (await import('./footprint/footprint.ts')).run(options)
   }
 }
 

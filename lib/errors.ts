@@ -4,7 +4,7 @@
  * What a message may hold is decided here, also for the errors that other files make of these: addresses, causes
  * and option names; never a token, a key, or the contents of a file.
  */
-import { optionError, invalidOption } from './core/options.ts'
+import { optionError, invalidOption } from './options.ts'
 
 export { optionError, invalidOption }
 

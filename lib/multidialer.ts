@@ -3,15 +3,15 @@ import { EventEmitter } from 'node:events'
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import { debuglog } from 'node:util'
 import type { Endpoint } from './core/endpoint.ts'
-import { checkOptions, MAX_MS } from './core/options.ts'
+import { checkOptions, MAX_MS } from './options.ts'
 import type { Snapshot } from './core/snapshot.ts'
 import type { Report } from './core/state.ts'
-import { Credentials } from './credentials.ts'
+import { Credentials } from './credentials/credentials.ts'
 import { coded, failureError } from './errors.ts'
 import type { DialCallback, DialerPool, DialRequest } from './pool.ts'
 import type { EndpointStore } from './runtime.ts'
 import { onAbort, Runtime } from './runtime.ts'
-import type { ConnectSocket } from './socket.ts'
+import type { ConnectSocket } from './connect/attempt.ts'
 
 /**
  * How to reach the cluster, and how to go about it. All of tls.SecureContextOptions (`ca`, `cert`, `key`, `pfx`, ...)

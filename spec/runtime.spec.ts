@@ -8,7 +8,7 @@ import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileS
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
-import { fileStore } from '../lib/file-store.ts'
+import { fileStore } from '../lib/adapters/file-store.ts'
 import { Multidialer } from '../lib/multidialer.ts'
 import type { MultidialerOptions } from '../lib/multidialer.ts'
 import type { EndpointStore } from '../lib/runtime.ts'

@@ -5,7 +5,7 @@
 import { nextCandidate } from './candidates.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
-import type { EndpointsBody, Via } from './endpoints-body.ts'
+import type { EndpointsBody, Via } from './state.ts'
 import { ask, hurryAges, retireUnchosen, send } from './health.ts'
 import { drawBetween, overPeers, unwarn, warn, withNewPeers, withPeer } from './peers.ts'
 import type { Cause, Discovery, Effect, Failure, Heartbeat, Id, Peer, Round, State } from './state.ts'

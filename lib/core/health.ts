@@ -4,7 +4,7 @@
  */
 import { isAnyReady, nextCandidate, restedAt } from './candidates.ts'
 import type { Address } from './endpoint.ts'
-import type { Via } from './endpoints-body.ts'
+import type { Via } from './state.ts'
 import {
   drawBetween, drawPatience, failed, heard, isLeaving, overPeers, statusOf, unwarn, verified, warn, withPeer,
 } from './peers.ts'

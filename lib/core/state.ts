@@ -8,10 +8,33 @@
  * (imperative). `step.ts` has the one verb.
  */
 import type { Address, Endpoint } from './endpoint.ts'
-import type { EndpointsBody, Via } from './endpoints-body.ts'
-import type { Settings } from './options.ts'
 import type { Seed } from './random.ts'
 import type { Row, Table } from './table.ts'
+
+/** The numbers and the choice that the state machine goes by. Times are milliseconds. */
+export interface Settings {
+  readonly attemptDelay: number
+  readonly attemptTimeout: number
+  readonly dialTimeout: number
+  readonly refreshInterval: number
+  readonly heartbeatInterval: number
+  readonly heartbeatTimeout: number
+  readonly balance: 'sticky' | 'spread'
+  readonly maxConnectionAge: number | undefined
+}
+
+/** The resource that was asked for. */
+export type Via = 'endpoints' | 'endpointslices'
+
+/** `refused`: a short sentence for each item that was refused, at most 8 of them, and then 'and N more'. */
+export type EndpointsBody =
+  | {
+      readonly kind: 'list'
+      readonly ready: readonly Endpoint[]
+      readonly unready: readonly Endpoint[]
+      readonly refused: readonly string[]
+    }
+  | { readonly kind: 'rejected'; readonly reason: string }
 
 /** Attempts and heartbeats get their ids from the core; dials and refreshes bring their caller's. */
 export type Id = number

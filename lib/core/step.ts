@@ -8,7 +8,7 @@ import {
 import * as discovery from './discovery.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import * as health from './health.ts'
-import type { Settings } from './options.ts'
+import type { Settings } from './state.ts'
 import { overPeers, warn, withNewPeers, withPeer } from './peers.ts'
 import type { Deadline, Effect, Event, Failure, Id, Peer, State } from './state.ts'
 import { earliestOf, emptyTable } from './table.ts'

@@ -7,9 +7,9 @@ import https from 'node:https'
 import type { ObservableMiddleware } from 'client-node-2'
 import type { MultidialerOptions } from '../../lib/index.ts'
 import { Multidialer, MultidialerAgent } from '../../lib/index.ts'
-import type { UndiciConnector } from '../../lib/undici.ts'
-import { undiciConnector } from '../../lib/undici.ts'
-import { withMultidialer } from '../../lib/client-node.ts'
+import type { UndiciConnector } from '../../lib/adapters/undici.ts'
+import { undiciConnector } from '../../lib/adapters/undici.ts'
+import { withMultidialer } from '../../lib/adapters/client-node.ts'
 
 export interface Target extends MultidialerOptions {
   readonly server: string

@@ -7,8 +7,8 @@ import { register } from 'node:module'
 const lib = new URL('../../lib/', import.meta.url)
 const names = {
   'kube-multidialer': new URL('index.ts', lib).href,
-  'kube-multidialer/undici': new URL('undici.ts', lib).href,
-  'kube-multidialer/client-node': new URL('client-node.ts', lib).href,
+  'kube-multidialer/undici': new URL('adapters/undici.ts', lib).href,
+  'kube-multidialer/client-node': new URL('adapters/client-node.ts', lib).href,
 }
 const aliases = { '@kubernetes/client-node': 'client-node-2', undici: process.env.UNDICI ?? 'undici-8' }
 register(`data:text/javascript,${encodeURIComponent(`

@@ -7,9 +7,9 @@ import { KubeConfig as KubeConfig2 } from 'client-node-2'
 import { Agent as Agent6 } from 'undici-6'
 import { Agent as Agent7 } from 'undici-7'
 import { Agent as Agent8 } from 'undici-8'
-import { withMultidialer } from '../../lib/client-node.ts'
+import { withMultidialer } from '../../lib/adapters/client-node.ts'
 import type { Multidialer } from '../../lib/index.ts'
-import { undiciConnector } from '../../lib/undici.ts'
+import { undiciConnector } from '../../lib/adapters/undici.ts'
 
 export function used(dialer: Multidialer): unknown[] {
   const connect = undiciConnector(dialer)

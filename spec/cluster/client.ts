@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs'
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import https from 'node:https'
 import { setTimeout as delay } from 'node:timers/promises'
-import { MultidialerAgent } from '../../lib/agent.ts'
+import { MultidialerAgent } from '../../lib/agent/agent.ts'
 import type { FailedEvent, FailoverEvent, Multidialer, MultidialerOptions } from '../../lib/multidialer.ts'
 import type { ApiServer, Cluster, User } from './cluster.ts'
 

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Address } from '../../lib/core/endpoint.ts'
-import { DEFAULTS } from '../../lib/core/options.ts'
+import { DEFAULTS } from '../../lib/options.ts'
 import type { Deadline, Effect, Event, State } from '../../lib/core/state.ts'
 import { initialState, nextDeadline, step } from '../../lib/core/step.ts'
 import { rowsOf } from '../../lib/core/table.ts'

@@ -9,7 +9,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
 import type { DialCallback, DialerPool } from '../../lib/pool.ts'
-import { PooledAgent } from '../../lib/pooled-agent.ts'
+import { PooledAgent } from '../../lib/agent/pooled-agent.ts'
 import { serverIdentity, StubDialer } from './stub-dialer.ts'
 
 /** The agent under test, with the dialer given. */

@@ -12,7 +12,7 @@ import { MultidialError } from '../../lib/errors.ts'
 import { Multidialer, poolOf } from '../../lib/multidialer.ts'
 import type { FailedEvent, FailoverEvent, MultidialerOptions } from '../../lib/multidialer.ts'
 import type { DialCallback, DialerPool, DialRequest } from '../../lib/pool.ts'
-import { PooledAgent } from '../../lib/pooled-agent.ts'
+import { PooledAgent } from '../../lib/agent/pooled-agent.ts'
 import type { ApiServer, ControlPlane } from './control-plane.ts'
 
 export interface Answer {

@@ -4,10 +4,10 @@
  * name its times: the lots of peers rise in the order they are named, and every patience is 5 s.
  */
 import type { Address, Endpoint } from '../../lib/core/endpoint.ts'
-import { parseAddress } from '../../lib/core/endpoint.ts'
-import type { EndpointsBody, Via } from '../../lib/core/endpoints-body.ts'
-import type { Settings } from '../../lib/core/options.ts'
-import { DEFAULTS } from '../../lib/core/options.ts'
+import { parseAddress } from '../../lib/address.ts'
+import type { EndpointsBody, Via } from '../../lib/core/state.ts'
+import type { Settings } from '../../lib/core/state.ts'
+import { DEFAULTS } from '../../lib/options.ts'
 import { withNewPeer } from '../../lib/core/peers.ts'
 import type {
   Attempt,

@@ -6,9 +6,10 @@
 
 import { BlockList, isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
-import { readEndpointsBody } from '../../lib/core/endpoints-body.ts'
-import { ResponseParser } from '../../lib/core/http1.ts'
-import type { Endpoint, Scope } from '../../lib/core/endpoint.ts'
+import { readEndpointsBody } from '../../lib/discovery/endpoints-body.ts'
+import { ResponseParser } from '../../lib/discovery/http1.ts'
+import type { Endpoint } from '../../lib/core/endpoint.ts'
+import type { Scope } from '../../lib/address.ts'
 import { bytesOf, listText, mutated, Random, responseText } from './grammar.ts'
 import { atRandom, byteByByte, outcomeOf } from './http1-outcome.ts'
 

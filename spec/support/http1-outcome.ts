@@ -3,8 +3,8 @@
 // An outcome must not depend on the split. So it holds what is decided by the end of the bytes: the response or the
 // reason, and whether the connection may be used again, with bytes after the end counted against it.
 
-import { ResponseParser } from '../../lib/core/http1.ts'
-import type { Verdict } from '../../lib/core/http1.ts'
+import { ResponseParser } from '../../lib/discovery/http1.ts'
+import type { Verdict } from '../../lib/discovery/http1.ts'
 import type { Random } from './grammar.ts'
 
 export type Outcome =

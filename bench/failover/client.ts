@@ -1,0 +1,319 @@
+/**
+ * One client of bench/failover.ts, in a process of its own: requests at a fixed pace, never retried, and a watch that
+ * is opened again when it ends. It is told when a fault begins, and says what it saw since. Several of the same kind
+ * run side by side, one for each lane, and know nothing of each other.
+ */
+import { readFileSync } from 'node:fs'
+import https from 'node:https'
+import type * as Adapter from '../../lib/adapters/client-node.ts'
+import type * as Library from '../../lib/index.ts'
+import { kubeConfigOf, loadClientNode, type Target } from '../support/client-node.ts'
+import { moduleOf } from '../support/dist.ts'
+import { answerAll } from '../support/worker.ts'
+
+export type Kind = 'mine' | 'stock' | 'client-node 2' | 'client-node 2 with' | 'haproxy'
+
+export interface Begin {
+  readonly what: 'begin'
+  readonly kind: Kind
+  readonly lane: number
+  readonly target: Target
+  readonly dist: string
+  /** ms between two requests. */
+  readonly pace: number
+  /** Each request on a connection of its own. */
+  readonly unkept: boolean
+  /**
+   * A balancer's: the server that is to fail, by its name in `x-served-by`. Connections are made until they are its.
+   */
+  readonly wanted: string | undefined
+}
+
+export type FailoverQuestion = Begin | { readonly what: 'mark' | 'seen' | 'end'; readonly lane: number }
+
+/** In ms; Infinity is what was not over when it was asked. */
+export interface Seen {
+  /** The longest time between two answers. */
+  readonly gap: number
+  /** The longest that a request took to be answered or to fail. */
+  readonly slowest: number
+  /** The longest time between two events of the watch. */
+  readonly watchGap: number
+  readonly failed: number
+  readonly answered: number
+}
+
+const NOTHING: Seen = { gap: 0, slowest: 0, watchGap: 0, failed: 0, answered: 0 }
+const WATCHED = '/api/v1/namespaces/default/configmaps'
+/** So many requests may wait; a client that goes on without end says nothing more. */
+const WAITING = 50
+const WATCH_AGAIN = 50
+
+/** What each kind of client does in its own way. */
+interface Way {
+  /** One request; resolves with the name of the server, or an empty string where that is not to be had. */
+  request(): Promise<string>
+  /** A watch: resolves when it is over, for whatever reason. */
+  watch(onEvent: () => void): Promise<void>
+  /** Resolves when it knows all it will need. */
+  ready(): Promise<void>
+  /** From now on any server will do. */
+  settle(): void
+  end(): void
+}
+
+class Pulse {
+  #last = performance.now()
+  #longest = 0
+  beats = 0
+
+  beat(): void {
+    const now = performance.now()
+    this.#longest = Math.max(this.#longest, now - this.#last)
+    this.#last = now
+    this.beats += 1
+  }
+
+  mark(): void {
+    this.#longest = 0
+    this.beats = 0
+  }
+
+  /** Infinity where it has stopped: what came last is longer ago than any pause before, and than `patience`. */
+  longest(patience: number): number {
+    const silent = performance.now() - this.#last
+    return silent > this.#longest && silent > patience ? Infinity : this.#longest
+  }
+}
+
+class Session {
+  readonly #way: Way
+  readonly #begin: Begin
+  readonly #answers = new Pulse()
+  readonly #events = new Pulse()
+  readonly #waiting = new Set<{ readonly since: number }>()
+  #timer: NodeJS.Timeout | undefined
+  #slowest = 0
+  #failed = 0
+  #ended = false
+
+  constructor(way: Way, begin: Begin) {
+    this.#way = way
+    this.#begin = begin
+  }
+
+  async start(): Promise<void> {
+    const { wanted, pace } = this.#begin
+    await until('a request is answered', async () =>
+      [wanted, ''].includes(await this.#way.request().catch(() => undefined)) || wanted === undefined)
+    await this.#way.ready()
+    void this.#watch()
+    await until('the watch tells something', () => this.#events.beats > 1)
+    this.#timer = setInterval(() => this.#request(), pace)
+    await until('requests are answered', () => this.#answers.beats > 2)
+    this.#way.settle()
+  }
+
+  mark(): void {
+    this.#answers.mark()
+    this.#events.mark()
+    this.#slowest = 0
+    this.#failed = 0
+  }
+
+  seen(): Seen {
+    // Ten times what is normal is not over.
+    const patience = Math.max(1_000, 10 * this.#begin.pace)
+    const oldest = Math.max(0, ...[...this.#waiting].map(({ since }) => performance.now() - since))
+    return {
+      ...NOTHING,
+      gap: this.#answers.longest(patience),
+      slowest: oldest > Math.max(patience, this.#slowest) ? Infinity : this.#slowest,
+      watchGap: this.#events.longest(patience),
+      failed: this.#failed,
+      answered: this.#answers.beats,
+    }
+  }
+
+  end(): void {
+    this.#ended = true
+    clearInterval(this.#timer)
+    this.#way.end()
+  }
+
+  #request(): void {
+    if (this.#waiting.size >= WAITING) return
+    const waiting = { since: performance.now() }
+    this.#waiting.add(waiting)
+    const settled = (): void => {
+      this.#waiting.delete(waiting)
+      this.#slowest = Math.max(this.#slowest, performance.now() - waiting.since)
+    }
+    this.#way.request().then(() => {
+      settled()
+      this.#answers.beat()
+    }, () => {
+      settled()
+      if (!this.#ended) this.#failed += 1
+    }).catch(() => undefined)
+  }
+
+  async #watch(): Promise<void> {
+    while (!this.#ended) {
+      await this.#way.watch(() => this.#events.beat()).catch(() => undefined)
+      await new Promise((resolve) => setTimeout(resolve, WATCH_AGAIN))
+    }
+  }
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = performance.now() + 30_000; !await holds();) {
+    if (performance.now() > end) throw new Error(`not within 30 s: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+// ---- the ways
+
+class AgentWay implements Way {
+  readonly #agent: https.Agent
+  readonly #watcher: https.Agent
+  readonly #target: Target
+  readonly #wanted: string | undefined
+  readonly #isReady: () => Promise<void>
+  #settled = false
+
+  constructor(agent: https.Agent, watcher: https.Agent, begin: Begin, isReady: () => Promise<void>) {
+    this.#agent = agent
+    this.#watcher = watcher
+    this.#target = begin.target
+    this.#wanted = begin.wanted
+    this.#isReady = isReady
+  }
+
+  request(): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const request = https.get(new URL('/version', this.#target.url), {
+        agent: this.#agent, headers: this.#headers,
+      }, (response) => {
+        const server = String(response.headers['x-served-by'] ?? '')
+        const { socket } = response
+        response.once('error', reject).once('end', () => {
+          if (response.statusCode === 200) resolve(server)
+          else reject(new Error(`status ${response.statusCode}`))
+          // On the wrong one: the next request is to try another connection.
+          if (!this.#isWanted(server)) setImmediate(() => socket.destroy())
+        }).once('close', () => reject(new Error('cut short'))).resume()
+      })
+      request.once('error', reject)
+    })
+  }
+
+  watch(onEvent: () => void): Promise<void> {
+    return new Promise((resolve) => {
+      const url = new URL(`${WATCHED}?watch=1`, this.#target.url)
+      const request = https.get(url, { agent: this.#watcher, headers: this.#headers }, (response) => {
+        const server = String(response.headers['x-served-by'] ?? '')
+        if (this.#isWanted(server)) response.on('data', onEvent)
+        else request.destroy()
+        response.once('error', () => undefined)
+      })
+      request.once('error', () => undefined).once('close', () => resolve())
+    })
+  }
+
+  #isWanted(server: string): boolean {
+    return this.#settled || this.#wanted === undefined || server === this.#wanted
+  }
+
+  settle(): void {
+    this.#settled = true
+  }
+
+  get #headers(): Record<string, string> {
+    return { authorization: `Bearer ${this.#target.token}` }
+  }
+
+  ready(): Promise<void> {
+    return this.#isReady()
+  }
+
+  end(): void {
+    this.#agent.destroy()
+    this.#watcher.destroy()
+  }
+}
+
+async function wayOf(begin: Begin): Promise<Way> {
+  const { kind, target, dist, unkept } = begin
+  const ca = readFileSync(target.caFile)
+  switch (kind) {
+    case 'mine': {
+      const { MultidialerAgent }: typeof Library = await import(moduleOf(dist, 'index'))
+      const options = { server: target.url, caFile: target.caFile, token: target.token }
+      const agent = new MultidialerAgent({ ...options, keepAlive: !unkept })
+      const watcher = unkept ? new MultidialerAgent(options) : agent
+      return new AgentWay(agent, watcher, begin, async () => { await agent.dialer.refresh() })
+    }
+    case 'stock':
+      return new AgentWay(
+        new https.Agent({ ca, keepAlive: !unkept }), new https.Agent({ ca }), begin, async () => undefined,
+      )
+    case 'haproxy': {
+      // The certificate is the server's, whatever the address of the proxy is.
+      const options = { ca, servername: 'kubernetes' }
+      return new AgentWay(
+        new https.Agent({ ...options, keepAlive: !unkept }), new https.Agent(options), begin, async () => undefined,
+      )
+    }
+    case 'client-node 2':
+      return clientNodeWay(target, undefined)
+    case 'client-node 2 with':
+      return clientNodeWay(target, dist)
+  }
+}
+
+async function clientNodeWay(target: Target, dist: string | undefined): Promise<Way> {
+  const module = await loadClientNode('2')
+  const config = kubeConfigOf(module, target)
+  const adapter: typeof Adapter | undefined =
+    dist === undefined ? undefined : await import(moduleOf(dist, 'client-node'))
+  const dialer = adapter?.withMultidialer(config)
+  const api = config.makeApiClient(module.VersionApi)
+  const watch = new module.Watch(config)
+  let watching: AbortController | undefined
+  return {
+    request: async () => { await api.getCode(); return '' },
+    watch: (onEvent) => new Promise((resolve) => {
+      watch.watch(WATCHED, {}, onEvent, () => resolve())
+        .then((controller) => { watching = controller }, () => resolve())
+    }),
+    ready: async () => { await dialer?.refresh() },
+    settle: () => undefined,
+    end: () => { watching?.abort(); dialer?.close() },
+  }
+}
+
+// ---- what it is asked
+
+const sessions = new Map<number, Session>()
+
+answerAll<FailoverQuestion, Seen>(async (question) => {
+  switch (question.what) {
+    case 'begin': {
+      const session = new Session(await wayOf(question), question)
+      sessions.set(question.lane, session)
+      await session.start()
+      return NOTHING
+    }
+    case 'mark':
+      sessions.get(question.lane)?.mark()
+      return NOTHING
+    case 'seen':
+      return sessions.get(question.lane)?.seen() ?? NOTHING
+    case 'end':
+      sessions.get(question.lane)?.end()
+      sessions.delete(question.lane)
+      return NOTHING
+  }
+})

@@ -1,0 +1,356 @@
+/**
+ * What a fault costs a client: this module, Node's agent, @kubernetes/client-node alone and with this module, and
+ * HAProxy in front. All of them suffer the same fault of the same server at the same moment, each in a process of its
+ * own.
+ */
+import { enterClientNamespace, unavailable } from '../../spec/cluster/enter.ts'
+import { type HAProxy, haproxyVersion, startHAProxy } from './haproxy.ts'
+import { availableClients, type Target } from '../support/client-node.ts'
+import type { FailoverQuestion, Kind, Seen } from './client.ts'
+import { median, sum } from '../measure.ts'
+import type { Cell, Figure, Options, Report, Table } from '../report.ts'
+import type { Refused, RefusedQuestion } from './refused-client.ts'
+import { embedded, FAULTS, type FaultName, real, type Stage } from './stage.ts'
+import { Worker } from '../support/worker.ts'
+
+type Client = Worker<FailoverQuestion, Seen>
+
+/** How a fault is observed. */
+interface Manner {
+  /** ms from its beginning, and from its end where it ends by itself. */
+  readonly window: number
+  /** It befalls connections being made: each request makes one, at this pace in ms. Undefined: kept connections. */
+  readonly unkeptPace?: number
+  /**
+   * Kept connections cost next to nothing, and waiting nothing at all: several of these at once do not disturb each
+   * other.
+   */
+  readonly lanes: number
+}
+
+const AT_ONCE: Manner = { window: 2_000, lanes: 2 }
+const SILENT: Manner = { window: 11_000, lanes: 5 }
+const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 5 }
+const LASTING: Manner = { window: 1_500, lanes: 3 }
+/**
+ * Servers that start compete for the machine with the clients that wait for them: the fewer at once, the more it says.
+ */
+const OUTAGE: Manner = { window: 1_500, lanes: 2 }
+const KEPT_PACE = 20
+/** Dials that are measured by themselves; before them, so many until the code of both sides is compiled. */
+const DIAL_RUNS = 5
+const DIAL_TURNS = 100
+const WARM_UP = 1_500
+
+function mannerOf(fault: FaultName): Manner {
+  switch (fault) {
+    case 'killed':
+      return AT_ONCE
+    case 'SIGSTOP':
+    case 'reads and writes nothing':
+    case 'packets dropped both ways':
+    case 'packets dropped to the client':
+      return SILENT
+    case 'silence in the handshake':
+    case 'RST in the handshake':
+    case 'FIN in the handshake':
+    case 'TLS alert':
+    case 'TLS 1.1':
+    case 'plain HTTP':
+    case 'wrong name':
+    case 'wrong CA':
+    case 'expired certificate':
+    case '200 ms latency':
+    case 'half of connections reset':
+      return HANDSHAKE
+    case 'graceful restart of each':
+    case 'flapping':
+      return LASTING
+    case 'all down for 4 s':
+      return OUTAGE
+  }
+}
+
+interface Contender {
+  readonly kind: Kind
+  readonly name: string
+  readonly client: Client
+}
+
+interface Sample {
+  readonly calm: Seen
+  readonly seen: Seen
+}
+
+interface Row {
+  readonly fault: FaultName
+  readonly samples: ReadonlyMap<Kind, readonly Sample[]>
+}
+
+export async function run(options: Options): Promise<Report> {
+  if (options.cluster) {
+    const reason = unavailable()
+    if (reason !== undefined) throw new Error(reason)
+    await enterClientNamespace()
+  }
+  const notes: string[] = []
+  const contenders = contendersHere(options, notes)
+  try {
+    const runs = options.quick ? 1 : 10
+    const first = await laneOf(0, options)
+    const lanes = [first]
+    try {
+      // Before there are others to share the machine with.
+      const dial = await dials(first, options)
+      const others = options.cluster || options.quick ? 0 : SILENT.lanes - 1
+      lanes.push(...await Promise.all(Array.from({ length: others }, (_, index) => laneOf(index + 1, options))))
+      const rows: Row[] = []
+      for (const fault of FAULTS) {
+        if (!fault.includes(options.only) || !first.stage.faults.has(fault)) continue
+        rows.push({ fault, samples: await suffer(fault, lanes, contenders, runs, options) })
+      }
+      return reportOf(rows, contenders, dial, notes)
+    } finally {
+      for (const lane of lanes) await lane.stop()
+    }
+  } finally {
+    for (const { client } of contenders) await client.end()
+  }
+}
+
+function contendersHere({ cluster, nodes }: Options, notes: string[]): Contender[] {
+  const made = (kind: Kind, name: string, node?: string): Contender => (
+    { kind, name, client: new Worker(new URL('client.ts', import.meta.url), node) }
+  )
+  const contenders = [made('mine', 'this module'), made('stock', 'https.Agent')]
+  for (const { version, name, node } of availableClients(nodes, notes)) {
+    if (version !== '2') continue
+    contenders.push(made('client-node 2 with', `${name} with`, node), made('client-node 2', `${name} alone`, node))
+  }
+  const version = haproxyVersion()
+  if (version === undefined) notes.push("HAProxy is left out: not in PATH (Debian's package is haproxy)")
+  else if (cluster) notes.push('HAProxy is left out: a real apiserver does not say which one it is, and the fault ' +
+    'must be of the one in use')
+  else contenders.push(made('haproxy', `HAProxy ${version}`))
+  return contenders
+}
+
+/** One control plane, and a proxy of its own in front of it. */
+interface Lane {
+  readonly number: number
+  readonly stage: Stage
+  readonly proxy: HAProxy | undefined
+  stop(): Promise<void>
+}
+
+async function laneOf(number: number, { cluster }: Options): Promise<Lane> {
+  const stage = await (cluster ? real() : embedded())
+  const proxy = haproxyVersion() === undefined ? undefined : await startHAProxy(stage.addresses)
+  return {
+    number, stage, proxy,
+    stop: async () => {
+      await proxy?.stop()
+      await stage.stop()
+    },
+  }
+}
+
+/** Ten runs of one fault, spread over the lanes. */
+async function suffer(
+  fault: FaultName, lanes: readonly Lane[], contenders: readonly Contender[], runs: number, options: Options,
+): Promise<Map<Kind, Sample[]>> {
+  const samples = new Map<Kind, Sample[]>(contenders.map(({ kind }) => [kind, []]))
+  const manner = mannerOf(fault)
+  let begun = 0
+  const work = async (lane: Lane): Promise<void> => {
+    while (begun < runs) {
+      begun += 1
+      for (const [kind, sample] of await once(fault, manner, lane, contenders, options)) samples.get(kind)?.push(sample)
+    }
+  }
+  await Promise.all(lanes.slice(0, manner.lanes).map(work))
+  return samples
+}
+
+async function once(
+  fault: FaultName, manner: Manner, { number: lane, stage, proxy }: Lane, contenders: readonly Contender[],
+  { dist }: Options,
+): Promise<Map<Kind, Sample>> {
+  const target = targetOf(stage)
+  const unkept = manner.unkeptPace !== undefined
+  const each = <T>(ask: (contender: Contender) => Promise<T>): Promise<T[]> => Promise.all(contenders.map(ask))
+  await each(({ client, kind }) => client.ask({
+    what: 'begin', kind, lane, dist, unkept, pace: manner.unkeptPace ?? KEPT_PACE,
+    target: kind === 'haproxy' ? { ...target, url: `https://127.0.0.1:${proxy?.port ?? 0}` } : target,
+    wanted: kind === 'haproxy' ? stage.name : undefined,
+  }))
+  await each(({ client }) => client.ask({ what: 'mark', lane }))
+  await pause(500)
+  const calm = await each(({ client }) => client.ask({ what: 'seen', lane }))
+  await each(({ client }) => client.ask({ what: 'mark', lane }))
+  const begin = stage.faults.get(fault)
+  const mend = await begin?.()
+  await pause(manner.window)
+  const seen = await each(({ client }) => client.ask({ what: 'seen', lane }))
+  await each(({ client }) => client.ask({ what: 'end', lane }))
+  await mend?.()
+  return new Map(contenders.map(({ kind }, index) => [kind, { calm: calm[index] ?? NONE, seen: seen[index] ?? NONE }]))
+}
+
+const NONE: Seen = { gap: NaN, slowest: NaN, watchGap: NaN, failed: NaN, answered: NaN }
+
+function targetOf({ url, caFile, token }: Stage): Target {
+  return { url, caFile, token }
+}
+
+interface Dials {
+  /** In ms: one of each run. */
+  readonly first: readonly number[]
+  /** Of all runs. */
+  readonly refused: readonly number[]
+  readonly fresh: readonly number[]
+}
+
+/** What a dial costs whose server was killed, and beside it a handshake with one that lives. */
+async function dials({ stage }: Lane, { dist, quick }: Options): Promise<Dials> {
+  const begin = stage.faults.get('killed')
+  const [, other] = stage.addresses
+  if (begin === undefined || other === undefined) throw new Error('a stage where no server can be killed')
+  const client = new Worker<RefusedQuestion, Refused>(new URL('refused-client.ts', import.meta.url))
+  const runs: Refused[] = []
+  try {
+    for (let run = 0; run <= (quick ? 1 : DIAL_RUNS); run += 1) {
+      const turns = run === 0 ? WARM_UP : quick ? 10 : DIAL_TURNS
+      await client.ask({ what: 'prepare', target: targetOf(stage), other, dist, turns })
+      const mend = await begin()
+      const seen = await client.ask({ what: 'measure' })
+      await mend()
+      // The first run is the one that compiles.
+      if (run > 0) runs.push(seen)
+    }
+  } finally {
+    await client.end()
+  }
+  return {
+    first: runs.map(({ first }) => first),
+    refused: runs.flatMap(({ refused }) => refused), fresh: runs.flatMap(({ fresh }) => fresh),
+  }
+}
+
+// ---- what it comes to
+
+interface Summary {
+  readonly gap: number
+  readonly slowest: number
+  readonly watchGap: number
+  readonly failed: number
+}
+
+function summaryOf(samples: readonly Sample[]): Summary {
+  const of = (value: (seen: Seen) => number): number => median(samples.map(({ seen }) => value(seen)))
+  return {
+    gap: of(({ gap }) => gap),
+    slowest: of(({ slowest }) => slowest),
+    watchGap: of(({ watchGap }) => watchGap),
+    failed: of(({ failed }) => failed),
+  }
+}
+
+/**
+ * What two of the same can differ by: the longest pause of a client with nothing wrong, the pace of its requests or of
+ * its events included. A peer that is ahead by less is at the same floor.
+ */
+function noiseOf(row: Row): Pick<Summary, Measure> {
+  const calm = [...row.samples.values()].flat().map((sample) => sample.calm)
+  const most = (value: (seen: Seen) => number): number => median(calm.map(value).filter(Number.isFinite))
+  return {
+    gap: most(({ gap }) => gap),
+    watchGap: most(({ watchGap }) => watchGap),
+    failed: 1,
+  }
+}
+
+const MEASURES = ['gap', 'watchGap', 'failed'] as const
+type Measure = (typeof MEASURES)[number]
+/** While nothing serves, each request fails: how many there were says how many were asked for. */
+const UNCOUNTED: FaultName = 'all down for 4 s'
+
+/** The measures in which a peer is ahead of this module, and by more than noise. */
+function behind(row: Row, kind: Kind): string[] {
+  const mine = row.samples.get('mine') ?? []
+  const theirs = row.samples.get(kind) ?? []
+  const { gap, slowest } = summaryOf(theirs)
+  // It hangs: what does not end does not fail.
+  if (gap === Infinity || slowest === Infinity) return []
+  const noise = noiseOf(row)
+  return MEASURES.filter((measure) => {
+    if (measure === 'failed' && row.fault === UNCOUNTED) return false
+    // Of each run, as both suffered the same fault in it: servers take longer to start in one than in another.
+    const behindBy = mine.map(({ seen }, run) => difference(seen[measure], theirs[run]?.seen[measure] ?? NaN))
+    return median(behindBy) > noise[measure]
+  })
+}
+
+/** That of two that are both Infinity is none. */
+function difference(one: number, other: number): number {
+  return one === other ? 0 : one - other
+}
+
+function reportOf(
+  rows: readonly Row[], contenders: readonly Contender[], { first, refused, fresh }: Dials, notes: readonly string[],
+): Report {
+  const peers = contenders.filter(({ kind }) => kind !== 'mine' && kind !== 'client-node 2 with')
+  const compared = rows.flatMap((row) => peers.map(({ kind }) => ({ row, kind, measures: behind(row, kind) })))
+  const lost = compared.filter(({ measures }) => measures.length > 0)
+  const figures: Figure[] = [
+    ...(fresh.length === 0 ? [] : [{
+      name: 'a dial whose server was killed over a fresh handshake', value: median(refused) / median(fresh),
+      unit: '×', most: 1.2,
+    }]),
+    ...(compared.length === 0 ? [] : [{
+      name: `rows and peers, of ${compared.length}, where the peer is ahead`, value: lost.length, unit: '', most: 0,
+    }]),
+  ]
+  return {
+    bench: 'failover',
+    tables: rows.map((row) => table(row, contenders)),
+    figures,
+    notes: [
+      `a dial whose server was killed: ${median(refused).toFixed(2)} ms, the very first after a kill ` +
+        `${median(first).toFixed(2)} ms; a fresh handshake ${median(fresh).toFixed(2)} ms`,
+      'medians, in ms; never: not before the end of the window; (calm): the longest gap with nothing wrong, below ' +
+        'which nothing can be told apart',
+      ...lost.map(({ row, kind, measures }) => `${row.fault}: ${kind} is ahead in ${measures.join(', ')}`),
+      ...notes,
+    ],
+  }
+}
+
+function table(row: Row, contenders: readonly Contender[]): Table {
+  const { window, unkeptPace } = mannerOf(row.fault)
+  const how = unkeptPace === undefined
+    ? `kept connections, a request every ${KEPT_PACE} ms`
+    : `a new connection for each request, every ${unkeptPace} ms`
+  return {
+    title: `failover: ${row.fault} (${how}; window ${window / 1_000} s)`,
+    columns: [
+      '', 'runs', 'gap', 'worst', 'slowest request', 'watch gap', 'worst', 'failed', 'worst', '(calm gap)',
+      '(calm watch)',
+    ],
+    rows: contenders.map(({ kind, name }): Cell[] => {
+      const samples = row.samples.get(kind) ?? []
+      const { gap, slowest, watchGap, failed } = summaryOf(samples)
+      const worst = (value: (seen: Seen) => number): number => Math.max(...samples.map(({ seen }) => value(seen)))
+      return [
+        name, samples.length, gap, worst((seen) => seen.gap), slowest,
+        watchGap, worst((seen) => seen.watchGap), failed, worst((seen) => seen.failed),
+        sum(samples.map(({ calm }) => calm.gap)) / samples.length,
+        sum(samples.map(({ calm }) => calm.watchGap)) / samples.length,
+      ]
+    }),
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

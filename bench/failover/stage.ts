@@ -1,0 +1,179 @@
+/**
+ * Where bench/failover.ts lets its faults happen: the embedded control plane, or the real one. The same few words for
+ * both; a fault that one of them cannot have is undefined there.
+ */
+import https from 'node:https'
+import { readFileSync } from 'node:fs'
+import { Cluster } from '../../spec/cluster/cluster.ts'
+import { type ApiServer, ControlPlane, type Misbehaviour } from '../../spec/support/control-plane.ts'
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+export interface Stage {
+  readonly url: string
+  readonly caFile: string
+  readonly token: string
+  /** Of the server at `url`, which all faults befall. */
+  readonly name: string | undefined
+  readonly addresses: readonly Address[]
+  /** What can happen here, by name: it begins, and what it returns ends it. */
+  readonly faults: ReadonlyMap<FaultName, () => Promise<() => Promise<void>>>
+  stop(): Promise<void>
+}
+
+export const FAULTS = [
+  'killed', 'SIGSTOP', 'reads and writes nothing', 'packets dropped both ways', 'packets dropped to the client',
+  'silence in the handshake', 'RST in the handshake', 'FIN in the handshake', 'TLS alert', 'TLS 1.1', 'plain HTTP',
+  'wrong name', 'wrong CA', 'expired certificate',
+  '200 ms latency', 'half of connections reset', 'graceful restart of each', 'all down for 4 s', 'flapping',
+] as const
+export type FaultName = (typeof FAULTS)[number]
+
+type Fault = readonly [name: FaultName, begin: () => Promise<() => Promise<void>>]
+
+export async function embedded(): Promise<Stage> {
+  const plane = await ControlPlane.start({ servers: 3 })
+  const [first, second] = plane.servers
+  if (first === undefined || second === undefined) throw new Error('a control plane without servers')
+  const feed = new Feed(second.url, plane.caFile, () => plane.token)
+  const { url, name } = first
+  return {
+    url, name, caFile: plane.caFile, token: plane.token,
+    addresses: plane.servers.map(({ host, port }) => ({ host, port })),
+    faults: new Map(embeddedFaults(plane.servers, first)),
+    stop: async () => {
+      feed.end()
+      await plane.stop()
+    },
+  }
+}
+
+function embeddedFaults(servers: readonly ApiServer[], server: ApiServer): Fault[] {
+  const erring = (name: FaultName, how: Misbehaviour): Fault => [name, async () => {
+    await server.misbehave(how)
+    return () => server.misbehave()
+  }]
+  return [
+    ['killed', async () => { await server.kill(); return () => server.restart() }],
+    ['SIGSTOP', async () => { await server.stop(); return () => server.cont() }],
+    erring('reads and writes nothing', 'deaf'),
+    erring('silence in the handshake', 'hang-handshake'),
+    erring('RST in the handshake', 'reset-handshake'),
+    erring('FIN in the handshake', 'fin-handshake'),
+    erring('TLS alert', 'alert'),
+    erring('TLS 1.1', 'old-tls'),
+    erring('plain HTTP', 'plain-http'),
+    erring('wrong name', { certificate: 'wrong-name' }),
+    erring('wrong CA', { certificate: 'from-other-ca' }),
+    erring('expired certificate', { certificate: 'expired' }),
+    erring('200 ms latency', { latency: 200 }),
+    erring('half of connections reset', 'reset-half'),
+    ['graceful restart of each', async () => {
+      for (const each of servers) {
+        await each.terminate()
+        await each.restart()
+      }
+      return async () => undefined
+    }],
+    ['all down for 4 s', async () => {
+      await Promise.all(servers.map((each) => each.kill()))
+      await pause(4_000)
+      await Promise.all(servers.map((each) => each.restart()))
+      return async () => undefined
+    }],
+    ['flapping', async () => {
+      for (let time = 0; time < 2; time += 1) {
+        await server.kill()
+        await pause(1_500)
+        await server.restart()
+        await pause(1_500)
+      }
+      return async () => undefined
+    }],
+  ]
+}
+
+export async function real(): Promise<Stage> {
+  const cluster = await Cluster.start({ servers: 3 })
+  const server = cluster.server(0)
+  const feed = new Feed(cluster.server(1).url, cluster.caFile, () => cluster.token('admin'))
+  const faults: Fault[] = [
+    ['killed', async () => {
+      await server.kill()
+      return async () => { await server.start(); await cluster.waitForEndpoints() }
+    }],
+    ['SIGSTOP', async () => {
+      server.stop()
+      return async () => { server.cont(); await cluster.waitForEndpoints() }
+    }],
+    ['packets dropped both ways', async () => { await server.cut('path'); return () => server.mend() }],
+    ['packets dropped to the client', async () => { await server.cut('replies'); return () => server.mend() }],
+    ['graceful restart of each', async () => {
+      for (const each of cluster.servers) {
+        await each.terminate()
+        await each.start()
+      }
+      return () => cluster.waitForEndpoints()
+    }],
+    ['all down for 4 s', async () => {
+      await Promise.all(cluster.servers.map((each) => each.kill()))
+      await pause(4_000)
+      await Promise.all(cluster.servers.map((each) => each.start()))
+      return () => cluster.waitForEndpoints()
+    }],
+  ]
+  return {
+    url: server.url, name: undefined, caFile: cluster.caFile, token: cluster.token('admin'),
+    addresses: cluster.servers.map(({ host, port }) => ({ host, port })),
+    faults: new Map(faults),
+    stop: async () => {
+      feed.end()
+      await cluster.stop()
+    },
+  }
+}
+
+/** Changes one object again and again, so that a watch that lives has something to tell. */
+class Feed {
+  readonly #agent: https.Agent
+  readonly #url: string
+  readonly #token: () => string
+  readonly #timer: NodeJS.Timeout
+  #count = 0
+
+  constructor(url: string, caFile: string, token: () => string) {
+    this.#agent = new https.Agent({ ca: readFileSync(caFile), keepAlive: true })
+    this.#url = url
+    this.#token = token
+    this.#send('POST', '')
+    this.#timer = setInterval(() => this.#send('PUT', '/feed'), 100)
+  }
+
+  end(): void {
+    clearInterval(this.#timer)
+    this.#agent.destroy()
+  }
+
+  #send(method: string, path: string): void {
+    this.#count += 1
+    const url = `${this.#url}/api/v1/namespaces/default/configmaps${path}`
+    const headers = { authorization: `Bearer ${this.#token()}`, 'content-type': 'application/json' }
+    const request = https.request(url, {
+      method, agent: this.#agent, headers, timeout: 2_000,
+    }, (response) => response.resume())
+    // Its own server may be what is down.
+    request.once('error', () => undefined).once('timeout', () => request.destroy())
+    const object = {
+      apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'feed', namespace: 'default' },
+      data: { count: String(this.#count) },
+    }
+    request.end(JSON.stringify(object))
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

@@ -1,0 +1,196 @@
+/**
+ * The pure core alone: what one dial's decisions cost, how that grows with the number of endpoints, how many events a
+ * second it takes, and how much garbage each leaves. No sockets, no timers; the compiled core in this very process.
+ */
+import type { Endpoint } from '../../lib/core/endpoint.ts'
+import type { Event, State } from '../../lib/core/state.ts'
+import { type Core, loadCore } from '../support/dist.ts'
+import { median } from '../measure.ts'
+import type { Options, Report } from '../report.ts'
+
+const SIZES = [3, 10, 100, 1_000] as const
+/** Growth is judged against the smallest. */
+const [FEWEST] = SIZES
+
+/** A state, its clock, and what a runtime does with the two: an event in, and the question when to wake. */
+class Machine {
+  readonly #core: Core
+  state: State
+  now = 0
+  events = 0
+  #dial = 0
+
+  constructor(core: Core, endpoints: number) {
+    this.#core = core
+    const list = Array.from({ length: endpoints }, (_, index): Endpoint => ({ host: hostOf(index), port: 6443 }))
+    this.state = core.initialState(core.defaults, list.slice(0, 1), [], 1)
+    this.#dial += 1
+    this.step({ type: 'dialRequested', dial: this.#dial, own: false })
+    const attempt = this.connected()
+    const asked = [...this.state.peers.values()].find((peer) => peer.heartbeat !== undefined)
+    if (asked?.heartbeat === undefined) throw new Error('the first connection does not ask for the list')
+    const { address, heartbeat } = asked
+    const body = { kind: 'list', ready: list, unready: [], refused: [] } as const
+    this.step({ type: 'heartbeatAnswered', address, heartbeat: heartbeat.id, status: 200, fresh: true, body })
+    this.step({ type: 'socketClosed', socket: attempt })
+    if (this.state.peers.size !== endpoints) {
+      throw new Error(`${this.state.peers.size} endpoints instead of ${endpoints}`)
+    }
+  }
+
+  step(event: Event): void {
+    const [state] = this.#core.step(this.state, event, this.now)
+    this.state = state
+    this.#core.nextDeadline(state)
+    this.events += 1
+  }
+
+  /** The last attempt of the dial under way succeeds. Returns its id, which is its socket's. */
+  connected(): number {
+    const attempt = this.state.nextId - 1
+    this.step({ type: 'attemptConnected', dial: this.#dial, attempt })
+    return attempt
+  }
+
+  /** All that is decided for one dial that works at once, and for the end of its socket. */
+  dial(): void {
+    this.#dial += 1
+    this.step({ type: 'dialRequested', dial: this.#dial, own: false })
+    this.now += 1
+    this.step({ type: 'socketClosed', socket: this.connected() })
+  }
+
+  /** The same, with the first endpoint refusing and the second serving. */
+  failover(): void {
+    this.#dial += 1
+    this.step({ type: 'dialRequested', dial: this.#dial, own: false })
+    this.step({
+      type: 'attemptFailed', dial: this.#dial, attempt: this.state.nextId - 1,
+      failure: { blame: 'endpoint', message: 'ECONNREFUSED' },
+    })
+    this.now += 1
+    this.step({ type: 'socketClosed', socket: this.connected() })
+  }
+
+  /** One socket in use: what a second of its life brings. */
+  traffic(socket: number, carried: number): void {
+    this.now += 250
+    this.step({ type: 'socketsSampled', readings: [{ socket, read: carried, written: carried, idle: false }] })
+    this.step({ type: 'deadlineReached' })
+  }
+}
+
+export async function run({ quick, dist }: Options): Promise<Report> {
+  const core = await load(dist)
+  const time = quick ? 60 : 1_000
+  const rows = SIZES.map((endpoints) => {
+    const dial = costOf(new Machine(core, endpoints), time, (machine) => machine.dial())
+    const failover = costOf(new Machine(core, endpoints), time, (machine) => machine.failover())
+    const traffic = trafficCost(core, endpoints, time)
+    return { endpoints, dial, failover, traffic, garbage: garbageOf(core, endpoints) }
+  })
+  const [least] = rows
+  const most = rows.at(-1)
+  if (least === undefined || most === undefined) throw new Error('no rows')
+  const growth = (most.dial.operation / least.dial.operation) / (nlogn(most.endpoints) / nlogn(FEWEST))
+  return {
+    bench: 'step',
+    tables: [{
+      title: 'step: the core alone, one endpoint in use',
+      columns: [
+        'endpoints', 'µs a dial', 'µs a failover', 'events/s (dials)', 'events/s (traffic)', 'bytes an event',
+        'growth / n log n',
+      ],
+      rows: rows.map(({ endpoints, dial, failover, traffic, garbage }) => [
+        endpoints, dial.operation * 1_000, failover.operation * 1_000, 1_000 / dial.event, 1_000 / traffic.event,
+        garbage,
+        (dial.operation / least.dial.operation) / (nlogn(endpoints) / nlogn(FEWEST)),
+      ]),
+    }],
+    figures: [
+      {
+        name: `one dial's decisions with ${FEWEST} endpoints`, value: least.dial.operation * 1_000,
+        unit: 'µs', most: 20,
+      },
+      {
+        name: `growth from ${FEWEST} to ${most.endpoints} endpoints, over that of n log n`, value: growth,
+        unit: '×', most: 1,
+      },
+    ],
+    notes: [],
+  }
+}
+
+async function load(dist: string): Promise<Core> {
+  const core = await loadCore(dist)
+  // Refreshes have heartbeats that nobody here would answer.
+  return { ...core, defaults: { ...core.defaults, refreshInterval: 2_000_000_000, heartbeatInterval: 0 } }
+}
+
+interface Cost {
+  /** ms */
+  readonly operation: number
+  readonly event: number
+}
+
+/** The median of slices of `time`, after one that is thrown away. */
+function costOf(machine: Machine, time: number, operate: (machine: Machine, count: number) => void): Cost {
+  const slices: Cost[] = []
+  let count = 0
+  for (let slice = 0; slice <= 7; slice += 1) {
+    const from = performance.now()
+    const eventsBefore = machine.events
+    const countBefore = count
+    let took = 0
+    while (took < time / 7) {
+      for (let batch = 0; batch < 16; batch += 1) operate(machine, count++)
+      took = performance.now() - from
+    }
+    slices.push({ operation: took / (count - countBefore), event: took / (machine.events - eventsBefore) })
+  }
+  const [, ...counted] = slices
+  return {
+    operation: median(counted.map(({ operation }) => operation)),
+    event: median(counted.map(({ event }) => event)),
+  }
+}
+
+function trafficCost(core: Core, endpoints: number, time: number): Cost {
+  const machine = new Machine(core, endpoints)
+  const socket = open(machine)
+  return costOf(machine, time, (each, count) => each.traffic(socket, count + 1))
+}
+
+function open(machine: Machine): number {
+  machine.step({ type: 'dialRequested', dial: 1_000_000_000, own: false })
+  const socket = machine.state.nextId - 1
+  machine.step({ type: 'attemptConnected', dial: 1_000_000_000, attempt: socket })
+  return socket
+}
+
+/** Bytes allocated for one event of a dial: few enough at a time that nothing is collected in between. */
+function garbageOf(core: Core, endpoints: number): number {
+  const { gc } = globalThis
+  if (gc === undefined) return NaN
+  const machine = new Machine(core, endpoints)
+  const dials = Math.max(2, Math.floor(300 / endpoints))
+  for (let warm = 0; warm < 500; warm += 1) machine.dial()
+  const seen: number[] = []
+  for (let slice = 0; slice < 15; slice += 1) {
+    gc()
+    const events = machine.events
+    const before = process.memoryUsage().heapUsed
+    for (let dial = 0; dial < dials; dial += 1) machine.dial()
+    const grown = process.memoryUsage().heapUsed - before
+    if (grown > 0) seen.push(grown / (machine.events - events))
+  }
+  return Math.round(median(seen))
+}
+
+function nlogn(count: number): number {
+  return count * Math.log2(count)
+}
+
+function hostOf(index: number): string {
+  return `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`
+}

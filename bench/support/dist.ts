@@ -1,0 +1,44 @@
+/**
+ * The package as it is published: built into a folder of its own, so that what is measured is what users run, and not
+ * TypeScript that a loader has rewritten. The core, which is published as a part of a bundle, is beside it by itself.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { Settings } from '../../lib/core/state.ts'
+import type * as OptionsModule from '../../lib/options.ts'
+import type * as StepModule from '../../lib/core/step.ts'
+import { build, compile } from '../tools/build.ts'
+
+/** The state machine, and what it goes by where nothing else is said. */
+export interface Core {
+  readonly step: typeof StepModule.step
+  readonly nextDeadline: typeof StepModule.nextDeadline
+  readonly initialState: typeof StepModule.initialState
+  readonly defaults: Settings
+}
+
+const COMPILED = '../compiled'
+
+/** Builds what is published of lib/; the folder is removed when this process ends. */
+export function buildDist(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'kube-multidialer-'))
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  const dist = join(folder, 'dist')
+  build(dist)
+  compile(join(dist, COMPILED))
+  return dist
+}
+
+/** What to import for an entry of it: 'index', 'undici', 'client-node'. */
+export function moduleOf(dist: string, name: string): string {
+  return pathToFileURL(join(dist, `${name}.js`)).href
+}
+
+export async function loadCore(dist: string): Promise<Core> {
+  const { step, nextDeadline, initialState }: typeof StepModule = await import(moduleOf(dist, `${COMPILED}/core/step`))
+  const { DEFAULTS }: typeof OptionsModule = await import(moduleOf(dist, `${COMPILED}/options`))
+  return { step, nextDeadline, initialState, defaults: DEFAULTS }
+}

@@ -1,0 +1,287 @@
+/**
+ * An `https.Agent` whose connections come from a dialer, some time after they were asked for. Pooling, queueing and
+ * scheduling stay with the stock agent, whose methods are called and never copied; what is added here is what the stock
+ * agent takes for granted, namely that a socket exists as soon as it is asked for: until it does, a `PendingDial`
+ * stands in the pool for it and a `WaitingRequest` acts for its request.
+ * Which endpoint is dialled, and whether a connection is still good, is the dialer's business alone.
+ */
+import type { ClientRequest } from 'node:http'
+import https from 'node:https'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
+
+import { hangUp, PendingDial } from './pending-dial.ts'
+import { ownPool, SHARED_POOL } from './pool-key.ts'
+import type { DialCallback, DialerPool, DialRequest } from '../pool.ts'
+import { type PooledRequest, WaitingRequest } from './waiting-request.ts'
+
+/** The options that a request comes with, and what this agent adds to them on their way through the stock agent. */
+export interface PooledOptions extends DialRequest {
+  /** The pool of the request, where it is not the shared one. */
+  [OWN]?: OwnPool
+  /** Whose connection is to be made. */
+  [WAITING]?: Waiting | undefined
+  /** Added by the stock agent. */
+  _agentKey?: string
+  encoding?: null
+  /** Added to by the stock agent: a servername, for one, that no caller gave. */
+  [PASSED]?: true
+}
+
+interface OwnPool {
+  readonly name: string
+  /** The one that the caller gave. */
+  readonly servername: string | undefined
+}
+
+interface Waiting {
+  readonly request: WaitingRequest
+  readonly dial: PendingDial
+}
+
+type SocketCallback = (error: Error | null, socket?: Socket) => void
+
+/** The methods of `http.Agent` that carry its pool: undocumented, overridden by many, and alike on Node 20 to 26. */
+interface StockAgent {
+  addRequest(request: PooledRequest, options: PooledOptions): void
+  createSocket(request: PooledRequest, options: PooledOptions, callback: SocketCallback): void
+  removeSocket(socket: Socket, options: PooledOptions): void
+  keepSocketAlive(socket: Duplex): boolean
+}
+
+const OWN: unique symbol = Symbol('multidialer.own')
+const WAITING: unique symbol = Symbol('multidialer.waiting')
+const PASSED: unique symbol = Symbol('multidialer.passed')
+
+const stock: StockAgent = stockAgent(https.Agent.prototype)
+
+/** A pool of the connections that a dialer makes. A subclass says which dialer. */
+export abstract class PooledAgent extends https.Agent {
+  declare readonly requests: NodeJS.Dict<PooledRequest[]>
+  declare readonly sockets: NodeJS.Dict<Socket[]>
+  declare readonly freeSockets: NodeJS.Dict<Socket[]>
+  /** All of them: being dialled, in use and idle. */
+  declare totalSocketCount: number
+  declare keepAlive: boolean
+
+  protected abstract get pool(): DialerPool
+
+  /** Those in a queue. */
+  readonly #queued: WeakMap<PooledRequest, WaitingRequest> = new WeakMap()
+  /** A new socket on its way to the request it was dialled for. */
+  #fresh: Socket | undefined
+  #destroyed = false
+
+  /** Takes the options of `http.Agent` alone, and throws as it does; those of a connection are the dialer's. */
+  constructor(options?: https.AgentOptions) {
+    super(options)
+    // The stock agent adds its own options to those of each request: thereby it is seen which it has added to.
+    Object.assign(this.options, { [PASSED]: true })
+    this.prependListener('free', (socket: Socket, options: PooledOptions) => this.#aboutToFree(socket, options))
+  }
+
+  /** Called by `node:http` for each request. */
+  addRequest(request: PooledRequest, options: PooledOptions | string, port?: number, localAddress?: string): void {
+    const given: PooledOptions = typeof options === 'string' ? legacyOptions(options, port, localAddress) : options
+    if (this.#destroyed) return this.#refuse(new WaitingRequest(request))
+    // Its signal was aborted before, for one: there is nothing to dial for.
+    if (request.destroyed) return request.onSocket(undefined)
+
+    const own = ownPool(given, this.pool.serves(given))
+    const name = own ?? SHARED_POOL
+    dropDestroyed(this.freeSockets[name])
+    stock.addRequest.call(this, request, own === undefined ? given : withOwnPool(given, own))
+    const queue = this.requests[name]
+    if (queue !== undefined && queue.at(-1) === request) this.#queued.set(request, new WaitingRequest(request))
+  }
+
+  /** The pool of a request with these options: one for all hosts of the cluster, unless it asks for one of its own. */
+  override getName(options?: PooledOptions): string {
+    if (options === undefined) return SHARED_POOL
+    const own = options[OWN]
+    if (own !== undefined) return own.name
+    if (options[PASSED]) return SHARED_POOL
+    return ownPool(options, this.pool.serves(options)) ?? SHARED_POOL
+  }
+
+  /** Called by the stock agent for a new request, or for the first of a queue when there is room for a socket. */
+  createSocket(request: PooledRequest, options: PooledOptions, callback: SocketCallback): void {
+    const name = this.getName(options)
+    if (this.requests[name]?.[0] !== request) return this.#dialFor(request, options, callback)
+
+    // Each dial has a request of its own: one left in the queue would be failed and served, and strand those behind it.
+    const next = this.#takeQueued(name)
+    if (next === undefined) return stock.removeSocket.call(this, new PendingDial(), options)
+    this.#dialFor(next, options, (_error, socket) => this.#giveTo(next, name, socket))
+  }
+
+  /**
+   * Dials. For the stock agent the socket goes into the pool; for any other caller it is theirs and never in the pool.
+   * Returns undefined and never throws: the callback is called exactly once, never before this has returned.
+   */
+  override createConnection(
+    options: PooledOptions, callback?: (error: Error | null, stream: Duplex) => void,
+  ): undefined {
+    // Node's type has a stream beside an error, too; no Node calls it so.
+    const settle = callback as DialCallback | undefined
+    if (settle === undefined) return
+    const waiting = options[WAITING]
+    if (waiting === undefined) this.pool.dial(options, settle)
+    else this.#begin(waiting, options, settle)
+  }
+
+  /** Called by the stock agent before it keeps an idle socket. False: it must not. */
+  override keepSocketAlive(socket: Duplex): boolean {
+    return stock.keepSocketAlive.call(this, socket) && this.pool.released(socket)
+  }
+
+  /** Called by the stock agent when it takes an idle socket for a request. */
+  override reuseSocket(socket: Duplex, request: ClientRequest): void {
+    super.reuseSocket(socket, request)
+    this.pool.acquired(socket)
+  }
+
+  /**
+   * The end: the sockets of the pool are destroyed, and every request that has none fails with ERR_MULTIDIALER_CLOSED,
+   * as does every later one.
+   */
+  override destroy(): void {
+    this.#destroyed = true
+    // First, so that a request whose dial is under way learns of this rather than of its socket's end.
+    this.pool.close()
+    for (const [name, queue] of Object.entries(this.requests)) {
+      delete this.requests[name]
+      for (const request of queue ?? []) this.#refuse(this.#queued.get(request) ?? new WaitingRequest(request))
+    }
+    super.destroy()
+  }
+
+  // A dialer that is closed says so itself.
+  #refuse(waiting: WaitingRequest): void {
+    const dial = new PendingDial()
+    dial.dialling(this.pool.dial({ host: waiting.request.host }, (error, socket) => {
+      socket?.destroy()
+      dial.ended()
+      waiting.failed(error ?? hangUp())
+    }))
+    waiting.dialling(dial, 0, 0)
+  }
+
+  #dialFor(request: PooledRequest, options: PooledOptions, callback: SocketCallback): void {
+    const waiting = this.#queued.get(request) ?? new WaitingRequest(request)
+    this.#queued.delete(request)
+    const dial = new PendingDial()
+    const name = this.getName(options)
+    const sockets = (this.sockets[name] ??= [])
+    sockets.push(dial)
+    this.totalSocketCount++
+    stock.createSocket.call(this, request, { ...options, [WAITING]: { request: waiting, dial } }, callback)
+  }
+
+  #begin({ request, dial }: Waiting, options: PooledOptions, callback: DialCallback): void {
+    // These options live as long as the socket: they must not keep what it waited for.
+    options[WAITING] = undefined
+    const giveUp = this.pool.dial(this.#dialRequest(options), (error, socket) => {
+      request.scope.runInAsyncScope(() => {
+        if (error === null && socket !== undefined && !socket.destroyed && !dial.destroyed) {
+          this.#connected(dial, socket, options)
+          request.ended()
+          callback(null, socket)
+        } else {
+          socket?.destroy()
+          request.failed(error ?? socket?.errored ?? hangUp())
+          this.#failed(dial, options)
+        }
+      })
+    })
+    dial.dialling(giveUp)
+    request.dialling(dial, options.timeout ?? 0, this.options.timeout ?? 0)
+  }
+
+  // The callback that follows puts the socket into the pool: nobody sees one without the other.
+  #connected(dial: PendingDial, socket: TLSSocket, options: PooledOptions): void {
+    dial.ended()
+    const sockets = this.sockets[this.getName(options)]
+    const index = sockets?.indexOf(dial) ?? -1
+    if (index !== -1) sockets?.splice(index, 1)
+    this.totalSocketCount--
+
+    if (options.timeout) socket.setTimeout(options.timeout)
+    // There are moments when neither request nor pool listens: before the first tick, and after each response.
+    socket.on('error', ignore)
+    socket.once('agentRemove', () => socket.removeListener('error', ignore))
+  }
+
+  // As when a socket is closed: the next in the queue gets its place, and a dial of its own.
+  #failed(dial: PendingDial, options: PooledOptions): void {
+    dial.ended()
+    this.totalSocketCount--
+    stock.removeSocket.call(this, dial, options)
+  }
+
+  #takeQueued(name: string): PooledRequest | undefined {
+    const queue = this.requests[name] ?? []
+    let next = queue.shift()
+    while (next?.destroyed) {
+      this.#queued.get(next)?.ended()
+      next.onSocket(undefined)
+      next = queue.shift()
+    }
+    if (queue.length === 0) delete this.requests[name]
+    return next
+  }
+
+  // A free socket is given to the first in the queue by the stock agent, in the asynchronous context it was queued in.
+  #giveTo(request: PooledRequest, name: string, socket: Socket | undefined): void {
+    if (socket === undefined) return
+    const queue = (this.requests[name] ??= [])
+    queue.unshift(request)
+    this.#fresh = socket
+    socket.emit('free')
+    this.#fresh = undefined
+  }
+
+  // A socket that goes straight to the next in the queue is asked for as one that has been idle is.
+  #aboutToFree(socket: Socket, options: PooledOptions): void {
+    if (socket === this.#fresh || !socket.writable || this.requests[this.getName(options)] === undefined) return
+    if (this.pool.released(socket)) this.pool.acquired(socket)
+    else socket.destroy()
+  }
+
+  // What the caller gave: without the name that the stock agent derived from the host, and without what is for a pool.
+  #dialRequest(options: PooledOptions): DialRequest {
+    const {
+      [OWN]: own, [WAITING]: _waiting, [PASSED]: _passed, _agentKey, _defaultAgent, agent: _agent,
+      servername: _servername, path: _path, encoding: _encoding, timeout: _timeout, ...rest
+    } = options
+    const request: DialRequest = rest
+    if (own?.servername !== undefined) request.servername = own.servername
+    if (this.listenerCount('keylog') > 0) request.keylog = (line, socket) => this.emit('keylog', line, socket)
+    return request
+  }
+}
+
+function stockAgent(prototype: object): StockAgent {
+  if (!isStockAgent(prototype)) throw new Error('https.Agent of this Node lacks a method that pools need')
+  return prototype
+}
+
+function isStockAgent(prototype: object): prototype is StockAgent {
+  return ['addRequest', 'createSocket', 'removeSocket', 'keepSocketAlive'].every((name) => name in prototype)
+}
+
+function legacyOptions(host: string, port: number | undefined, localAddress: string | undefined): PooledOptions {
+  return { host, port, localAddress }
+}
+
+function withOwnPool(options: PooledOptions, name: string): PooledOptions {
+  return { ...options, [OWN]: { name, servername: options.servername ?? undefined } }
+}
+
+// A socket that was severed while idle is gone, though it is in the list until it has emitted 'close'.
+function dropDestroyed(sockets: Socket[] | undefined): void {
+  while (sockets?.at(-1)?.destroyed) sockets.pop()
+}
+
+function ignore(): void {}

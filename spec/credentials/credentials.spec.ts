@@ -1,0 +1,500 @@
+// Credentials: values and files, as they are and as they rotate. What a context holds is proved by a handshake.
+
+import assert from 'node:assert/strict'
+import { createPrivateKey } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { inspect } from 'node:util'
+import tls from 'node:tls'
+import { Credentials } from '../../lib/credentials/credentials.ts'
+import type { CredentialOptions } from '../../lib/credentials/credentials.ts'
+
+const CANARY = 'canary-7f3a'
+const fixtures = fileURLToPath(new URL('../support/certificates/', import.meta.url))
+const fixture = (name: string): string => readFileSync(join(fixtures, name), 'utf8')
+
+const ca = fixture('ca.crt')
+const otherCA = fixture('other-ca.crt')
+const a = { cert: fixture('client-a.crt'), key: fixture('client-a.key') }
+const b = { cert: fixture('client-b.crt'), key: fixture('client-b.key') }
+const lockedKey = createPrivateKey(a.key)
+  .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: CANARY })
+
+const root = mkdtempSync(join(tmpdir(), 'multidialer-credentials-'))
+after(() => rmSync(root, { recursive: true }))
+
+let folder = ''
+beforeEach(() => {
+  folder = mkdtempSync(join(root, 'row-'))
+})
+
+/** Writes a file of this row and gives its path. */
+function put(name: string, text: string | Buffer): string {
+  const path = join(folder, name)
+  writeFileSync(path, text)
+  return path
+}
+
+function watched(options: CredentialOptions): { credentials: Credentials; warnings: string[] } {
+  const warnings: string[] = []
+  const onWarning = (warning: Error): void => {
+    assert.ok(!inspect(warning).includes(CANARY), inspect(warning))
+    warnings.push(warning.message)
+  }
+  return { credentials: new Credentials(options, { onWarning }), warnings }
+}
+
+/** Asserts that construction is refused in these words, which hold no secret. */
+function refused(options: CredentialOptions, words: RegExp): void {
+  assert.throws(() => new Credentials(options), (error: unknown) => {
+    assert.ok(error instanceof TypeError, inspect(error))
+    assert.equal('code' in error && error.code, 'ERR_INVALID_ARG_VALUE')
+    assert.match(error.message, words)
+    assert.ok(!inspect(error).includes(CANARY), inspect(error))
+    return true
+  })
+}
+
+let server: tls.Server
+before(async () => {
+  server = tls.createServer({
+    cert: fixture('name-localhost.crt'), key: fixture('server.key'), ca, requestCert: true, rejectUnauthorized: false,
+  })
+  server.on('secureConnection', (socket) => {
+    socket.on('error', () => {})
+    socket.end(String(socket.getPeerCertificate().subject?.CN ?? 'nobody'))
+  })
+  server.on('tlsClientError', () => {})
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+})
+after(() => server.close())
+
+/** Whom a server takes us for, or the code of the handshake's error. */
+async function handshake(credentials: Credentials, own?: tls.SecureContextOptions): Promise<string> {
+  const address = server.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  const context = own === undefined ? credentials.current().context : credentials.contextWith(own)
+  const socket = tls.connect({ host: '127.0.0.1', port: address.port, secureContext: context, servername: 'localhost' })
+  try {
+    let text = ''
+    for await (const chunk of socket) text += String(chunk)
+    return text
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+  } finally {
+    socket.destroy()
+  }
+}
+
+describe('credentials: the context', () => {
+  it('proves what the values say', async () => {
+    const nobody = await handshake(new Credentials({ ca }))
+    const anA = await handshake(new Credentials({ ca, ...a }))
+    const aB = await handshake(new Credentials({ ca, ...b }))
+    assert.equal(nobody, 'nobody')
+    assert.equal(new Set([nobody, anA, aB]).size, 3, `${nobody} ${anA} ${aB}`)
+  })
+  it('trusts the CA given and no other', async () => {
+    assert.match(await handshake(new Credentials({ ca: otherCA })), /UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|SELF_SIGNED/)
+    assert.match(await handshake(new Credentials({})), /UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|SELF_SIGNED/)
+  })
+  it('is the same from files, from values, and from both', async () => {
+    const caFile = put('ca.crt', ca)
+    const certFile = put('tls.crt', a.cert)
+    const keyFile = put('tls.key', a.key)
+    const expected = await handshake(new Credentials({ ca, ...a }))
+    assert.equal(await handshake(new Credentials({ caFile, certFile, keyFile })), expected)
+    assert.equal(await handshake(new Credentials({ ca, cert: a.cert, keyFile })), expected)
+  })
+  it('takes an encrypted key with its passphrase', async () => {
+    const credentials = new Credentials({ ca, cert: a.cert, key: lockedKey, passphrase: CANARY })
+    assert.equal(await handshake(credentials), await handshake(new Credentials({ ca, ...a })))
+  })
+  it('takes the other options of a SecureContext', async () => {
+    const ciphers = 'ECDHE-ECDSA-AES128-GCM-SHA256'
+    const dated = new Credentials({ ca, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2', ciphers })
+    assert.equal(await handshake(dated), 'nobody')
+    const own = { cert: fixture('name-localhost.crt'), key: fixture('server.key'), ca }
+    server.setSecureContext({ ...own, minVersion: 'TLSv1.3' })
+    try {
+      assert.match(await handshake(dated), /ERR_SSL|EPROTO/)
+    } finally {
+      server.setSecureContext(own)
+    }
+  })
+  it('takes a CA as a Buffer, in an array, and with comments around it', () => {
+    for (const value of [Buffer.from(ca), [ca, Buffer.from(otherCA)], `# mine\n${ca}\n${otherCA}\n# end`, '']) {
+      new Credentials({ ca: value })
+    }
+  })
+  it('is one for all calls while nothing changes', () => {
+    const { credentials } = watched({ caFile: put('ca.crt', ca) })
+    assert.deepEqual(credentials.current(), { context: credentials.current().context, generation: 1 })
+    assert.equal(credentials.current().context, credentials.current().context)
+  })
+  it('is not changed by a caller who changes the options later', async () => {
+    const options: CredentialOptions = { caFile: put('ca.crt', ca), ...a }
+    const { credentials } = watched(options)
+    const expected = await handshake(credentials)
+    Object.assign(options, b)
+    put('ca.crt', ca + otherCA)
+    assert.equal(credentials.current().generation, 2)
+    assert.equal(await handshake(credentials), expected)
+  })
+})
+
+describe('credentials: a context for one connection with TLS options of its own', () => {
+  const proved = async (dialer: CredentialOptions, own: tls.SecureContextOptions): Promise<string> =>
+    handshake(new Credentials(dialer), own)
+
+  it('without any is as the shared one, but not the shared one itself', async () => {
+    const credentials = new Credentials({ ca, ...a })
+    assert.notEqual(credentials.contextWith({}), credentials.current().context)
+    assert.equal(await handshake(credentials, {}), await handshake(credentials))
+  })
+  it("the connection's own certificate wins, and its own CA", async () => {
+    assert.equal(await proved({ ca, ...a }, b), await proved({ ca, ...b }, {}))
+    assert.equal(await proved({ ca: otherCA, ...a }, { ca }), await proved({ ca, ...a }, {}))
+    assert.match(await proved({ ca, ...a }, { ca: otherCA }), /UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|SELF_SIGNED/)
+  })
+  it("of a pair none is mixed with the dialer's: a passphrase of its key opens no other", async () => {
+    const locked = { cert: a.cert, key: lockedKey, passphrase: CANARY }
+    assert.equal(await proved({ ca, ...locked }, b), await proved({ ca, ...b }, {}))
+    assert.throws(() => new Credentials({ ca, ...locked }).contextWith({ cert: a.cert, key: lockedKey }))
+  })
+  it("the dialer's files count as its values do", async () => {
+    const files = { caFile: put('ca.crt', ca), certFile: put('c', a.cert), keyFile: put('k', a.key) }
+    assert.equal(await proved(files, {}), await proved({ ca, ...a }, {}))
+    assert.equal(await proved(files, b), await proved({ ca, ...b }, {}))
+  })
+  it('leaves the shared context and its generation as they were', () => {
+    const credentials = new Credentials({ ca, ...a })
+    const before = credentials.current()
+    credentials.contextWith(b)
+    assert.deepEqual(credentials.current(), before)
+  })
+})
+
+describe('credentials: what cannot be used is refused at construction', () => {
+  for (const option of ['tokenFile', 'caFile', 'certFile', 'keyFile'] as const) {
+    it(`${option} that is missing`, () => {
+      refused({ [option]: join(folder, 'none') },
+        new RegExp(`'${option}' must be the path of a file that can be used: '.*none' cannot be read: ENOENT`))
+    })
+    it(`${option} that is a folder`, () => refused({ [option]: folder }, /cannot be read: it is not a regular file$/))
+    it(`${option} that is a part of a file`, () => {
+      refused({ [option]: join(put('f', ''), 'x') }, /cannot be read: ENOTDIR/)
+    })
+    it(`${option} that is far too large`, () => {
+      refused({ [option]: put('large', Buffer.alloc(4 * 1024 * 1024 + 1)) }, /it is larger than 4194304 bytes$/)
+    })
+    for (const [what, value] of [
+      ['a token', `eyJhbGciOi.${CANARY}`], ['a PEM', `-----BEGIN PRIVATE KEY-----\n${CANARY}`],
+      ['a path with a break', `/a\n${CANARY}`],
+      ['a bootstrap token', `abcdef.0123456789${CANARY}`],
+    ] as const) {
+      it(`${option} that is ${what} does not show it`, () => refused({ [option]: value }, /whose name is not shown/))
+    }
+  }
+  it('a file name that is short is shown as it was given', () => {
+    refused({ caFile: 'ca.crt' }, /: 'ca\.crt' cannot be read/)
+  })
+  it('a path with an odd error code shows that', () => {
+    refused({ caFile: `/${'a'.repeat(300)}` }, /cannot be read: ENAMETOOLONG$/)
+  })
+
+  const authorities: readonly (readonly [string, string, RegExp])[] = [
+    ['is empty', '', /there is none in it/], ['is no PEM', CANARY, /there is none in it/],
+    ['is a key', `${a.key}`, /there is none in it/],
+    ['is cut off', ca.slice(0, -40), /the last one is cut off/],
+    ['has a second one cut off', ca + otherCA.slice(0, -40), /the last one is cut off/],
+    ['is damaged', ca.replace(/\n[^\n]{20}/, '\n!!!!'), /one of them is damaged/],
+    ['has a damaged one among good ones',
+      `${ca}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`, /one of them is damaged/],
+  ]
+  for (const [name, text, words] of authorities) {
+    it(`caFile that ${name}`, () => {
+      refused({ caFile: put('ca.crt', text) }, new RegExp(`'caFile' must hold certificates in PEM: .*${words.source}`))
+    })
+    if (text !== '') it(`ca that ${name}`, () => refused({ ca: text }, new RegExp(`'ca' must hold.*${words.source}`)))
+  }
+  it('ca that is a number', () => {
+    assert.throws(() => Reflect.construct(Credentials, [{ ca: 5 }]),
+      { message: /'ca' must hold.*neither a string nor a Buffer/ })
+  })
+
+  it('cert that is no PEM', () => refused({ cert: CANARY, key: a.key }, /^The option 'cert' cannot be used: /))
+  it('key that is no PEM', () => refused({ cert: a.cert, key: CANARY }, /^The option 'key' cannot be used: /))
+  it('certFile and keyFile that are no PEM', () => {
+    refused({ certFile: put('c', CANARY), key: a.key }, /^The option 'certFile' cannot be used: /)
+    refused({ certFile: put('c', a.cert), keyFile: put('k', CANARY) }, /^The option 'keyFile' cannot be used: /)
+  })
+  it('a key that does not fit the certificate', () => {
+    refused({ cert: a.cert, key: b.key }, /^The option 'key' must fit 'cert': /)
+    refused({ certFile: put('c', a.cert), keyFile: put('k', b.key) }, /^The option 'keyFile' must fit 'certFile': /)
+  })
+  it('an encrypted key with a wrong passphrase', () => {
+    refused({ cert: a.cert, key: lockedKey, passphrase: `${CANARY}!` },
+      /^The option 'key' cannot be used with the 'passphrase' given: /)
+  })
+  it('an encrypted key without a passphrase', () => {
+    refused({ cert: a.cert, keyFile: put('k', lockedKey.toString()) }, /^The option 'keyFile' cannot be used: /)
+  })
+  it('a pfx that is none', () => {
+    refused({ pfx: CANARY, passphrase: CANARY }, /^The option 'pfx' cannot be used with the 'passphrase' given/)
+  })
+  it('a passphrase that is no string is not shown', () => {
+    assert.throws(() => Reflect.construct(Credentials, [{ ...a, passphrase: 271828 }]), (error: unknown) => {
+      assert.match(String(error), /'key' cannot be used with the 'passphrase' given/)
+      assert.ok(!inspect(error).includes('271828'))
+      return true
+    })
+  })
+  it('ciphers and versions that there are not', () => {
+    refused({ ciphers: 'none' }, /^The option 'ciphers' cannot be used: /)
+    assert.throws(() => Reflect.construct(Credentials, [{ minVersion: 'TLSv9' }]),
+      { message: /'minVersion' cannot be used/ })
+  })
+  it('options that are right one by one, but not together', () => {
+    refused({ minVersion: 'TLSv1.3', secureProtocol: 'TLSv1_2_method', ...a },
+      /^The TLS options cannot be used together: .*conflicts with secureProtocol/)
+  })
+  it('a tokenFile without a token', () => {
+    for (const text of ['', ' \n', `${CANARY}\n${CANARY}`, `${CANARY}\0`, `é${CANARY}`]) {
+      refused({ tokenFile: put('token', text) }, /'tokenFile' must be .* must hold a non-empty string of visible ASCII/)
+    }
+  })
+})
+
+describe('credentials: files that change', () => {
+  it('a new certificate and key make a new generation, and the next handshake uses them', async () => {
+    const { credentials, warnings } = watched({ ca, certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    const first = await handshake(credentials)
+    put('c', b.cert)
+    put('k', b.key)
+    assert.equal(credentials.current().generation, 2)
+    assert.equal(await handshake(credentials), await handshake(new Credentials({ ca, ...b })))
+    assert.notEqual(await handshake(credentials), first)
+    assert.deepEqual(warnings, [])
+  })
+  it('a new CA makes a new generation, and the old one counts no more', async () => {
+    const { credentials } = watched({ caFile: put('ca.crt', ca) })
+    assert.equal(await handshake(credentials), 'nobody')
+    put('ca.crt', otherCA)
+    assert.match(await handshake(credentials), /UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|SELF_SIGNED/)
+    assert.equal(credentials.current().generation, 2)
+  })
+  it('a certificate that is new before its key: the last good pair stays, one warning, then the new pair', async () => {
+    const { credentials, warnings } = watched({ ca, certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    const { context } = credentials.current()
+    put('c', b.cert)
+    assert.deepEqual(credentials.current(), { context, generation: 1 })
+    credentials.current()
+    assert.equal(warnings.length, 1)
+    assert.match(warnings[0] ?? '', /'keyFile' must fit 'certFile'.*The credentials read before are kept$/)
+    put('k', b.key)
+    assert.equal(credentials.current().generation, 2)
+    assert.equal(warnings.length, 1)
+  })
+  it('a file that is half written: the last good one stays, one warning however often it is written', () => {
+    const { credentials, warnings } = watched({ caFile: put('ca.crt', ca) })
+    for (const text of ['', ca.slice(0, 50), ca + otherCA.slice(0, 100)]) {
+      put('ca.crt', text)
+      assert.equal(credentials.current().generation, 1)
+    }
+    assert.equal(warnings.length, 1)
+    put('ca.crt', ca + otherCA)
+    assert.equal(credentials.current().generation, 2)
+    put('ca.crt', '')
+    assert.equal(credentials.current().generation, 2)
+    assert.equal(warnings.length, 2, 'a fault after a recovery is another one')
+  })
+  it('a file that is gone: the last good one stays, one warning; back unchanged it is the same generation', () => {
+    const path = put('ca.crt', ca)
+    const { credentials, warnings } = watched({ caFile: path })
+    renameSync(path, `${path}.away`)
+    assert.equal(credentials.current().generation, 1)
+    assert.equal(credentials.current().generation, 1)
+    assert.equal(warnings.length, 1)
+    assert.match(warnings[0] ?? '', /'caFile'.*ENOENT/)
+    renameSync(`${path}.away`, path)
+    assert.equal(credentials.current().generation, 1)
+    unlinkSync(path)
+    credentials.current()
+    assert.equal(warnings.length, 2)
+  })
+  it('a file that is written anew with the same contents is the same generation', () => {
+    const path = put('ca.crt', ca)
+    const { credentials } = watched({ caFile: path })
+    const { context } = credentials.current()
+    put('next', ca)
+    renameSync(join(folder, 'next'), path)
+    assert.deepEqual(credentials.current(), { context, generation: 1 })
+  })
+  it('a swapped symlink is followed, as Kubernetes swaps that of a mounted secret', async () => {
+    const version = (name: string, pair: { cert: string; key: string }): void => {
+      mkdirSync(join(folder, name))
+      put(join(name, 'tls.crt'), pair.cert)
+      put(join(name, 'tls.key'), pair.key)
+      put(join(name, 'token'), `token-of-${name}`)
+      symlinkSync(name, join(folder, '..data_tmp'))
+      renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
+    }
+    version('v1', a)
+    for (const name of ['tls.crt', 'tls.key', 'token']) symlinkSync(join('..data', name), join(folder, name))
+    const { credentials } = watched({
+      ca, certFile: join(folder, 'tls.crt'), keyFile: join(folder, 'tls.key'), tokenFile: join(folder, 'token'),
+    })
+    assert.equal(await credentials.token(), 'token-of-v1')
+    version('v2', b)
+    assert.equal(credentials.current().generation, 2)
+    assert.equal(await credentials.token(), 'token-of-v2')
+    assert.equal(await handshake(credentials), await handshake(new Credentials({ ca, ...b })))
+  })
+  it('without a listener for warnings nothing is thrown either', () => {
+    const path = put('ca.crt', ca)
+    const credentials = new Credentials({ caFile: path })
+    unlinkSync(path)
+    assert.equal(credentials.current().generation, 1)
+  })
+})
+
+describe('credentials: the token from a value or a file', () => {
+  it('is undefined where none was given', async () => assert.equal(await new Credentials({}).token(), undefined))
+  it('is the string given', async () => {
+    const credentials = new Credentials({ token: 'abc' })
+    assert.equal(await credentials.token(), 'abc')
+    assert.equal(await credentials.token(true), 'abc')
+  })
+  it('is what the file holds, without the line break at its end', async () => {
+    assert.equal(await new Credentials({ tokenFile: put('token', ' abc\r\n') }).token(), 'abc')
+  })
+  it('is read again when the file has changed, and is no new generation', async () => {
+    const { credentials } = watched({ tokenFile: put('token', 'one') })
+    put('token', 'second')
+    assert.equal(await credentials.token(), 'second')
+    assert.equal(credentials.current().generation, 1)
+  })
+  it('is the last good one when the file is gone, empty or half written, with one warning', async () => {
+    const path = put('token', 'one')
+    const { credentials, warnings } = watched({ tokenFile: path })
+    put('token', '')
+    assert.equal(await credentials.token(), 'one')
+    put('token', `${CANARY} ${CANARY}`)
+    assert.equal(await credentials.token(), 'one')
+    unlinkSync(path)
+    assert.equal(await credentials.token(), 'one')
+    assert.equal(await credentials.token(true), 'one')
+    assert.equal(warnings.length, 1)
+    assert.match(warnings[0] ?? '', /'tokenFile'.*must hold.*The credentials read before are kept$/)
+    put('token', 'two')
+    assert.equal(await credentials.token(), 'two')
+    put('token', '')
+    await credentials.token()
+    assert.equal(warnings.length, 2)
+  })
+})
+
+describe('credentials: the token from a function', () => {
+  /** A token function that counts, and a clock that is turned by hand. */
+  function counted(): { credentials: Credentials; calls: () => number; pass: (ms: number) => void } {
+    let calls = 0
+    let now = 1_000
+    const token = (): string => `token-${++calls}`
+    const credentials = new Credentials({ token }, { now: () => now })
+    return { credentials, calls: () => calls, pass: (ms) => { now += ms } }
+  }
+
+  it('is not asked for before it is needed', () => assert.equal(counted().calls(), 0))
+  it('is kept for a minute, then asked for again', async () => {
+    const { credentials, pass } = counted()
+    assert.equal(await credentials.token(), 'token-1')
+    pass(59_999)
+    assert.equal(await credentials.token(), 'token-1')
+    pass(1)
+    assert.equal(await credentials.token(), 'token-2')
+  })
+  it('R2 is asked for again at once when a fresh one is wanted, and kept from then', async () => {
+    const { credentials } = counted()
+    await credentials.token()
+    assert.equal(await credentials.token(true), 'token-2')
+    assert.equal(await credentials.token(), 'token-2')
+  })
+  it('is asked for once, however many want it at once', async () => {
+    const { credentials, calls } = counted()
+    const all = await Promise.all([credentials.token(), credentials.token(true), credentials.token()])
+    assert.deepEqual(all, ['token-1', 'token-1', 'token-1'])
+    assert.equal(calls(), 1)
+  })
+  it('may come later', async () => {
+    assert.equal(await new Credentials({ token: async () => 'abc' }).token(), 'abc')
+  })
+  it('is asked for again after a failure', async () => {
+    const answers = [() => { throw new Error('no plugin') }, () => Promise.reject(new Error('no network')), () => 'abc']
+    const credentials = new Credentials({ token: () => answers.shift()?.() ?? '' })
+    await assert.rejects(credentials.token(),
+      { code: 'ERR_MULTIDIALER_TOKEN', message: "The function given as the option 'token' failed: no plugin" })
+    await assert.rejects(credentials.token(), { message: /failed: no network$/ })
+    assert.equal(await credentials.token(), 'abc')
+  })
+  for (const value of ['', `${CANARY}\n`, `a ${CANARY}`, undefined, null, 5, { token: CANARY }]) {
+    it(`is refused as ${JSON.stringify(value)?.replace(CANARY, '...')}`, async () => {
+      const credentials: unknown = Reflect.construct(Credentials, [{ token: () => value }])
+      assert.ok(credentials instanceof Credentials)
+      await assert.rejects(credentials.token(), (error: unknown) => {
+        assert.match(String(error), /gave something else than a non-empty string of visible ASCII/)
+        assert.ok(!inspect(error).includes(CANARY))
+        return true
+      })
+    })
+  }
+  it('its own words are shown without what it gave before, nor what looks like a token', async () => {
+    const answers = [() => CANARY, () => {
+      const jwt = `eyJhbGciOi.${CANARY.slice(2)}`
+      throw new Error(`${CANARY} expired; Bearer ${CANARY.slice(1)} and ${jwt} and ${'x9'.repeat(30)}`)
+    }]
+    const credentials = new Credentials({ token: () => answers.shift()?.() ?? '' })
+    await credentials.token()
+    await assert.rejects(credentials.token(true), (error: unknown) => {
+      assert.equal(error instanceof Error && error.message, "The function given as the option 'token' failed: " +
+        '(not shown) expired; Bearer (not shown) and (not shown) and (not shown)')
+      assert.ok(!inspect(error).includes(CANARY.slice(2)), inspect(error))
+      return true
+    })
+  })
+  it('that never comes is given up, and asked for again the next time', async () => {
+    const answers = [new Promise<string>(() => {}), 'abc']
+    const credentials = new Credentials({ token: () => answers.shift() ?? '' }, { tokenTimeout: 5 })
+    const alive = setInterval(() => {}, 1_000)   // the limit's own timer keeps no process alive
+    try {
+      await assert.rejects(credentials.token(),
+        { code: 'ERR_MULTIDIALER_TOKEN', message: /gave no answer within 5 ms$/ })
+    } finally {
+      clearInterval(alive)
+    }
+    assert.equal(await credentials.token(), 'abc')
+  })
+})
+
+describe('credentials: secrets', () => {
+  it('show in no inspection or serialisation', async () => {
+    const tokenFile = put('token', CANARY)
+    const all = [
+      new Credentials({ token: CANARY }), new Credentials({ tokenFile }), new Credentials({ token: () => CANARY }),
+      new Credentials({ cert: a.cert, key: lockedKey, passphrase: CANARY }),
+    ]
+    for (const credentials of all) {
+      await credentials.token()
+      assert.ok(!inspect(credentials, { depth: 20, showHidden: true }).includes(CANARY))
+      assert.ok(!JSON.stringify(credentials).includes(CANARY))
+      assert.ok(!inspect(credentials, { depth: 20, showHidden: true }).includes('PRIVATE KEY'))
+    }
+  })
+})
