@@ -36,6 +36,11 @@ export interface DialerPool {
   released(socket: Duplex): boolean
   /** The idle socket is taken again for a request. */
   acquired(socket: Duplex): void
+  /**
+   * The caller has read an answer with this status from the socket. 429 and 5xx are a hint that its endpoint may refuse
+   * everything (H7); others mean nothing.
+   */
+  answered(socket: Duplex, status: number): void
   /** Ends every dial under way with ERR_MULTIDIALER_CLOSED, and every later one as soon as it is asked for. */
   close(): void
 }

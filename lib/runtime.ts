@@ -177,6 +177,8 @@ export class Runtime implements DialerPool {
     if (this.#state.sampleAt === Infinity) this.#dispatch({ type: 'trafficResumed' })
   }
 
+  answered(_socket: Duplex, _status: number): void {}
+
   close(): void {
     this.#dispatch({ type: 'closed' })
     this.#monitor.closeAll()

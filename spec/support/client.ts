@@ -180,6 +180,7 @@ export class Client {
       serves: (request) => pool.serves(request),
       released: (socket) => pool.released(socket),
       acquired: (socket) => pool.acquired(socket),
+      answered: (socket, status) => pool.answered(socket, status),
       close: () => pool.close(),
     }
   }

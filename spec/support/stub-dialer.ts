@@ -130,6 +130,10 @@ export class StubDialer implements DialerPool {
     this.log.push('acquired')
   }
 
+  answered(_socket: Duplex, status: number): void {
+    this.log.push(`answered ${status}`)
+  }
+
   close(): void {
     this.closed = true
     for (const dial of this.pending) dial.giveUp(codedError('ERR_MULTIDIALER_CLOSED'))
