@@ -1,11 +1,13 @@
 /**
- * In which order endpoints are tried (D1, D2). Everything that is known has a place in the order: failures,
- * drains and removals only move an endpoint down.
+ * In which order endpoints are tried (D1, D2). Everything that is known has a place in the order: failures, drains and
+ * removals only move an endpoint down.
  */
 import type { Address } from './endpoint.ts'
-import { isLeaving, statusOf } from './peers.ts'
-import { draw } from './random.ts'
+import type { FrontView } from './fronts.ts'
+import { isUnentitled, viewFronts } from './fronts.ts'
+import { isLeaving, isListed, isUseless, statusOf } from './peers.ts'
 import type { Peer, State } from './state.ts'
+import type { Turn } from './turn.ts'
 
 /** `spread` leaves an endpoint alone for this long after a failure, lest a flapping one be chosen again and again. */
 export const SPREAD_REST = 60_000
@@ -13,41 +15,54 @@ export const SPREAD_REST = 60_000
 /** The ranks of D2, first to last. */
 const CURRENT = 0
 const READY = 1
-const UNVERIFIED_SEED = 2
-const UNVERIFIED = 3
-const UNLISTED_SEED = 4
-const LEAVING = 5
-const FAILED = 6
-const REMOVED = 7
+/** Listed, and listed ones are known to be within reach. */
+const NEAR = 2
+const READY_FRONT = 3
+const UNVERIFIED = 4
+const UNVERIFIED_SEED = 5
+const UNVERIFIED_FRONT = 6
+const LEFT_SEED = 7
+const DOUBTED = 8
+const LEAVING = 9
+const FAILED = 10
+const UNENTITLED = 11
+const REMOVED = 12
 
-/** The first in the order that is not in `tried`; undefined when all have been. */
-export function nextCandidate(state: State, tried: readonly Address[]): Peer | undefined {
+/** D2: Finds the first in the order that is not in `tried`, and that `fits`; undefined when all have been. */
+export function nextCandidate(
+  state: State,
+  tried: readonly Address[],
+  fits: (peer: Peer) => boolean = () => true,
+): Peer | undefined {
+  const view = viewFronts(state)
   let best: Peer | undefined
   for (const peer of state.peers.values()) {
-    if (tried.includes(peer.address)) continue
-    if (best === undefined || comesBefore(state, peer, best)) best = peer
+    if (tried.includes(peer.address) || !fits(peer)) continue
+    if (best === undefined || comesBefore(state, view, peer, best)) best = peer
   }
   return best
 }
 
-/** The first candidate of a dial: by `balance`, the last that worked or any that may work. */
-export function firstCandidate(state: State, now: number): readonly [candidate: Peer | undefined, state: State] {
-  if (state.settings.balance === 'sticky') return [nextCandidate(state, []), state]
-  const choice = [...state.peers.values()].filter((peer) => isChoice(state, peer, now))
-  if (choice.length === 0) return [nextCandidate(state, []), state]
-  const [value, seed] = draw(state.seed)
-  return [choice[Math.floor(value * choice.length)], { ...state, seed }]
+/** D2: Chooses where a dial begins: by `balance`, the last that worked or any that may work. */
+export function firstCandidate(turn: Turn): Peer | undefined {
+  const { state } = turn
+  if (state.settings.balance === 'sticky') return nextCandidate(state, [])
+  const view = viewFronts(state)
+  const choice = [...state.peers.values()].filter((peer) => isChoice(state, view, peer, turn.now))
+  return choice.length === 0 ? nextCandidate(state, []) : choice[Math.floor(turn.draw(0, choice.length))]
 }
 
-/** Whether there is one that a new dial would rather go to than to one that is leaving (H5). */
+/** H5: Tells whether there is one that a new dial would rather go to than to one that is leaving. */
 export function isAnyReady(state: State): boolean {
   for (const peer of state.peers.values()) if (statusOf(peer) === 'ready') return true
   return false
 }
 
-/** Whether `spread` may choose it: ready, or new and so unverified, or failed long enough ago to deserve a try. */
-function isChoice(state: State, peer: Peer, now: number): boolean {
-  if (state.discovery.listedAt !== undefined && !peer.listed) return false
+/** Tells whether `spread` may choose it: ready, or new and so unverified, or failed long enough ago to deserve a try. */
+function isChoice(state: State, view: FrontView, peer: Peer, now: number): boolean {
+  if (state.discovery.listedAt !== undefined && !isListed(peer)) return false
+  if (view.listGiven && !view.reachable) return false
+  if (isUnentitled(peer, view) || isUseless(peer) || peer.voice.is === 'doubted') return false
   switch (statusOf(peer)) {
     case 'ready':
     case 'unverified':
@@ -59,34 +74,47 @@ function isChoice(state: State, peer: Peer, now: number): boolean {
   }
 }
 
-/** When `spread` may choose it again after its last failure; -Infinity where it has not failed. */
-export function restedAt(peer: Peer): number {
-  return peer.failures === 0 ? -Infinity : Math.max(peer.retryAt, peer.failedAt + SPREAD_REST)
+/** Tells when `spread` may choose it again after its last failure; -Infinity where it has not failed. */
+export function restedAt({ standing }: Peer): number {
+  return standing.is === 'failed' ? Math.max(standing.retryAt, standing.at + SPREAD_REST) : -Infinity
 }
 
-function comesBefore(state: State, one: Peer, other: Peer): boolean {
-  const rank = rankOf(state, one)
-  const difference = rank - rankOf(state, other)
+function comesBefore(state: State, view: FrontView, one: Peer, other: Peer): boolean {
+  const rank = rankOf(state, view, one)
+  const difference = rank - rankOf(state, view, other)
   if (difference !== 0) return difference < 0
-  if (rank === FAILED && one.retryAt !== other.retryAt) return one.retryAt < other.retryAt
+  if (rank === FAILED && retryOf(one) !== retryOf(other)) return retryOf(one) < retryOf(other)
   return one.lot < other.lot
 }
 
-function rankOf(state: State, peer: Peer): number {
+/** Those that are slow or sick come after those that a retry may find well. */
+function retryOf({ standing }: Peer): number {
+  return standing.is === 'failed' ? standing.retryAt : Infinity
+}
+
+/** D2, F1, H11: Gives the rank of an endpoint. */
+function rankOf(state: State, view: FrontView, peer: Peer): number {
   const isSeed = peer.origin === 'seed'
-  if (peer.removedAt !== undefined && !isSeed && peer.sockets === 0) return REMOVED
-  const status = statusOf(peer)
-  const learned = state.discovery.listedAt !== undefined
-  switch (status) {
+  if (peer.listing.is === 'removed' && !isSeed && peer.sockets === 0) return REMOVED
+  if (isUnentitled(peer, view)) return UNENTITLED
+  switch (statusOf(peer)) {
     case 'failed':
       return FAILED
     case 'leaving':
-      return isSeed && !peer.listed && !peer.draining ? UNLISTED_SEED : LEAVING
+      return isSeed && peer.listing.is === 'removed' && peer.voice.is !== 'refusing' ? LEFT_SEED : LEAVING
     case 'ready':
-      if (state.settings.balance === 'sticky' && peer.address === state.current) return CURRENT
-      return isSeed && learned && !peer.listed ? UNLISTED_SEED : READY
+      if (peer.voice.is === 'doubted') return DOUBTED
+      return rankOfReady(state, view, peer)
     case 'unverified':
-      if (learned) return isSeed && !peer.listed ? UNLISTED_SEED : UNVERIFIED
-      return isSeed ? UNVERIFIED_SEED : UNVERIFIED
+      if (peer.voice.is === 'doubted') return DOUBTED
+      if (state.discovery.listedAt !== undefined && isListed(peer)) return view.reachable ? NEAR : UNVERIFIED
+      return isSeed ? UNVERIFIED_SEED : UNVERIFIED_FRONT
   }
+}
+
+function rankOfReady(state: State, view: FrontView, peer: Peer): number {
+  const isFronting = state.discovery.listedAt !== undefined && !isListed(peer)
+  if (isFronting && view.replaced) return READY_FRONT
+  if (state.settings.balance === 'sticky' && peer.address === state.current) return CURRENT
+  return isFronting ? READY_FRONT : READY
 }

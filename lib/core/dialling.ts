@@ -1,14 +1,21 @@
 /**
- * Dialling (D1 to D6): one caller, one socket. Candidates are started one after another, the next one at
- * once when an attempt fails and after `attemptDelay` of silence; the first that is verified wins.
+ * Dialling (D3 to D7): one caller, one socket. Candidates are started one after another, the next one at once when an
+ * attempt fails and after `attemptDelay` of silence; the first that is verified wins. What a dial holds back until it is
+ * known who is listed (F3) is in holding.ts.
  */
 import { firstCandidate, nextCandidate } from './candidates.ts'
+import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
-import { doubt, LATE, wakeSampling } from './health.ts'
-import { refreshFirst, refreshSoon } from './discovery.ts'
-import { drawBetween, failed, heard, statusOf, unwarn, verified, warn, withPeer } from './peers.ts'
-import type { Attempt, Cause, Dial, Effect, Failure, Id, Peer, Rejection, State } from './state.ts'
+import { doubt, wonder } from './asking.ts'
+import { becomeFailed, becomeHeard, becomeVerified, isFront, isListed, lastErrorOf, statusOf } from './peers.ts'
+import type { Attempt, Cause, Dial, Failure, Id, Peer, Rejection, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
+import { wakeSampling } from './traffic.ts'
+import { LATE } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+
+
 
 /**
  * Of `maxConnectionAge`, at least: sockets made together must not end together. Never more than all of it, so that a
@@ -22,225 +29,313 @@ const LEAST_AGE = 0.9
  */
 const REFRESH_PAUSE = 100
 
-export function dialRequested(state: State, id: Id, own: boolean, now: number, effects: Effect[]): State {
-  if (state.closed) {
-    effects.push({ type: 'reject', dial: id, rejection: { kind: 'closed' } })
-    return state
-  }
-  if (rowOf(state.dials, id) !== undefined) return state
-  const dial: Dial = {
+/** H11: an attempt that its caller gave up says something of its endpoint after this much silence. */
+const TELLING_SILENCE = 100
+
+// ---- events
+
+/** D1, D3: Begins a dial with its first candidate. */
+export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean): void {
+  if (turn.state.closed) return turn.emit({ type: 'reject', dial: id, rejection: { kind: 'closed' } })
+  if (rowOf(turn.state.dials, id) !== undefined) return
+  turn.count('dials')
+  startNext(turn, {
     id,
     own,
-    deadline: now + state.settings.dialTimeout,
+    plain,
+    deadline: turn.now + turn.state.settings.dialTimeout,
     graced: false,
     tried: [],
     attempts: [],
     causes: [],
     nextAt: Infinity,
+    hold: turn.state.discovery.status === 'pending' ? { is: 'wanted' } : { is: 'over' },
+    failedAt: -Infinity,
     wakeAt: Infinity,
-  }
-  const counters = { ...state.counters, dials: state.counters.dials + 1 }
-  return startNext({ ...state, counters }, dial, now, effects)
-}
-
-export function dialCancelled(state: State, id: Id, reason: unknown, effects: Effect[]): State {
-  const dial = rowOf(state.dials, id)
-  return dial === undefined ? state : endDial(state, dial, { kind: 'cancelled', reason }, effects)
-}
-
-export function attemptConnected(state: State, id: Id, attemptId: Id, now: number, effects: Effect[]): State {
-  const dial = rowOf(state.dials, id)
-  const attempt = dial?.attempts.find((each) => each.id === attemptId)
-  const peer = attempt && state.peers.get(attempt.address)
-  if (dial === undefined || attempt === undefined || peer === undefined) {
-    // It lost, and its success crossed our order to destroy it.
-    effects.push({ type: 'destroy', dial: id, attempt: attemptId })
-    return state
-  }
-  effects.push({ type: 'deliver', dial: id, attempt: attemptId, address: attempt.address })
-  for (const other of dial.attempts) {
-    if (other.id !== attemptId) effects.push({ type: 'destroy', dial: id, attempt: other.id })
-  }
-  let next: State = { ...state, dials: withoutRow(state.dials, id) }
-  next = handedOver(next, dial, attempt, peer, now)
-  if (!dial.own) next = unwarn(next, `identity ${peer.address}`)
-  next = workedAt(next, dial, attempt.address, effects)
-  if (!peer.verified || peer.failures > 0) next = refreshFirst(next, now)
-  return askLosers(next, dial, attempt, now, effects)
-}
-
-export function attemptFailed(
-  state: State,
-  id: Id,
-  attemptId: Id,
-  failure: Failure,
-  now: number,
-  effects: Effect[],
-): State {
-  const dial = rowOf(state.dials, id)
-  const attempt = dial?.attempts.find((each) => each.id === attemptId)
-  if (dial === undefined || attempt === undefined) return state
-  const next = blame(state, attempt.address, failure, now, effects)
-  return startNext(next, withoutAttempt(dial, attempt, failure), now, effects)
-}
-
-/** The dials whose time has come: for their next candidate, for an attempt, or for good. */
-export function dialsDue(state: State, now: number, effects: Effect[]): State {
-  let next = state
-  for (const dial of dueRows(state.dials, now)) next = dialDue(next, dial, now, effects)
-  return next
-}
-
-/** Dials that had run out of candidates go on with those that became known since. */
-export function newcomersDue(state: State, now: number, effects: Effect[]): State {
-  let next = state
-  for (const dial of rowsOf(state.dials)) if (dial.nextAt === Infinity) next = startNext(next, dial, now, effects)
-  return next
-}
-
-/** `close()`: every dial ends. */
-export function endAllDials(state: State, effects: Effect[]): State {
-  let next = state
-  for (const dial of rowsOf(state.dials)) next = endDial(next, dial, { kind: 'closed' }, effects)
-  return next
-}
-
-function dialDue(state: State, dial: Dial, now: number, effects: Effect[]): State {
-  if (dial.deadline <= now) {
-    if (dial.graced || now - dial.deadline <= LATE) {
-      const failure = silence(state.settings.dialTimeout)
-      const causes = dial.attempts.map(({ address }): Cause => ({ address, failure }))
-      return endDial(state, dial, { kind: 'timedOut', causes: [...dial.causes, ...causes] }, effects)
-    }
-    dial = { ...dial, graced: true, deadline: now + state.settings.attemptTimeout }
-  }
-  for (const attempt of dial.attempts) {
-    if (attempt.deadline > now) continue
-    if (now - attempt.deadline > LATE) {
-      dial = withAttempt(dial, { ...attempt, deadline: now + state.settings.attemptTimeout })
-      continue
-    }
-    const failure = silence(state.settings.attemptTimeout)
-    effects.push({ type: 'destroy', dial: dial.id, attempt: attempt.id })
-    state = blame(state, attempt.address, failure, now, effects)
-    dial = { ...withoutAttempt(dial, attempt, failure), nextAt: now }
-  }
-  return dial.nextAt <= now ? startNext(state, dial, now, effects) : withDial(state, dial)
-}
-
-/** Starts the next candidate; where none is left and nothing is under way, the dial has failed (D6). */
-function startNext(state: State, dial: Dial, now: number, effects: Effect[]): State {
-  let peer: Peer | undefined
-  if (dial.tried.length === 0) [peer, state] = firstCandidate(state, now)
-  else peer = nextCandidate(state, dial.tried)
-  if (peer === undefined) {
-    if (dial.attempts.length > 0) return withDial(state, { ...dial, nextAt: Infinity })
-    return endDial(state, dial, { kind: 'failed', causes: dial.causes }, effects)
-  }
-  const attempt: Attempt = {
-    id: state.nextId,
-    address: peer.address,
-    startedAt: now,
-    deadline: now + state.settings.attemptTimeout,
-  }
-  effects.push({ type: 'connect', dial: dial.id, attempt: attempt.id, endpoint: peer.endpoint })
-  const counters = { ...state.counters, attempts: state.counters.attempts + 1 }
-  return withDial({ ...state, nextId: state.nextId + 1, counters }, {
-    ...dial,
-    tried: [...dial.tried, peer.address],
-    attempts: [...dial.attempts, attempt],
-    nextAt: now + state.settings.attemptDelay,
   })
 }
 
-function endDial(state: State, dial: Dial, rejection: Rejection, effects: Effect[]): State {
-  for (const attempt of dial.attempts) effects.push({ type: 'destroy', dial: dial.id, attempt: attempt.id })
-  effects.push({ type: 'reject', dial: dial.id, rejection })
-  return { ...state, dials: withoutRow(state.dials, dial.id) }
+/** D5, H11: Ends a dial that its caller gave up. Whoever kept it waiting is doubted. */
+export function dialCancelled(turn: Turn, id: Id, reason: unknown): void {
+  const dial = rowOf(turn.state.dials, id)
+  if (dial === undefined) return
+  endDial(turn, dial, { kind: 'cancelled', reason })
+  for (const { address, phase, startedAt } of dial.attempts) {
+    if (phase === 'connecting' && turn.now - startedAt >= TELLING_SILENCE) doubt(turn, address)
+  }
+}
+
+/** H1, H11: Takes a failed attempt into account, and starts the next candidate (D3). */
+export function attemptFailed(turn: Turn, id: Id, attemptId: Id, failure: Failure): void {
+  const dial = rowOf(turn.state.dials, id)
+  const attempt = dial?.attempts.find((each) => each.id === attemptId)
+  if (dial === undefined || attempt === undefined) return
+  blame(turn, dial, attempt.address, failure)
+  startNext(turn, withoutAttempt(turn, dial, attempt, failure))
+}
+
+/** D3, D5, D7: Handles the dials whose time has come: for their next candidate, for an attempt, or for good. */
+export function dialsDue(turn: Turn): void {
+  for (const dial of dueRows(turn.state.dials, turn.now)) dialDue(turn, dial)
+}
+
+/** D3: Lets dials that had run out of candidates go on with those that became known since. */
+export function newcomersDue(turn: Turn): void {
+  for (const dial of rowsOf(turn.state.dials)) {
+    if (dial.nextAt === Infinity && (dial.hold.is === 'wanted' || dial.hold.is === 'over')) startNext(turn, dial)
+  }
+}
+
+/** Ends every dial, as `close()` does. */
+export function endAllDials(turn: Turn): void {
+  for (const dial of rowsOf(turn.state.dials)) endDial(turn, dial, { kind: 'closed' })
+}
+
+/** I5: Begins every attempt anew: what it made so far was made with credentials that are no longer ours. */
+export function restartAttempts(turn: Turn): void {
+  for (const dial of rowsOf(turn.state.dials)) {
+    let restarted: Dial = { ...dial, attempts: [], hold: dial.hold.is === 'over' ? dial.hold : { is: 'wanted' } }
+    for (const attempt of dial.attempts) {
+      turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
+      restarted = withStarted(turn, restarted, attempt.address)
+    }
+    setDial(turn, restarted)
+  }
+}
+
+// ---- the way of a dial
+
+function dialDue(turn: Turn, given: Dial): void {
+  const { now } = turn
+  const { dialTimeout, attemptTimeout } = turn.state.settings
+  let dial = given
+  if (dial.deadline <= now) {
+    if (dial.graced || now - dial.deadline <= LATE) return timeOut(turn, dial, dialTimeout)
+    dial = { ...dial, graced: true, deadline: now + attemptTimeout }
+  }
+  for (const attempt of dial.attempts) {
+    if (attempt.phase !== 'connecting' || attempt.deadline > now) continue
+    if (now - attempt.deadline > LATE) {
+      dial = withAttempt(dial, { ...attempt, deadline: now + attemptTimeout })
+      continue
+    }
+    const failure = silence(attemptTimeout)
+    turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
+    blame(turn, dial, attempt.address, failure)
+    dial = { ...withoutAttempt(turn, dial, attempt, failure), nextAt: now }
+  }
+  if (futileAt(turn.state, dial) <= now) return endFutile(turn, dial)
+  if (dial.nextAt <= now) startNext(turn, dial)
+  else setDial(turn, dial)
+}
+
+/** D5: The whole dial took too long. */
+function timeOut(turn: Turn, dial: Dial, dialTimeout: number): void {
+  const causes = dial.attempts.map(({ address }): Cause => ({ address, failure: silence(dialTimeout) }))
+  endDial(turn, dial, { kind: 'timedOut', causes: [...dial.causes, ...causes] })
+}
+
+/** D3, D6: Starts the next candidate; where none is left and nothing is under way, the dial has failed. */
+export function startNext(turn: Turn, dial: Dial): void {
+  // What becomes of a connection that is held back is decided when all is known of this event (F3).
+  if (dial.hold.is === 'list') return setDial(turn, { ...dial, nextAt: Infinity })
+  if (dial.hold.is === 'listed') return setDial(turn, { ...dial, nextAt: turn.now })
+  const peer = dial.tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, dial.tried)
+  if (peer !== undefined) return setDial(turn, withStarted(turn, dial, peer.address))
+  if (dial.attempts.length > 0) return setDial(turn, { ...dial, nextAt: Infinity })
+  endDial(turn, dial, { kind: 'failed', causes: dial.causes })
+}
+
+/** D3: Starts an attempt; the next is due after `attemptDelay`. */
+export function withStarted(turn: Turn, dial: Dial, address: Address): Dial {
+  const peer = turn.peer(address)
+  if (peer === undefined) return dial
+  const { attemptTimeout, attemptDelay } = turn.state.settings
+  const id = turn.nextId()
+  turn.emit({ type: 'connect', dial: dial.id, attempt: id, endpoint: peer.endpoint })
+  turn.count('attempts')
+  const attempt: Attempt = {
+    id, address, startedAt: turn.now, deadline: turn.now + attemptTimeout, phase: 'connecting', isPrivate: undefined,
+  }
+  return {
+    ...dial,
+    tried: dial.tried.includes(address) ? dial.tried : [...dial.tried, address],
+    attempts: [...dial.attempts, attempt],
+    nextAt: turn.now + attemptDelay,
+  }
+}
+
+/** D7: Gives when a dial ends for which nothing is left but what was never reached; Infinity where there is more. */
+function futileAt(state: State, dial: Dial): number {
+  if (dial.attempts.length === 0 || dial.failedAt === -Infinity) return Infinity
+  if (!dial.attempts.every(({ address }) => isFutile(state.peers.get(address)))) return Infinity
+  if (nextCandidate(state, dial.tried, (peer) => !isFutile(peer)) !== undefined) return Infinity
+  return dial.failedAt + state.settings.attemptDelay
+}
+
+/** D7: Tells whether it was never reached, and met silence when it was last tried. */
+function isFutile(peer: Peer | undefined): boolean {
+  return peer?.standing.is === 'failed' && !peer.standing.reached && peer.standing.silent
+}
+
+function endFutile(turn: Turn, dial: Dial): void {
+  const { attemptDelay } = turn.state.settings
+  const causes = dial.attempts.map(({ address, startedAt }): Cause => (
+    { address, failure: silence(Math.round(Math.max(turn.now - startedAt, attemptDelay))) }
+  ))
+  endDial(turn, dial, { kind: 'failed', causes: [...dial.causes, ...causes] })
+}
+
+function endDial(turn: Turn, dial: Dial, rejection: Rejection): void {
+  for (const attempt of dial.attempts) releaseAttempt(turn, dial, attempt)
+  turn.emit({ type: 'reject', dial: dial.id, rejection })
+  turn.set({ dials: withoutRow(turn.state.dials, dial.id) })
+}
+
+/** D3: Destroys an attempt; a connection with a question on it is the monitor's from now on. */
+export function releaseAttempt(turn: Turn, dial: Dial, attempt: Attempt): void {
+  if (attempt.phase !== 'asking') return turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
+  turn.emit({ type: 'adopt', dial: dial.id, attempt: attempt.id })
+  const question = turn.peer(attempt.address)?.question
+  if (question?.attempt !== attempt.id) return
+  turn.changePeer(attempt.address, {
+    question: { ...question, attempt: undefined }, kept: { since: question.sentAt, usedAt: turn.now },
+  })
+}
+
+// ---- success
+
+/** D3: Hands the winner over, and destroys the others at once. */
+export function deliver(turn: Turn, dial: Dial, attempt: Attempt): void {
+  turn.emit({ type: 'deliver', dial: dial.id, attempt: attempt.id, address: attempt.address })
+  for (const other of dial.attempts) if (other.id !== attempt.id) releaseAttempt(turn, dial, other)
+  turn.set({ dials: withoutRow(turn.state.dials, dial.id) })
+  handOver(turn, attempt)
+  workedAt(turn, dial, attempt.address)
+  doubtLosers(turn, dial, attempt)
 }
 
 /** The socket is its caller's from now on, and counted. */
-function handedOver(state: State, dial: Dial, attempt: Attempt, peer: Peer, now: number): State {
-  const { maxConnectionAge } = state.settings
-  let wakeAt = Infinity
-  if (maxConnectionAge !== undefined) {
-    const [age, drawn] = drawBetween(state, LEAST_AGE * maxConnectionAge, maxConnectionAge)
-    wakeAt = now + age
-    state = drawn
-  }
-  const proven = dial.own ? heard(peer, now) : verified(peer, now)
-  const sockets = withRow(state.sockets, {
-    id: attempt.id,
-    address: peer.address,
-    read: 0,
-    written: 0,
-    owedSince: Infinity,
-    idle: false,
-    retired: false,
-    wakeAt,
+function handOver(turn: Turn, attempt: Attempt): void {
+  const { maxConnectionAge } = turn.state.settings
+  const age = maxConnectionAge === undefined ? Infinity : turn.draw(LEAST_AGE * maxConnectionAge, maxConnectionAge)
+  const peer = turn.peer(attempt.address)
+  if (peer === undefined) return
+  const usedSince = peer.sockets === 0 ? turn.now : peer.usedSince
+  turn.setPeer({ ...peer, sockets: peer.sockets + 1, usedSince, active: true, retired: false })
+  turn.set({
+    sockets: withRow(turn.state.sockets, {
+      id: attempt.id,
+      address: attempt.address,
+      madeAt: turn.now,
+      heardAt: turn.now,
+      read: 0,
+      written: 0,
+      owedSince: Infinity,
+      surelyOwed: false,
+      idle: false,
+      retired: false,
+      wakeAt: turn.now + age,
+    }),
   })
-  return wakeSampling({ ...withPeer(state, { ...proven, sockets: peer.sockets + 1, retired: false }), sockets }, now)
+  wakeSampling(turn)
+}
+
+/** H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is there. */
+export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
+  const { address } = attempt
+  if (dial.own) return void becomeHeard(turn, address)
+  becomeVerified(turn, address)
+  turn.changePeer(address, { connectMs: turn.now - attempt.startedAt })
+  turn.unwarn(`identity ${address}`)
 }
 
 /**
- * The endpoint that served becomes the current one. A dial that began before the last change of mind, and did
- * not itself find the current one wanting, changes nothing: two dials must not undo each other's failover.
+ * D2: Makes the endpoint that served the current one. A dial that began before the last change of mind, and did not
+ * itself find the current one wanting, changes nothing: two dials must not undo each other's failover.
  */
-function workedAt(state: State, dial: Dial, to: Address, effects: Effect[]): State {
-  const spread = state.settings.balance === 'spread'
-  const from = spread ? dial.tried[0] : state.current
-  if (from === undefined || from === to) return state.current === to ? state : { ...state, current: to }
-  const peer = state.peers.get(from)
+function workedAt(turn: Turn, dial: Dial, to: Address): void {
+  const { state } = turn
+  const isSpread = state.settings.balance === 'spread'
+  const from = isSpread ? dial.tried[0] : state.current
+  if (from === undefined || from === to) return void (state.current !== to && turn.set({ current: to }))
+  const peer = turn.peer(from)
   const status = peer && statusOf(peer)
-  if (!spread && status === 'ready' && !dial.tried.includes(from)) return state
+  const isLeft = peer !== undefined && (peer.voice.is === 'doubted' || isFront(state, peer))
+  if (!isSpread && status === 'ready' && !isLeft && !dial.tried.includes(from)) return
   const failure = dial.causes.find((cause) => cause.address === from)?.failure
-  if (status === 'ready' && failure?.blame === 'none') return state
-  const reason =
-    failure?.message ??
-    peer?.lastError ??
-    (status === 'leaving' ? 'leaving' : `no connection within ${state.settings.attemptDelay} ms`)
-  effects.push({ type: 'report', report: { event: 'failover', from, to, reason } })
-  return { ...state, current: to, counters: { ...state.counters, failovers: state.counters.failovers + 1 } }
+  if (status === 'ready' && failure !== undefined && blamesNobody(failure, dial)) return
+  turn.report({ event: 'failover', from, to, reason: reasonToLeave(turn, peer, failure, to) })
+  turn.count('failovers')
+  turn.set({ current: to })
 }
 
-/** An endpoint that lost a race by silence is asked whether it lives, so that the next dial need not find out. */
-function askLosers(state: State, dial: Dial, winner: Attempt, now: number, effects: Effect[]): State {
-  for (const { id, address, startedAt } of dial.attempts) {
-    const lost = id !== winner.id && now - startedAt >= state.settings.attemptDelay
-    if (lost) state = doubt(state, address, now, effects)
+function reasonToLeave(turn: Turn, peer: Peer | undefined, failure: Failure | undefined, to: Address): string {
+  const known = failure?.message ?? (peer && lastErrorOf(peer))
+  if (known !== undefined) return known
+  if (peer !== undefined && statusOf(peer) === 'leaving') return 'leaving'
+  if (peer?.voice.is === 'doubted') return 'callers gave up on it'
+  const target = turn.peer(to)
+  if (peer !== undefined && target !== undefined && isFront(turn.state, peer) && isListed(target)) {
+    return 'a listed apiserver can be reached itself'
   }
-  return state
+  return `no connection within ${turn.state.settings.attemptDelay} ms`
 }
 
-/** H1: what an attempt's failure means for its endpoint. */
-function blame(state: State, address: Address, failure: Failure, now: number, effects: Effect[]): State {
-  const peer = state.peers.get(address)
-  if (peer === undefined || failure.blame === 'none') return state
-  let next = failed(state, peer, failure, now, effects)
-  if (failure.blame === 'identity') next = warn(next, `identity ${address}`, failure.message, effects, failure.error)
-  // The sockets that it still has may be as dead; they are not, because a new connection failed.
-  if (peer.sockets > 0) next = doubt(next, address, now, effects)
-  return refreshSoon(next, now + REFRESH_PAUSE)
+/** H11: An endpoint that lost a race by silence is asked whether it lives, so that the next dial need not find out. */
+function doubtLosers(turn: Turn, dial: Dial, winner: Attempt): void {
+  for (const { id, address, startedAt, phase } of dial.attempts) {
+    const wasSilent = phase === 'connecting' && turn.now - startedAt >= turn.state.settings.attemptDelay
+    if (id !== winner.id && wasSilent) doubt(turn, address)
+  }
+}
+
+// ---- failure
+
+/**
+ * H1: Decides what an attempt's failure means for its endpoint. This machine's own troubles blame nobody, and neither
+ * does a dial that differs from everyone's: whatever broke it, only everyone's question tells.
+ */
+function blame(turn: Turn, dial: Dial, address: Address, failure: Failure): void {
+  if (blamesNobody(failure, dial)) {
+    if (dial.own && failure.kind !== 'local' && failure.kind !== 'mistake') wonder(turn, address)
+    return
+  }
+  becomeFailed(turn, address, failure)
+  if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
+  // A failed dial does not prove the open sockets dead, so ask.
+  if ((turn.peer(address)?.sockets ?? 0) > 0) wonder(turn, address)
+  refreshSoon(turn, turn.now + REFRESH_PAUSE)
+}
+
+/** H1: Tells whether a failure says nothing of its endpoint. */
+export function blamesNobody(failure: Failure, dial: { readonly own: boolean }): boolean {
+  return dial.own || failure.kind === 'local' || failure.kind === 'mistake'
 }
 
 function silence(after: number): Failure {
-  return { blame: 'endpoint', message: `no connection within ${after} ms` }
+  return { kind: 'silence', message: `no connection within ${after} ms` }
 }
 
-function withAttempt(dial: Dial, attempt: Attempt): Dial {
+// ---- rows
+
+export function withAttempt(dial: Dial, attempt: Attempt): Dial {
   return { ...dial, attempts: dial.attempts.map((each) => (each.id === attempt.id ? attempt : each)) }
 }
 
-function withoutAttempt(dial: Dial, attempt: Attempt, failure: Failure): Dial {
+function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failure): Dial {
   return {
     ...dial,
     attempts: dial.attempts.filter((each) => each.id !== attempt.id),
     causes: [...dial.causes, { address: attempt.address, failure }],
+    failedAt: isFutile(turn.peer(attempt.address)) && dial.failedAt !== -Infinity ? dial.failedAt : turn.now,
   }
 }
 
-function withDial(state: State, dial: Dial): State {
-  let wakeAt = Math.min(dial.deadline, dial.nextAt)
-  for (const attempt of dial.attempts) wakeAt = Math.min(wakeAt, attempt.deadline)
-  return { ...state, dials: withRow(state.dials, { ...dial, wakeAt }) }
+/** Puts the dial back, with the time at which it wants to be looked at. */
+export function setDial(turn: Turn, dial: Dial): void {
+  let wakeAt = Math.min(dial.deadline, dial.nextAt, 'until' in dial.hold ? dial.hold.until : Infinity)
+  for (const attempt of dial.attempts) if (attempt.phase === 'connecting') wakeAt = Math.min(wakeAt, attempt.deadline)
+  wakeAt = Math.min(wakeAt, futileAt(turn.state, dial))
+  turn.set({ dials: withRow(turn.state.dials, { ...dial, wakeAt }) })
 }

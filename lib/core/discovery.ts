@@ -1,145 +1,288 @@
 /**
- * Discovery (R1 to R4): which endpoints there are. A refresh is a round: one endpoint after another is asked
- * until one gives a list. The question is the heartbeat of `health.ts`, so that any heartbeat's list is taken.
+ * Discovery (R1 to R6): which endpoints there are. A refresh is a round: one endpoint after another is asked until one
+ * gives a list. The question is the heartbeat of asking.ts, so that any heartbeat's list is taken.
  */
+import { ask, askAgain } from './asking.ts'
 import { nextCandidate } from './candidates.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
-import type { EndpointsBody, Via } from './state.ts'
-import { ask, hurryAges, retireUnchosen, send } from './health.ts'
-import { drawBetween, overPeers, unwarn, warn, withNewPeers, withPeer } from './peers.ts'
-import type { Cause, Discovery, Effect, Failure, Heartbeat, Id, Peer, Round, State } from './state.ts'
+import { warnOfUselessList } from './fronts.ts'
+import { addPeers, becomeListed, isListed } from './peers.ts'
+import { hurryAges, retireUnchosen } from './retiring.ts'
+import type { Cause, Depth, EndpointsBody, Event, Failure, Id, Peer, Question, Round, State, Via } from './state.ts'
 import { rowsOf } from './table.ts'
+import type { Turn } from './turn.ts'
 
-/** R1: failures ask for a new list at most this often. */
+/** R1: Failures ask for a new list at most this often. */
 const SOONEST = 1_000
-/** R2: where asking is forbidden, a grant may come; that is worth a question now and then. */
+/** R2: Where no list could be had, it is asked for again after this, then twice as long, and so on. */
+const AGAIN_FIRST = 10_000
+/** R2: Where asking is forbidden, a grant may come; that is worth a question now and then. */
 const FORBIDDEN_INTERVAL = 300_000
-/** D2: removed endpoints stay the last resort for this long. */
+/** R5: What may pass by itself is warned of when it has lasted for this long. */
+const LASTING = 60_000
+/** D2: Removed endpoints stay the last resort for this long. */
 const REMEMBERED = 300_000
-/** And no more of them than a list may have (R4). */
+/** R4: And no more of them than a list may have. */
 const REMEMBERED_MOST = 64
 /** R1: ±20 %, so that a fleet does not ask in step. */
 const REFRESH_JITTER = 0.2
 
-/** R1: a first verified connection asks at once, as long as there is no list. */
-export function refreshFirst(state: State, now: number): State {
-  return state.discovery.listedAt === undefined ? refreshSoon(state, now) : state
-}
+// ---- when
 
-/** R1: after a failure, at most once a second. Not where it is forbidden (R2), nor while a round is asking anyway. */
-export function refreshSoon(state: State, earliest: number): State {
-  const { status, startedAt, nextAt, round } = state.discovery
-  if (status === 'off' || status === 'forbidden' || round !== undefined) return state
+/** R1: Asks for a new list soon after a failure, at most once a second. Not where it is forbidden, nor while a round is asking anyway. */
+export function refreshSoon(turn: Turn, earliest: number): void {
+  const { status, startedAt, nextAt, round } = turn.state.discovery
+  if (status === 'off' || status === 'forbidden' || round !== undefined || turn.state.dormant) return
   const at = Math.min(nextAt, Math.max(earliest, startedAt + SOONEST))
-  return at === nextAt ? state : withDiscovery(state, { nextAt: at })
+  if (at !== nextAt) turn.setDiscovery({ nextAt: at })
 }
 
-/** `refresh()`: now, or as part of the round that is under way. */
-export function refreshRequested(state: State, refresh: Id | undefined, now: number, effects: Effect[]): State {
-  if (state.closed) {
-    if (refresh !== undefined) effects.push({ type: 'settleRefresh', refresh, outcome: { kind: 'closed' } })
-    return state
+/** R1: Asks for the list now, as `refresh()` does, or as part of the round that is under way. */
+export function refreshRequested(turn: Turn, refresh: Id | undefined): void {
+  if (turn.state.closed) {
+    if (refresh !== undefined) turn.emit({ type: 'settleRefresh', refresh, outcome: { kind: 'closed' } })
+    return
   }
-  const { waiting, round, nextAt } = state.discovery
-  if (refresh !== undefined && waiting.includes(refresh)) return state
-  return withDiscovery(state, {
+  const { waiting, round, nextAt } = turn.state.discovery
+  if (refresh !== undefined && waiting.includes(refresh)) return
+  turn.setDiscovery({
     waiting: refresh === undefined ? waiting : [...waiting, refresh],
-    nextAt: round === undefined ? now : nextAt,
+    nextAt: round === undefined ? turn.now : nextAt,
   })
 }
 
-/** Starts the round that is due; asks those that were draining, too, since nobody else may ask them. */
-export function roundDue(state: State, now: number, effects: Effect[]): State {
-  const { round, nextAt } = state.discovery
-  if (round !== undefined || nextAt > now) return state
-  const counters = { ...state.counters, refreshes: state.counters.refreshes + 1 }
-  const started: Round = { tried: [], at: undefined, causes: [] }
-  const asking = withDiscovery({ ...state, counters }, { startedAt: now, nextAt: Infinity, round: started })
-  const next = moveOn(asking, started, now, effects)
-  return overPeers(next, (each, peer) => {
-    return peer.draining && peer.removedAt === undefined ? ask(each, peer.address, now, effects) : each
+/** R1: Starts, after any event, the round that is due. Those of which the last answer was no good are asked, too. */
+export function settleRound(turn: Turn): void {
+  const { round, nextAt } = turn.state.discovery
+  if (round !== undefined || nextAt > turn.now) return
+  moveOn(turn, startRound(turn, 'deep'))
+  turn.forEachPeer((peer) => {
+    if (peer.listing.is === 'removed') return
+    if (peer.voice.is === 'refusing') ask(turn, peer.address, 'shallow')
+    else if (peer.voice.is === 'sick') ask(turn, peer.address, 'deep', peer.voice.full ? 'full' : 'kept')
   })
 }
 
-/** The endpoint that was asked did not answer: another is (R1). The last one gets its second try first (H2). */
-export function roundMissed(state: State, address: Address, failure: Failure, now: number, effects: Effect[]): State {
-  const { round } = state.discovery
-  if (round?.at !== address) return state
+/** F3: Begins a round with an endpoint that is asked by the caller of this. */
+export function beginRound(turn: Turn, address: Address): void {
+  turn.setDiscovery({ round: { ...startRound(turn, 'shallow'), tried: [address], at: address } })
+}
+
+function startRound(turn: Turn, depth: Depth): Round {
+  turn.count('refreshes')
+  const round: Round = { tried: [], at: undefined, causes: [], depth }
+  turn.setDiscovery({ startedAt: turn.now, nextAt: Infinity, round })
+  return round
+}
+
+/** R1: The endpoint that was asked did not answer: another is. The last one gets its second try first (H2). */
+export function roundMissed(turn: Turn, address: Address, failure: Failure): void {
+  const { round } = turn.state.discovery
+  if (round?.at !== address) return
   const causes = [...round.causes.filter((cause) => cause.address !== address), { address, failure }]
-  const isAsked = state.peers.get(address)?.heartbeat !== undefined
-  const isLast = nextCandidate(state, round.tried) === undefined
-  if (isAsked && isLast) return withDiscovery(state, { round: { ...round, causes } })
-  return moveOn(state, { ...round, causes }, now, effects)
+  const isAsked = turn.peer(address)?.question !== undefined
+  const isLast = nextCandidate(turn.state, round.tried) === undefined
+  if (isAsked && isLast) turn.setDiscovery({ round: { ...round, causes } })
+  else moveOn(turn, { ...round, causes })
 }
 
-/** R2: what an answer means for the list. The peer has been counted as alive already. */
-export function answered(
-  state: State,
-  peer: Peer,
-  heartbeat: Heartbeat,
-  status: number,
-  body: EndpointsBody | undefined,
-  now: number,
-  effects: Effect[],
-): State {
-  const { discovery } = state
-  const asked = discovery.round?.at === peer.address
-  if (!asked && discovery.status === 'off') return state
-  if (status === 200 && body?.kind === 'list') return accepted(state, body, heartbeat.via, now, effects)
-  if (status === 401 && !heartbeat.reauthorized) {
-    return send(state, peer, { ...heartbeat, misses: 0, reauthorized: true }, now, effects)
+/** R1: Asks the next endpoint of a round; where none is left, the round has failed. */
+function moveOn(turn: Turn, round: Round): void {
+  const candidate = nextCandidate(turn.state, round.tried)
+  if (candidate === undefined) return endRound(turn, 'failing', round.causes)
+  turn.setDiscovery({ round: { ...round, tried: [...round.tried, candidate.address], at: candidate.address } })
+  ask(turn, candidate.address, round.depth)
+}
+
+/** R2, R5: Ends a round that came to no list. */
+function endRound(turn: Turn, status: 'failing' | 'forbidden', causes: readonly Cause[]): void {
+  const { discovery, settings } = turn.state
+  for (const refresh of discovery.waiting) {
+    turn.emit({ type: 'settleRefresh', refresh, outcome: { kind: 'failed', causes } })
   }
+  const failures = discovery.failures + 1
+  const failingSince = discovery.failures === 0 ? turn.now : discovery.failingSince
+  const most = status === 'forbidden' ? FORBIDDEN_INTERVAL : settings.refreshInterval
+  const pause = Math.min(most, AGAIN_FIRST * 2 ** Math.min(failures - 1, 5))
+  const lastError = causes.at(-1)?.failure.message
+  // What an endpoint answered tells more than that another was silent.
+  const failedBy = (causes.find(({ failure }) => failure.kind === 'answer') ?? causes.at(-1))?.failure.kind
+  const ended = { lastError, round: undefined, waiting: [], failures, failingSince, failedBy }
+  if (discovery.status === 'off') return turn.setDiscovery({ ...ended, nextAt: Infinity })
+  turn.setDiscovery({ ...ended, status, nextAt: drawNext(turn, pause) })
+}
+
+function drawNext(turn: Turn, interval: number): number {
+  return turn.now + turn.draw((1 - REFRESH_JITTER) * interval, (1 + REFRESH_JITTER) * interval)
+}
+
+// ---- answers
+
+/** R2, R6: Takes what an answer means for the list. The peer has been counted as alive already. */
+export function answered(turn: Turn, address: Address, question: Question, event: Event & { type: 'questionAnswered' }): void {
+  const { discovery } = turn.state
+  const { status, body, authorized } = event
+  const isRound = discovery.round?.at === address
+  if (!isRound && discovery.status === 'off') return
+  // The answer is to a question that was not ours: it went without its token, and tells nothing of what is granted.
+  if (!authorized) return isRound ? withoutToken(turn, address, status) : undefined
+  if (status === 200 && body?.kind === 'list') return accepted(turn, body, question.via)
+  if (status === 401 && !question.reauthorized) return askAgain(turn, question, { reauthorized: true })
   const problem = body?.kind === 'rejected' ? body.reason : `it answered ${status}`
-  let next = body?.kind === 'rejected' ? warn(state, 'list', `list rejected: ${problem}`, effects) : state
-  if (!asked) return next
-  const missing = status === 403 || status === 404 || status === 410
-  if (missing && heartbeat.otherStatus === undefined) {
-    const via: Via = heartbeat.via === 'endpoints' ? 'endpointslices' : 'endpoints'
-    return send(next, peer, { ...heartbeat, misses: 0, via, otherStatus: status }, now, effects)
+  if (body?.kind === 'rejected') turn.warn('list', `list rejected: ${problem}`)
+  if (!isRound) return
+  const isMissing = status === 403 || status === 404 || status === 410
+  if (isMissing && question.otherStatus === undefined) {
+    const via: Via = question.via === 'endpoints' ? 'endpointslices' : 'endpoints'
+    return askAgain(turn, question, { via, otherStatus: status })
   }
-  if (missing && (status === 403 || heartbeat.otherStatus === 403)) return forbidden(next, peer, now, effects)
-  next = roundMissed(next, peer.address, { blame: 'none', message: problem }, now, effects)
-  return next
+  if (isMissing && (status === 403 || question.otherStatus === 403)) return forbidden(turn, address)
+  warnOfAnswer(turn, address, status)
+  moveOnAfter(turn, address, problem)
 }
 
-/** D1: hints of an earlier process count until the first list. */
-export function hintsLoaded(state: State, endpoints: readonly Endpoint[]): State {
-  return state.discovery.listedAt === undefined ? withNewPeers(state, endpoints, 'stored') : state
+/** R6: The question went without its token. */
+function withoutToken(turn: Turn, address: Address, status: number): void {
+  moveOnAfter(turn, address, `it answered ${status} to a question without the token, which could not be had in time`)
 }
 
-/** When a removed endpoint is forgotten; Infinity where it is not. A seed never is. */
-export function forgottenAt(peer: Peer): number {
-  const needed = peer.origin === 'seed' || peer.sockets > 0 || peer.heartbeat !== undefined
-  return peer.removedAt === undefined || needed ? Infinity : peer.removedAt + REMEMBERED
+/** The endpoint answered, but not with a list: another is asked when its question is over. */
+function moveOnAfter(turn: Turn, address: Address, message: string): void {
+  const { round } = turn.state.discovery
+  if (round === undefined) return
+  moveOn(turn, { ...round, causes: [...round.causes, { address, failure: { kind: 'answer', message } }] })
 }
 
-export function forgetRemoved(state: State, now: number, effects: Effect[]): State {
-  return overPeers(state, (next, peer) => {
-    if (forgottenAt(peer) > now) return next
-    // A dial may be about to get a socket of it: it is looked at again in a while.
-    if (isAttempted(next, peer)) return withPeer(next, { ...peer, removedAt: now - REMEMBERED + SOONEST })
-    return forget(next, peer, effects)
+/** R2: Nobody may read the list: what is known is kept. */
+function forbidden(turn: Turn, address: Address): void {
+  const message = 'discovery is forbidden: grant get on endpoints "kubernetes" in namespace "default"; ' +
+    'only the configured servers are used'
+  turn.warn('discovery', message)
+  endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: 'it answered 403' } }])
+}
+
+/** R5: Warns of an answer that is no list, and says what to do about it. */
+function warnOfAnswer(turn: Turn, address: Address, status: number): void {
+  const mayPass = status === 429 || status >= 500
+  if (mayPass || status === 200) return
+  turn.warn('discovery', `the list of apiservers cannot be had, so that there is no failover: ${address} answered ` +
+    `${status}${adviceFor(status)}`)
+}
+
+function adviceFor(status: number): string {
+  if (status === 401) return ': look at the token, its expiry and its audience'
+  if (status === 404 || status === 410) return ': it serves neither endpoints nor endpointslices, and may be no apiserver'
+  if (status >= 300 && status < 400) return ', a redirect: it may be a login page or a proxy, and no apiserver'
+  return ''
+}
+
+/** R5: Warns, after any event, where late answers, 5xx or 429 have kept the list away for a minute. */
+export function settleWarnings(turn: Turn): void {
+  const { status, failures, failingSince, failedBy, lastError, startedAt } = turn.state.discovery
+  const hasLasted = status === 'failing' && failures > 1 && startedAt - failingSince >= LASTING
+  if (hasLasted && (failedBy === 'late' || failedBy === 'answer') && !turn.state.warned.has('discovery')) {
+    turn.warn('discovery', `the list of apiservers cannot be had for a minute and more, so that there is no failover: ${lastError}`)
+  }
+  warnOfUselessList(turn)
+}
+
+// ---- lists
+
+/** D1, R4: Takes hints of an earlier process, which count until the first list. */
+export function hintsLoaded(turn: Turn, endpoints: readonly Endpoint[]): void {
+  if (turn.state.discovery.listedAt === undefined) addPeers(turn, endpoints, 'stored')
+}
+
+/** R3, R4: Puts a well-formed list that is not empty in the place of the last one. */
+function accepted(turn: Turn, body: EndpointsBody & { kind: 'list' }, via: Via): void {
+  const before = turn.state
+  const endpoints = body.ready
+  list(turn, body)
+  hurryAges(turn, before)
+  forgetSurplus(turn)
+  if (!sameListing(before, turn.state)) {
+    turn.report({ event: 'endpoints', endpoints })
+    turn.emit({ type: 'save', endpoints })
+  }
+  const { discovery, settings } = turn.state
+  for (const refresh of discovery.waiting) {
+    turn.emit({ type: 'settleRefresh', refresh, outcome: { kind: 'refreshed', endpoints } })
+  }
+  const isOff = discovery.status === 'off'
+  turn.setDiscovery({
+    status: isOff ? 'off' : 'ok',
+    via,
+    listedAt: turn.now,
+    isPrivate: body.isPrivate,
+    lastError: undefined,
+    nextAt: isOff ? Infinity : drawNext(turn, settings.refreshInterval),
+    round: undefined,
+    waiting: [],
+    failures: 0,
+  })
+  const isFirstChoice = before.discovery.listedAt === undefined && settings.balance === 'spread' && endpoints.length > 1
+  if (isFirstChoice) retireUnchosen(turn)
+  turn.unwarn('discovery')
+  if (body.refused.length === 0) turn.unwarn('list')
+  else turn.warn('list', `list refused in part: ${body.refused.join('; ')}`)
+}
+
+function list(turn: Turn, body: EndpointsBody & { kind: 'list' }): void {
+  const ready = new Set(body.ready.map(addressOf))
+  const unready = new Set(body.unready.map(addressOf))
+  addPeers(turn, [...body.ready, ...body.unready], 'learned')
+  turn.forEachPeer((peer) => {
+    const { address } = peer
+    becomeListed(turn, peer, ready.has(address) ? 'ready' : unready.has(address) ? 'unready' : 'absent')
   })
 }
 
-/** The first removed, beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory. */
-function forgetSurplus(state: State, effects: Effect[]): State {
-  const isSpare = (peer: Peer): boolean => forgottenAt(peer) !== Infinity && !isAttempted(state, peer)
-  const removed = [...state.peers.values()].filter(isSpare)
-  if (removed.length <= REMEMBERED_MOST) return state
-  return removed
-    .sort((one, other) => forgottenAt(one) - forgottenAt(other))
-    .slice(0, -REMEMBERED_MOST)
-    .reduce((next, peer) => forget(next, peer, effects), state)
+function sameListing(one: State, other: State): boolean {
+  for (const peer of other.peers.values()) {
+    const before = one.peers.get(peer.address)
+    if (isListed(before) !== isListed(peer) || isReadyListed(before) !== isReadyListed(peer)) return false
+  }
+  return true
 }
 
-function forget(state: State, peer: Peer, effects: Effect[]): State {
-  if (peer.monitoredAt !== undefined) effects.push({ type: 'closeMonitor', address: peer.address })
-  const peers = new Map(state.peers)
-  peers.delete(peer.address)
-  const current = state.current === peer.address ? undefined : state.current
-  return unwarn({ ...state, peers, current }, `identity ${peer.address}`)
+function isReadyListed(peer: Peer | undefined): boolean {
+  return peer?.listing.is === 'listed' && peer.listing.ready
+}
+
+// ---- forgetting
+
+/** D2: Gives when a removed endpoint is forgotten; Infinity where it is not. A seed never is. */
+export function forgottenAt({ listing, origin, sockets, question }: Peer): number {
+  const isNeeded = origin === 'seed' || sockets > 0 || question !== undefined
+  return listing.is !== 'removed' || isNeeded ? Infinity : listing.at + REMEMBERED
+}
+
+/** D2: Forgets those that were removed long ago. */
+export function removedDue(turn: Turn): void {
+  turn.forEachPeer((peer) => {
+    if (forgottenAt(peer) > turn.now) return
+    if (!isAttempted(turn.state, peer)) return forget(turn, peer)
+    // A dial may be about to get a socket of it: it is looked at again in a while.
+    turn.setPeer({ ...peer, listing: { is: 'removed', at: turn.now - REMEMBERED + SOONEST } })
+  })
+}
+
+/** R4: Forgets the first removed beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory. */
+function forgetSurplus(turn: Turn): void {
+  const isSpare = (peer: Peer): boolean => forgottenAt(peer) !== Infinity && !isAttempted(turn.state, peer)
+  const removed = [...turn.state.peers.values()].filter(isSpare)
+  if (removed.length <= REMEMBERED_MOST) return
+  const first = removed.sort((one, other) => forgottenAt(one) - forgottenAt(other)).slice(0, -REMEMBERED_MOST)
+  for (const peer of first) forget(turn, peer)
+}
+
+function forget(turn: Turn, { address, kept }: Peer): void {
+  if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
+  const peers = new Map(turn.state.peers)
+  peers.delete(address)
+  turn.set({ peers, ...(turn.state.current === address ? { current: undefined } : {}) })
+  turn.unwarn(`identity ${address}`)
 }
 
 function isAttempted(state: State, peer: Peer): boolean {
@@ -147,121 +290,4 @@ function isAttempted(state: State, peer: Peer): boolean {
     if (dial.attempts.some((attempt) => attempt.address === peer.address)) return true
   }
   return false
-}
-
-/** Asks the next endpoint of a round; where none is left, the round has failed. */
-function moveOn(state: State, round: Round, now: number, effects: Effect[]): State {
-  const candidate = nextCandidate(state, round.tried)
-  if (candidate === undefined) {
-    const lastError = round.causes.at(-1)?.failure.message
-    return endRound(state, 'failing', lastError, round.causes, state.settings.refreshInterval, now, effects)
-  }
-  const next = { ...round, tried: [...round.tried, candidate.address], at: candidate.address }
-  return ask(withDiscovery(state, { round: next }), candidate.address, now, effects)
-}
-
-function forbidden(state: State, peer: Peer, now: number, effects: Effect[]): State {
-  const message = 'discovery is forbidden: grant get on endpoints "kubernetes" in namespace "default"; ' +
-    'only the configured servers are used'
-  const causes = [{ address: peer.address, failure: { blame: 'none', message } }] as const
-  const next = warn(state, 'discovery', message, effects)
-  return endRound(next, 'forbidden', 'it answered 403', causes, FORBIDDEN_INTERVAL, now, effects)
-}
-
-function endRound(
-  state: State,
-  status: Discovery['status'],
-  lastError: string | undefined,
-  causes: readonly Cause[],
-  interval: number,
-  now: number,
-  effects: Effect[],
-): State {
-  for (const refresh of state.discovery.waiting) {
-    effects.push({ type: 'settleRefresh', refresh, outcome: { kind: 'failed', causes } })
-  }
-  const off = state.discovery.status === 'off'
-  const [nextAt, drawn] = off ? [Infinity, state] : drawNext(state, interval, now)
-  const ended = { lastError, nextAt, round: undefined, waiting: [] }
-  return withDiscovery(drawn, { ...ended, status: off ? 'off' : status })
-}
-
-/** R3, R4: a well-formed list that is not empty takes the place of the last one. */
-function accepted(
-  state: State,
-  body: EndpointsBody & { kind: 'list' },
-  via: Via,
-  now: number,
-  effects: Effect[],
-): State {
-  let next = listed(state, body, now)
-  const endpoints = body.ready
-  const changed = !sameListing(state, next)
-  next = hurryAges(next, newcomersOf(state, next), now)
-  next = forgetSurplus(next, effects)
-  if (changed) {
-    effects.push({ type: 'report', report: { event: 'endpoints', endpoints } }, { type: 'save', endpoints })
-  }
-  for (const refresh of state.discovery.waiting) {
-    effects.push({ type: 'settleRefresh', refresh, outcome: { kind: 'refreshed', endpoints } })
-  }
-  const off = state.discovery.status === 'off'
-  let nextAt = Infinity
-  if (!off) [nextAt, next] = drawNext(next, state.settings.refreshInterval, now)
-  next = withDiscovery(next, {
-    status: off ? 'off' : 'ok',
-    via,
-    listedAt: now,
-    lastError: undefined,
-    nextAt,
-    round: undefined,
-    waiting: [],
-  })
-  const chosen = state.discovery.listedAt !== undefined || state.settings.balance === 'sticky' || endpoints.length === 1
-  if (!chosen) next = retireUnchosen(next, effects)
-  next = unwarn(next, 'discovery')
-  if (body.refused.length === 0) return unwarn(next, 'list')
-  return warn(next, 'list', `list refused in part: ${body.refused.join('; ')}`, effects)
-}
-
-function listed(state: State, body: EndpointsBody & { kind: 'list' }, now: number): State {
-  const ready = new Set(body.ready.map(addressOf))
-  const unready = new Set(body.unready.map(addressOf))
-  const known = withNewPeers(state, [...body.ready, ...body.unready], 'learned')
-  return overPeers(known, (each, peer) => {
-    const isListed = ready.has(peer.address) || unready.has(peer.address)
-    const isUnready = isListed && !ready.has(peer.address)
-    // A seed that never was listed is no server that left: it may be a name or a balancer's address.
-    const left = !isListed && (peer.listed || peer.origin !== 'seed')
-    const removedAt = isListed ? undefined : (peer.removedAt ?? (left ? now : undefined))
-    if (peer.listed === isListed && peer.unready === isUnready && peer.removedAt === removedAt) return each
-    return withPeer(each, { ...peer, listed: isListed, unready: isUnready, removedAt })
-  })
-}
-
-function sameListing(one: State, other: State): boolean {
-  for (const peer of other.peers.values()) {
-    const before = one.peers.get(peer.address)
-    if (before?.listed !== peer.listed || before.unready !== peer.unready) return false
-  }
-  return true
-}
-
-/** Those that have joined. Nobody on a first list has: they were there before. */
-function newcomersOf(before: State, after: State): Peer[] {
-  if (before.discovery.listedAt === undefined) return []
-  return [...after.peers.values()].filter((peer) => isOffered(peer) && !isOffered(before.peers.get(peer.address)))
-}
-
-function isOffered(peer: Peer | undefined): boolean {
-  return peer !== undefined && peer.listed && !peer.unready
-}
-
-function drawNext(state: State, interval: number, now: number): readonly [number, State] {
-  const [pause, drawn] = drawBetween(state, (1 - REFRESH_JITTER) * interval, (1 + REFRESH_JITTER) * interval)
-  return [now + pause, drawn]
-}
-
-function withDiscovery(state: State, change: Partial<Discovery>): State {
-  return { ...state, discovery: { ...state.discovery, ...change } }
 }

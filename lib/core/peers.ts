@@ -1,136 +1,231 @@
-/** What is known of each apiserver, and the small changes to it that several rules share. */
-import type { Endpoint } from './endpoint.ts'
+/**
+ * What is known of each apiserver, as named phases, and the one function for each change of phase. See the diagram in
+ * state.ts. When a change happens is decided by the callers; what it comes to is decided here.
+ */
+import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
-import { draw } from './random.ts'
-import type { Effect, Failure, Origin, Peer, State, Status } from './state.ts'
+import type { Failure, Listing, Origin, Peer, State, Status } from './state.ts'
+import type { Turn } from './turn.ts'
 
 /** H1: the first retry within 250 ms, doubling to 30 s, as client-go's and gRPC's reconnection backoffs end up. */
 const BACKOFF_FIRST = 250
 const BACKOFF_MOST = 30_000
 
-/** `state` with a number drawn from `low` to `high`. */
-export function drawBetween(state: State, low: number, high: number): readonly [value: number, state: State] {
-  const [value, seed] = draw(state.seed)
-  return [low + value * (high - low), { ...state, seed }]
+const UNLISTED: Listing = { is: 'unlisted' }
+
+// ---- what a peer is
+
+/** H5, H7: Tells whether it is on its way out: unready, no longer listed, or refusing, whether or not it failed too. */
+export function isLeaving({ listing, voice }: Peer): boolean {
+  return listing.is === 'removed' || (listing.is === 'listed' && !listing.ready) || voice.is === 'refusing'
 }
 
-/**
- * How long an endpoint may be silent before it is asked: up to 20 % less than `heartbeatInterval`, so that a
- * fleet does not ask in step. Never more, since a silent watch is promised back within 10 s.
- */
-export function drawPatience(state: State): readonly [patience: number, state: State] {
-  const { heartbeatInterval } = state.settings
-  return drawBetween(state, 0.8 * heartbeatInterval, heartbeatInterval)
-}
-
-/** Unready, draining, or no longer listed (H5), whether or not it failed as well. */
-export function isLeaving(peer: Peer): boolean {
-  return peer.unready || peer.draining || peer.removedAt !== undefined
+/** H9, H12: Tells whether it is known to be of no use now, although its handshakes may be done. */
+export function isUseless({ voice }: Peer): boolean {
+  return voice.is === 'sick' || voice.is === 'slow'
 }
 
 export function statusOf(peer: Peer): Status {
-  if (peer.failures > 0) return 'failed'
-  if (isLeaving(peer)) return 'leaving'
-  return peer.verified ? 'ready' : 'unverified'
+  if (peer.standing.is === 'failed' || isUseless(peer)) return 'failed'
+  return isLeaving(peer) ? 'leaving' : peer.standing.is
 }
 
-/** `state` with this peer in the place of the one of the same address. */
-export function withPeer(state: State, peer: Peer): State {
-  return { ...state, peers: new Map(state.peers).set(peer.address, peer) }
+export function isListed(peer: Peer | undefined): boolean {
+  return peer?.listing.is === 'listed'
 }
 
-/** `state` after this change for each peer in turn, each seen as the changes before it left it. */
-export function overPeers(state: State, change: (state: State, peer: Peer) => State): State {
-  let next = state
-  for (const address of state.peers.keys()) {
-    const peer = next.peers.get(address)
-    if (peer !== undefined) next = change(next, peer)
+/** F1: Tells whether it is a front: configured, and not in the list. What one of its connections proves says nothing of another. */
+export function isFront(state: State, peer: Peer): boolean {
+  return state.discovery.listedAt !== undefined && peer.listing.is === 'unlisted'
+}
+
+/** H2: Tells whether one that was suspected has not been heard since. */
+export function isMissing(peer: Peer | undefined): boolean {
+  return peer?.voice.is === 'suspect' || peer?.voice.is === 'silent'
+}
+
+export function failuresOf({ standing, voice }: Peer): number {
+  if (standing.is === 'failed') return standing.failures
+  return voice.is === 'sick' || voice.is === 'slow' ? 1 : 0
+}
+
+export function lastErrorOf({ standing, voice }: Peer): string | undefined {
+  if (standing.is === 'failed') return standing.error
+  if (voice.is === 'slow') return voice.error
+  return voice.is === 'sick' ? hollowReason(voice.full) : undefined
+}
+
+function hollowReason(full: boolean): string {
+  return full
+    ? 'small answers come from it, and whole packets do not'
+    : 'it answers from its cache, and nothing that goes through to etcd'
+}
+
+// ---- new ones
+
+/** D2: Adds those of the endpoints that were not known before. The lot of each is drawn here, once. */
+export function addPeers(turn: Turn, endpoints: readonly Endpoint[], origin: Origin): void {
+  for (const endpoint of endpoints) {
+    if (turn.peer(addressOf(endpoint)) === undefined) turn.setPeer(newPeer(turn, endpoint, origin))
   }
-  return next
 }
 
-/** `state` with an endpoint that was not known before. Its lot is drawn here, once (D2). */
-export function withNewPeer(state: State, endpoint: Endpoint, origin: Origin): State {
-  const [lot, afterLot] = drawBetween(state, 0, 1)
-  const [patience, drawn] = drawPatience(afterLot)
-  const address = addressOf(endpoint)
-  return withPeer(drawn, {
-    address,
+function newPeer(turn: Turn, endpoint: Endpoint, origin: Origin): Peer {
+  return {
+    address: addressOf(endpoint),
     endpoint,
     origin,
-    lot,
-    listed: false,
-    unready: false,
-    draining: false,
-    removedAt: undefined,
-    verified: false,
-    failures: 0,
-    failedAt: -Infinity,
-    retryAt: -Infinity,
-    lastError: undefined,
+    lot: turn.draw(0, 1),
+    listing: UNLISTED,
+    standing: { is: 'unverified' },
+    voice: { is: 'well' },
     sockets: 0,
+    usedSince: Infinity,
+    active: false,
     retired: true,
     heardAt: -Infinity,
     askedAt: -Infinity,
-    patience,
+    askedDeepAt: -Infinity,
+    askedFullAt: -Infinity,
+    hintedAt: -Infinity,
+    patience: drawPatience(turn),
     owedSince: Infinity,
-    heartbeat: undefined,
-    provenAt: -Infinity,
-    suspectSince: undefined,
-    silent: false,
-    monitoredAt: undefined,
-  })
-}
-
-/** `state` with those of the endpoints that were not known before. */
-export function withNewPeers(state: State, endpoints: readonly Endpoint[], origin: Origin): State {
-  let next = state
-  for (const endpoint of endpoints) {
-    if (!next.peers.has(addressOf(endpoint))) next = withNewPeer(next, endpoint, origin)
+    surelyOwedSince: Infinity,
+    question: undefined,
+    deaf: undefined,
+    answeredAt: -Infinity,
+    answeredDeepAt: -Infinity,
+    answer: undefined,
+    kept: undefined,
+    connectMs: undefined,
   }
-  return next
 }
 
-/** H1: its TLS and identity were good just now. */
-export function verified(peer: Peer, now: number): Peer {
-  return { ...heard(peer, now), verified: true, failures: 0, retryAt: -Infinity, lastError: undefined }
+/**
+ * H2: Draws how long an endpoint may be silent before it is asked: up to 20 % less than `heartbeatInterval`, so that a
+ * fleet does not ask in step. Never more, since a silent watch is promised back within 10 s.
+ */
+export function drawPatience(turn: Turn): number {
+  const { heartbeatInterval } = turn.state.settings
+  return turn.draw(0.8 * heartbeatInterval, heartbeatInterval)
 }
 
-/** A byte came from it: whatever it was suspected of is over. */
-export function heard(peer: Peer, now: number): Peer {
-  return { ...peer, heardAt: now, suspectSince: undefined, silent: false }
+// ---- standing
+
+/** H1: Makes it ready: its TLS and identity were good just now. */
+export function becomeVerified(turn: Turn, address: Address): void {
+  const peer = becomeHeard(turn, address)
+  if (peer !== undefined && peer.standing.is !== 'ready') turn.setPeer({ ...peer, standing: { is: 'ready' } })
 }
 
-/** H1: it failed, which moves it down the order and never out of it. */
-export function failed(state: State, peer: Peer, failure: Failure, now: number, effects: Effect[]): State {
-  const failures = peer.failures + 1
+/** H1: Makes it failed, which moves it down the order and never out of it. */
+export function becomeFailed(turn: Turn, address: Address, failure: Failure): void {
+  const peer = turn.peer(address)
+  if (peer === undefined) return
+  const { standing } = peer
+  const before = standing.is === 'failed' ? standing : undefined
+  const failures = (before?.failures ?? 0) + 1
   // Capped before the power overflows; 2^7 * 250 ms is past the most already.
-  const ceiling = Math.min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** Math.min(failures - 1, 7))
-  const [pause, drawn] = drawBetween(state, 0, ceiling)
-  if (peer.failures === 0 || peer.lastError !== failure.message) {
-    effects.push({ type: 'report', report: { event: 'failed', address: peer.address, failure } })
+  const pause = turn.draw(0, Math.min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** Math.min(failures - 1, 7)))
+  if (before?.error !== failure.message) {
+    turn.report({ event: 'failed', address, failure })
   }
-  return withPeer(drawn, {
-    ...peer,
-    failures,
-    failedAt: now,
-    retryAt: now + pause,
-    lastError: failure.message,
+  turn.changePeer(address, {
+    standing: {
+      is: 'failed',
+      failures,
+      at: turn.now,
+      retryAt: turn.now + pause,
+      error: failure.message,
+      reached: before?.reached ?? standing.is === 'ready',
+      silent: failure.kind === 'silence' || failure.kind === 'unreachable',
+      untrusted: failure.kind === 'identity',
+    },
   })
 }
 
-/** Warns of `kind`, unless that very message was the last one of its kind. */
-export function warn(state: State, kind: string, message: string, effects: Effect[], error?: unknown): State {
-  if (state.warned.get(kind) === message) return state
-  const report = { event: 'warning', kind, message, ...(error === undefined ? {} : { error }) } as const
-  effects.push({ type: 'report', report })
-  return { ...state, warned: new Map(state.warned).set(kind, message) }
+// ---- listing
+
+/** F1, H5: Takes from a list whether it is there. A front stays one; any other that is not listed has left. */
+export function becomeListed(turn: Turn, peer: Peer, place: 'ready' | 'unready' | 'absent'): void {
+  const { listing, origin } = peer
+  if (place === 'absent') {
+    if (listing.is === 'removed') return
+    const mayBeFront = listing.is === 'unlisted' && (origin === 'seed' || origin === 'alternate')
+    if (!mayBeFront) turn.setPeer({ ...peer, listing: { is: 'removed', at: turn.now } })
+    return
+  }
+  const ready = place === 'ready'
+  if (listing.is === 'listed' && listing.ready === ready) return
+  turn.setPeer({ ...peer, listing: { is: 'listed', ready } })
 }
 
-/** What was warned of has passed: the next time is news again. */
-export function unwarn(state: State, kind: string): State {
-  if (!state.warned.has(kind)) return state
-  const warned = new Map(state.warned)
-  warned.delete(kind)
-  return { ...state, warned }
+// ---- voice
+
+/** H2: A byte came from it. What it was suspected of is over; what its answers say of it is not. */
+export function becomeHeard(turn: Turn, address: Address): Peer | undefined {
+  const peer = turn.peer(address)
+  if (peer === undefined) return undefined
+  const { is } = peer.voice
+  const isOver = is === 'suspect' || is === 'silent' || is === 'slow'
+  return turn.changePeer(address, { heardAt: turn.now, ...(isOver ? { voice: { is: 'well' } } : {}) })
+}
+
+/** H11: Makes it doubted, unless worse is known of it. */
+export function becomeDoubted(turn: Turn, address: Address): void {
+  if (turn.peer(address)?.voice.is === 'well') turn.changePeer(address, { voice: { is: 'doubted' } })
+}
+
+/** H2: Makes it suspect, from its first missed question on. */
+export function becomeSuspect(turn: Turn, address: Address): void {
+  const voice = turn.peer(address)?.voice
+  if (voice?.is === 'well' || voice?.is === 'doubted' || voice?.is === 'refusing') {
+    turn.changePeer(address, { voice: { is: 'suspect', since: turn.now } })
+  }
+}
+
+/** H3: Makes it silent: nothing of it is reached. */
+export function becomeSilent(turn: Turn, address: Address): void {
+  const voice = turn.peer(address)?.voice
+  if (voice === undefined) return
+  turn.changePeer(address, { voice: { is: 'silent', since: 'since' in voice ? voice.since : turn.now } })
+}
+
+/** H9: Makes it slow: its handshake was done, and its answer did not come. */
+export function becomeSlow(turn: Turn, address: Address, failure: Failure): void {
+  const voice = turn.peer(address)?.voice
+  if (voice === undefined) return
+  if (voice.is !== 'slow') turn.report({ event: 'failed', address, failure })
+  const since = 'since' in voice ? voice.since : turn.now
+  turn.changePeer(address, { voice: { is: 'slow', since, error: failure.message } })
+}
+
+/** H12: Counts a deep question that went without an answer where a shallow one was answered. */
+export function becomeHollow(turn: Turn, address: Address, misses: 1 | 2, full: boolean): void {
+  const voice = turn.peer(address)?.voice
+  if (voice === undefined) return
+  if (voice.is === 'hollow' || voice.is === 'sick') {
+    turn.changePeer(address, { voice: { ...voice, strikes: voice.strikes + misses, full: voice.full || full } })
+    return
+  }
+  const since = voice.is === 'suspect' ? voice.since : turn.now
+  turn.changePeer(address, { voice: { is: 'hollow', since, strikes: misses, full } })
+}
+
+/** H12: Makes a hollow one sick: another has answered what it does not. */
+export function becomeSick(turn: Turn, address: Address): void {
+  const voice = turn.peer(address)?.voice
+  if (voice?.is !== 'hollow') return
+  turn.report({ event: 'failed', address, failure: { kind: 'silence', message: hollowReason(voice.full) } })
+  turn.changePeer(address, { voice: { ...voice, is: 'sick' } })
+}
+
+/** H7: Makes it refusing. */
+export function becomeRefusing(turn: Turn, address: Address, status: number): void {
+  turn.changePeer(address, { voice: { is: 'refusing', status } })
+}
+
+/** H2, H7, H12: Makes it well: it gave a good answer, of the depth that was in doubt. */
+export function becomeWell(turn: Turn, address: Address): void {
+  if (turn.peer(address)?.voice.is !== 'well') turn.changePeer(address, { voice: { is: 'well' } })
 }

@@ -1,6 +1,6 @@
 /** What a dialer knows, as plain JSON that is safe to log: no credential ever enters the state. */
-import { statusOf } from './peers.ts'
-import type { Counters, Discovery, Origin, State, Status } from './state.ts'
+import { failuresOf, isListed, lastErrorOf, statusOf } from './peers.ts'
+import type { Counters, Discovery, Origin, Peer, State, Status } from './state.ts'
 
 /** One endpoint as the dialer sees it. */
 export interface EndpointSnapshot {
@@ -40,16 +40,8 @@ export function snapshotOf(state: State, now: number): Snapshot {
   const { discovery } = state
   const { via, listedAt } = discovery
   const listed = listedAt === undefined ? {} : { via, ageMs: Math.round(now - listedAt) }
-  const endpoints = [...state.peers.values()].map((peer): EndpointSnapshot => ({
-    address: peer.address,
-    origin: peer.origin,
-    status: statusOf(peer),
-    listed: peer.listed,
-    sockets: peer.sockets,
-    failures: peer.failures,
-    ...(peer.lastError === undefined ? {} : { lastError: peer.lastError }),
-    ...(peer.failures === 0 ? {} : { retryInMs: Math.max(0, Math.round(peer.retryAt - now)) }),
-  }))
+  const endpoints = [...state.peers.values()].map((peer) => endpointOf(peer, now))
+
   return {
     ...(state.current === undefined ? {} : { current: state.current }),
     endpoints,
@@ -59,5 +51,20 @@ export function snapshotOf(state: State, now: number): Snapshot {
       ...(discovery.lastError === undefined ? {} : { lastError: discovery.lastError }),
     },
     counters: state.counters,
+  }
+}
+
+function endpointOf(peer: Peer, now: number): EndpointSnapshot {
+  const { standing } = peer
+  const lastError = lastErrorOf(peer)
+  return {
+    address: peer.address,
+    origin: peer.origin,
+    status: statusOf(peer),
+    listed: isListed(peer),
+    sockets: peer.sockets,
+    failures: failuresOf(peer),
+    ...(lastError === undefined ? {} : { lastError }),
+    ...(standing.is === 'failed' ? { retryInMs: Math.max(0, Math.round(standing.retryAt - now)) } : {}),
   }
 }

@@ -1,14 +1,20 @@
 /**
- * The law of lib/core: what is decided is decided here, in pure functions of a state, an event and the
- * time. Nothing in this folder does I/O, reads a clock, draws a random number that is not in the state, or
- * imports anything but its neighbours. State is replaced, never changed; a function that changed nothing
- * returns the very state that it was given. All times are milliseconds of one monotonic clock.
+ * The law of lib/core: what is decided is decided here, in pure functions of a state, an event and the time. Nothing in
+ * this folder does I/O, reads a clock, draws a random number that is not in the state, or imports anything but its
+ * neighbours. State is replaced, never changed; a turn that changed nothing returns the very state that it was given.
+ * All times are milliseconds of one monotonic clock. The rules, with their reasons, are in RULES.md; the comment of
+ * each function that decides begins with the ids of its rules.
  *
- * This file has the nouns: the state, the events that go in (past tense) and the effects that come out
- * (imperative). `step.ts` has the one verb.
+ * This file has the nouns: the state, the events that go in (past tense) and the effects that come out (imperative).
+ * `step.ts` has the one verb. A peer has three sides, each a union of named phases (the transitions are in peers.ts):
+ *
+ *   listing    unlisted --in a list--> listed --no longer in it--> removed --in a list again--> listed
+ *   standing   unverified --verified--> ready --failed--> failed --verified--> ready
+ *   voice      well --given up on--> doubted --no answer--> suspect --no answer again--> silent, or slow where its
+ *              handshake was done, or hollow where it answers from its cache alone --another does better--> sick;
+ *              well --429, 5xx--> refusing. A good answer makes each of them well; a byte ends suspect, silent and slow.
  */
 import type { Address, Endpoint } from './endpoint.ts'
-import type { Seed } from './random.ts'
 import type { Row, Table } from './table.ts'
 
 /** The numbers and the choice that the state machine goes by. Times are milliseconds. */
@@ -23,6 +29,15 @@ export interface Settings {
   readonly maxConnectionAge: number | undefined
 }
 
+/** A 32-bit unsigned seed of random draws. */
+export type Seed = number
+
+/** Attempts and questions get their ids from the core; dials and refreshes bring their caller's. */
+export type Id = number
+
+export type Origin = 'seed' | 'alternate' | 'stored' | 'learned'
+export type Status = 'unverified' | 'ready' | 'leaving' | 'failed'
+
 /** The resource that was asked for. */
 export type Via = 'endpoints' | 'endpointslices'
 
@@ -33,19 +48,22 @@ export type EndpointsBody =
       readonly ready: readonly Endpoint[]
       readonly unready: readonly Endpoint[]
       readonly refused: readonly string[]
+      /** All of the addresses are private ones, which are out of reach for who is outside (F3). */
+      readonly isPrivate: boolean
     }
   | { readonly kind: 'rejected'; readonly reason: string }
 
-/** Attempts and heartbeats get their ids from the core; dials and refreshes bring their caller's. */
-export type Id = number
+/**
+ * What happened to an attempt or a question, as a fact: this machine ran out of something ('local'), the caller's own
+ * option was refused ('mistake'), the certificate will not do ('identity'), the host refused, is unreachable, its name
+ * has no address, there was no connection in time ('silence') or one and no answer ('late'), the connection broke (a
+ * reset, an alert, garbage), or the answer was another than was asked for ('answer').
+ */
+export type FailureKind =
+  | 'local' | 'mistake' | 'identity' | 'refused' | 'unreachable' | 'name' | 'silence' | 'late' | 'broken' | 'answer'
 
-export type Origin = 'seed' | 'alternate' | 'stored' | 'learned'
-export type Status = 'unverified' | 'ready' | 'leaving' | 'failed'
-
-/** Why an attempt or a heartbeat came to nothing. */
 export interface Failure {
-  /** 'identity' also warns; 'none' blames no endpoint: this machine, or the caller's own TLS options, failed. */
-  readonly blame: 'endpoint' | 'identity' | 'none'
+  readonly kind: FailureKind
   readonly message: string
   /** The error itself, for the caller. The core never looks inside. */
   readonly error?: unknown
@@ -56,18 +74,36 @@ export interface Cause {
   readonly failure: Failure
 }
 
+// ---- dials and sockets
+
 /** One connection being made for a dial: TCP, TLS and identity together. */
 export interface Attempt {
   readonly id: Id
   readonly address: Address
   readonly startedAt: number
   readonly deadline: number
+  /** Connecting; connected and asked for the list (F3); or connected and held back until it is known who is listed. */
+  readonly phase: 'connecting' | 'asking' | 'held'
+  /** Its other end is at a private address; undefined until connected, or where that is not known. */
+  readonly isPrivate: boolean | undefined
 }
+
+/** Whether a dial holds its connection back (F3), and until when. */
+export type Hold =
+  /** It will: no list is known. */
+  | { readonly is: 'wanted' }
+  /** For the list. */
+  | { readonly is: 'list'; readonly until: number }
+  /** It is a front's: for a listed one that answers as the front did. */
+  | { readonly is: 'listed'; readonly until: number }
+  | { readonly is: 'over' }
 
 /** One caller who wants one socket. */
 export interface Dial extends Row {
-  /** The caller brought TLS options of its own: what they prove or break says nothing about the endpoint. */
+  /** It differs from everyone's by an option of its caller's: what it meets says nothing about the endpoint (H1). */
   readonly own: boolean
+  /** Its connection can carry the question for the list first: HTTP/1.1, and as everyone's (F3). */
+  readonly plain: boolean
   readonly deadline: number
   /** The deadline was met late once, and put off (H4). */
   readonly graced: boolean
@@ -76,31 +112,109 @@ export interface Dial extends Row {
   readonly causes: readonly Cause[]
   /** When the next candidate is started although an attempt is under way (D3). */
   readonly nextAt: number
+  readonly hold: Hold
+  /** When the last attempt failed that was worth waiting for (D7). */
+  readonly failedAt: number
 }
 
 /** A socket in its caller's hands. Its id is that of the attempt that made it. */
 export interface HandedSocket extends Row {
   readonly address: Address
+  readonly madeAt: number
+  /** When the last byte came from it, as far as has been seen. */
+  readonly heardAt: number
   readonly read: number
   readonly written: number
   /** Since when something written has had no answer; Infinity where nothing is owed. */
   readonly owedSince: number
+  /** Nothing at all came since that write. False where a byte came in the same sample: it may be the answer (H2). */
+  readonly surelyOwed: boolean
   /** In a pool, waiting for a request, when it was last looked at. */
   readonly idle: boolean
   /** Told to close as soon as it is idle. */
   readonly retired: boolean
 }
 
-/** One heartbeat on its way; the second of two after a miss is on a fresh connection (H2). */
-export interface Heartbeat {
+// ---- peers
+
+export type Listing =
+  /** Never listed: a seed, an alternate, a stored hint. */
+  | { readonly is: 'unlisted' }
+  /** Listed, among the ready addresses or the others. */
+  | { readonly is: 'listed'; readonly ready: boolean }
+  /** No longer listed, since then. */
+  | { readonly is: 'removed'; readonly at: number }
+
+export type Standing =
+  | { readonly is: 'unverified' }
+  | { readonly is: 'ready' }
+  | {
+      readonly is: 'failed'
+      /** In a row. */
+      readonly failures: number
+      readonly at: number
+      /** Orders, and never excludes. */
+      readonly retryAt: number
+      readonly error: string
+      /** It was verified before, at some time. */
+      readonly reached: boolean
+      /** The last failure was silence (D7). */
+      readonly silent: boolean
+      /** The last failure was its certificate's. */
+      readonly untrusted: boolean
+    }
+
+export type Voice =
+  | { readonly is: 'well' }
+  /** A caller gave up on it, or it closed without a word (H11). */
+  | { readonly is: 'doubted' }
+  /** It left a question unanswered since then. */
+  | { readonly is: 'suspect'; readonly since: number }
+  /** It left two unanswered, and nothing of it was reached (H3). */
+  | { readonly is: 'silent'; readonly since: number }
+  /** It left two unanswered although a handshake was done (H9). */
+  | { readonly is: 'slow'; readonly since: number; readonly error: string }
+  /** It answered 429 or 5xx (H7). */
+  | { readonly is: 'refusing'; readonly status: number }
+  /** It answers what its cache holds, and nothing that goes through to etcd (H12). */
+  | { readonly is: 'hollow'; readonly since: number; readonly strikes: number; readonly full: boolean }
+  /** The same, while another answers both: it has a fault of its own. */
+  | { readonly is: 'sick'; readonly since: number; readonly strikes: number; readonly full: boolean }
+
+/** How far a question goes: to the apiserver's cache, or through to etcd (H12). */
+export type Depth = 'shallow' | 'deep'
+
+/** One question on its way (H2). */
+export interface Question {
   readonly id: Id
-  readonly misses: 0 | 1
+  /** How many before it went unanswered: 0, 1 (this one is on a fresh connection), or 2 (H12's shallow one). */
+  readonly misses: 0 | 1 | 2
+  readonly depth: Depth
+  /** Kept: on the connection that is kept, if there is one; fresh: on a new one; full: beside it, with a full handshake. */
+  readonly on: 'kept' | 'fresh' | 'full'
   readonly via: Via
   /** The token has been read again for this one (R2). */
   readonly reauthorized: boolean
   /** What the other of the two resources answered just before; undefined where it has not been asked (R2). */
   readonly otherStatus: number | undefined
+  /** What went wrong just before with a deep one, where this one tells whether the cache answers (H12). */
+  readonly after: 'answer' | 'silence' | 'full' | undefined
+  /** Those before it met nothing but silence. */
+  readonly silent: boolean
+  readonly sentAt: number
+  /** When its connection was there; undefined while it is being made. */
+  readonly connectedAt: number | undefined
   readonly deadline: number
+  /** The attempt on whose connection it went (F3). */
+  readonly attempt: Id | undefined
+}
+
+/** A question on the kept connection that went unanswered, and is still listened to (F4). */
+export interface Deaf {
+  readonly question: Id
+  readonly since: number
+  /** When it has been long enough; Infinity while no fresh connection has been answered. */
+  readonly until: number
 }
 
 /** Everything known of one apiserver. */
@@ -110,43 +224,48 @@ export interface Peer {
   readonly origin: Origin
   /** Its place within a rank, drawn once (D2). */
   readonly lot: number
-  readonly listed: boolean
-  /** Listed among the addresses that are not ready. */
-  readonly unready: boolean
-  /** Its last answer to a heartbeat was 429 or 5xx. */
-  readonly draining: boolean
-  /** When it dropped out of the list; undefined where it is listed or never was. */
-  readonly removedAt: number | undefined
-  readonly verified: boolean
-  readonly failures: number
-  readonly failedAt: number
-  readonly retryAt: number
-  readonly lastError: string | undefined
+  readonly listing: Listing
+  readonly standing: Standing
+  readonly voice: Voice
   /** How many sockets callers hold. */
   readonly sockets: number
+  /** Since when they hold any, without a break. */
+  readonly usedSince: number
+  /** One of them at least is no idle one of a pool. */
+  readonly active: boolean
   /** They have all been told to close when idle (H5). */
   readonly retired: boolean
   /** When the last byte came from it, as far as has been seen. */
   readonly heardAt: number
-  /** When it was last asked. */
+  /** When it was last asked at all, and last asked deep, and last with a full handshake. */
   readonly askedAt: number
+  readonly askedDeepAt: number
+  readonly askedFullAt: number
+  /** When a caller's 429 or 5xx last had it asked (H7). */
+  readonly hintedAt: number
   /** The jittered silence after which it is asked. */
   readonly patience: number
   /** The oldest unanswered request on any of its sockets; Infinity for none. */
   readonly owedSince: number
-  readonly heartbeat: Heartbeat | undefined
-  /** When its last heartbeat was answered. */
-  readonly provenAt: number
-  /** Since its first missed heartbeat, until a byte comes. */
-  readonly suspectSince: number | undefined
-  /** Missed two heartbeats in a row: to be severed as soon as another has answered (H3). */
-  readonly silent: boolean
-  /** When its monitor connection was last used; undefined where it has none. */
-  readonly monitoredAt: number | undefined
+  /** The same, of those that surely have no answer yet. */
+  readonly surelyOwedSince: number
+  readonly question: Question | undefined
+  readonly deaf: Deaf | undefined
+  /** When it last answered a question, and a deep one well. */
+  readonly answeredAt: number
+  readonly answeredDeepAt: number
+  /** The status of its last answer; undefined before the first (F1). */
+  readonly answer: number | undefined
+  /** Its monitor connection: since when there is one, and when it was last used. */
+  readonly kept: { readonly since: number; readonly usedAt: number } | undefined
+  /** How long it took to make the last connection to it; undefined before the first. */
+  readonly connectMs: number | undefined
 }
 
-/** The endpoints that are asked, one after another, until one answers, because some other fell silent (H3). */
-export interface WitnessSearch {
+// ---- the rest of the state
+
+/** A search: endpoints that are asked, one after another, until one answers as is wanted (F2, H3). */
+export interface Search {
   readonly asked: readonly Address[]
   readonly nextAt: number
 }
@@ -157,6 +276,8 @@ export interface Round {
   /** Who is being asked now; undefined between two. */
   readonly at: Address | undefined
   readonly causes: readonly Cause[]
+  /** What it asks of each. */
+  readonly depth: Depth
 }
 
 export interface Discovery {
@@ -164,12 +285,18 @@ export interface Discovery {
   readonly via: Via
   /** When the last list was accepted. */
   readonly listedAt: number | undefined
+  readonly isPrivate: boolean
   readonly lastError: string | undefined
   readonly nextAt: number
   readonly startedAt: number
   readonly round: Round | undefined
   /** Callers of refresh() who wait for the round. */
   readonly waiting: readonly Id[]
+  /** Rounds in a row that ended without a list, and when the first of them did. */
+  readonly failures: number
+  readonly failingSince: number
+  /** Of the last one: what it failed for. */
+  readonly failedBy: FailureKind | undefined
 }
 
 export interface Counters {
@@ -193,7 +320,16 @@ export interface State {
   readonly sockets: Table<HandedSocket>
   /** When the bytes of sockets are to be looked at next; Infinity while every socket is idle. */
   readonly sampleAt: number
-  readonly witness: WitnessSearch | undefined
+  /** When somebody last dialled, asked for the list, or used a socket. */
+  readonly usedAt: number
+  /** Unused for so long that nothing is kept and nothing asked (H10). */
+  readonly dormant: boolean
+  /** For one that answers while another does not (H3). */
+  readonly witness: Search | undefined
+  /** For a listed one that can be reached (F2). */
+  readonly probe: Search | undefined
+  /** The questions to those that are out of service (H8). */
+  readonly recovery: { readonly nextAt: number; readonly pause: number } | undefined
   readonly discovery: Discovery
   /** What was last warned of, by kind: each once until it changes. */
   readonly warned: ReadonlyMap<string, string>
@@ -211,26 +347,40 @@ export interface Reading {
 
 export type Event =
   | { readonly type: 'hintsLoaded'; readonly endpoints: readonly Endpoint[] }
-  | { readonly type: 'dialRequested'; readonly dial: Id; readonly own: boolean }
+  | { readonly type: 'dialRequested'; readonly dial: Id; readonly own: boolean; readonly plain: boolean }
   | { readonly type: 'dialCancelled'; readonly dial: Id; readonly reason: unknown }
-  | { readonly type: 'attemptConnected'; readonly dial: Id; readonly attempt: Id }
+  | { readonly type: 'attemptConnected'; readonly dial: Id; readonly attempt: Id; readonly isPrivate?: boolean }
   | { readonly type: 'attemptFailed'; readonly dial: Id; readonly attempt: Id; readonly failure: Failure }
-  | { readonly type: 'socketClosed'; readonly socket: Id }
+  /** What it has carried in all, and whether the other end closed it. */
+  | {
+      readonly type: 'socketClosed'
+      readonly socket: Id
+      readonly read: number
+      readonly written: number
+      readonly byPeer: boolean
+    }
   | { readonly type: 'socketsSampled'; readonly readings: readonly Reading[] }
   | { readonly type: 'trafficResumed' }
+  /** A caller read an answer of 429 or 5xx from it. */
+  | { readonly type: 'refusalSeen'; readonly socket: Id }
+  /** The connection is there that a question waited for. */
+  | { readonly type: 'questionConnected'; readonly address: Address; readonly question: Id }
   | {
-      readonly type: 'heartbeatAnswered'
+      readonly type: 'questionAnswered'
       readonly address: Address
-      readonly heartbeat: Id
+      readonly question: Id
       readonly status: number
-      /** On a connection that was made, and verified, for it. */
-      readonly fresh: boolean
+      /** It went with the token that it should have, if any (R6). */
+      readonly authorized: boolean
       /** What a 200 held. */
       readonly body?: EndpointsBody
     }
-  | { readonly type: 'heartbeatFailed'; readonly address: Address; readonly heartbeat: Id; readonly failure: Failure }
+  | { readonly type: 'questionFailed'; readonly address: Address; readonly question: Id; readonly failure: Failure }
   | { readonly type: 'refreshRequested'; readonly refresh?: Id }
+  /** Other certificates, another CA or another key from now on (I5). */
+  | { readonly type: 'identityChanged' }
   | { readonly type: 'warningRaised'; readonly kind: string; readonly message: string; readonly error?: unknown }
+  | { readonly type: 'warningPassed'; readonly kind: string }
   | { readonly type: 'deadlineReached' }
   | { readonly type: 'closed' }
 
@@ -256,15 +406,19 @@ export type Effect =
   | { readonly type: 'deliver'; readonly dial: Id; readonly attempt: Id; readonly address: Address }
   | { readonly type: 'reject'; readonly dial: Id; readonly rejection: Rejection }
   | {
-      readonly type: 'heartbeat'
-      readonly heartbeat: Id
+      readonly type: 'ask'
+      readonly question: Id
       readonly endpoint: Endpoint
+      readonly depth: Depth
+      readonly on: Question['on']
       readonly via: Via
-      /** Not on the kept connection, which may be what is broken. */
-      readonly fresh: boolean
       readonly reauthorize: boolean
+      /** On the connection of this attempt, before it is delivered (F3). */
+      readonly attempt?: Id
     }
-  | { readonly type: 'abandon'; readonly address: Address; readonly heartbeat: Id }
+  /** The attempt's connection, and the question on it, are the monitor's from now on. */
+  | { readonly type: 'adopt'; readonly dial: Id; readonly attempt: Id }
+  | { readonly type: 'abandon'; readonly address: Address; readonly question: Id }
   | { readonly type: 'closeMonitor'; readonly address: Address }
   | { readonly type: 'retire'; readonly socket: Id }
   | { readonly type: 'sever'; readonly socket: Id; readonly address: Address; readonly reason: string }
@@ -274,5 +428,7 @@ export type Effect =
 
 export interface Deadline {
   readonly at: number
-  readonly why: 'dial' | 'heartbeat' | 'silence' | 'monitor' | 'forget' | 'sample' | 'witness' | 'refresh' | 'age'
+  readonly why:
+    | 'dial' | 'question' | 'deaf' | 'silence' | 'slow' | 'monitor' | 'forget' | 'sample' | 'witness' | 'probe'
+    | 'recovery' | 'refresh' | 'age' | 'unused'
 }

@@ -1,26 +1,35 @@
 /**
- * The one verb: an event goes in, the next state and every effect of it come out. And the one question:
- * when is the clock to be looked at again. See `state.ts` for the law of this folder.
+ * The one verb: an event goes in, the next state and every effect of it come out. See `state.ts` for the law of this
+ * folder, and `deadlines.ts` for when the clock is to be looked at again.
  */
-import {
-  attemptConnected, attemptFailed, dialCancelled, dialRequested, dialsDue, endAllDials, newcomersDue,
-} from './dialling.ts'
-import * as discovery from './discovery.ts'
-import type { Address, Endpoint } from './endpoint.ts'
-import * as health from './health.ts'
-import type { Settings } from './state.ts'
-import { overPeers, warn, withNewPeers, withPeer } from './peers.ts'
-import type { Deadline, Effect, Event, Failure, Id, Peer, State } from './state.ts'
-import { earliestOf, emptyTable } from './table.ts'
+import { hint } from './asking.ts'
+import { deadlineReached } from './deadlines.ts'
+import { attemptFailed, dialCancelled, dialRequested, endAllDials, newcomersDue } from './dialling.ts'
+import { hintsLoaded, refreshRequested, settleRound, settleWarnings } from './discovery.ts'
+import type { Endpoint } from './endpoint.ts'
+import { questionAnswered, questionConnected, questionFailed } from './heartbeat.ts'
+import { attemptConnected, settleHeld } from './holding.ts'
+import { addPeers } from './peers.ts'
+import { settleProbe, settleRecovery } from './recovery.ts'
+import { identityChanged } from './renewal.ts'
+import { settleLeaving } from './retiring.ts'
+import { settleDoubts } from './severing.ts'
+import type { Effect, Event, Id, Settings, State } from './state.ts'
+import { emptyTable, rowOf } from './table.ts'
+import { socketClosed, socketsSampled, wakeSampling } from './traffic.ts'
+import { Turn } from './turn.ts'
+import { used } from './usage.ts'
 
-/** What a dialer knows before its first dial: the seeds for good, the alternates until the first list (D1). */
+export { nextDeadline } from './deadlines.ts'
+
+/** D1: Makes what a dialer knows before its first dial: the seeds for good, the alternates until the first list. */
 export function initialState(
   settings: Settings,
   seeds: readonly Endpoint[],
   alternates: readonly Endpoint[],
   randomSeed: number,
 ): State {
-  const empty: State = {
+  const turn = new Turn({
     settings,
     closed: false,
     seed: randomSeed >>> 0,
@@ -30,163 +39,118 @@ export function initialState(
     dials: emptyTable(),
     sockets: emptyTable(),
     sampleAt: Infinity,
+    usedAt: -Infinity,
+    dormant: false,
     witness: undefined,
+    probe: undefined,
+    recovery: undefined,
     discovery: {
       status: settings.refreshInterval === 0 ? 'off' : 'pending',
       via: 'endpoints',
       listedAt: undefined,
+      isPrivate: false,
       lastError: undefined,
       nextAt: Infinity,
       startedAt: -Infinity,
       round: undefined,
       waiting: [],
+      failures: 0,
+      failingSince: -Infinity,
+      failedBy: undefined,
     },
     warned: new Map(),
     counters: { dials: 0, attempts: 0, failovers: 0, severed: 0, heartbeats: 0, refreshes: 0 },
-  }
-  return withNewPeers(withNewPeers(empty, seeds, 'seed'), alternates, 'alternate')
+  }, 0)
+  addPeers(turn, seeds, 'seed')
+  addPeers(turn, alternates, 'alternate')
+  return turn.state
 }
 
-/** The state after this event, and everything to be done about it, in order. Pure: same input, same output. */
+/** Gives the state after this event, and everything to be done about it, in order. Pure: same input, same output. */
 export function step(state: State, event: Event, now: number): readonly [state: State, effects: readonly Effect[]] {
-  const effects: Effect[] = []
-  const next = apply(state, event, now, effects)
-  return [next.closed ? next : settle(state, next, now, effects), effects]
+  const turn = new Turn(state, now)
+  apply(turn, event)
+  if (!turn.state.closed) settle(turn, state)
+  return [turn.state, turn.effects]
 }
 
-/** The earliest time at which `deadlineReached` will change something; undefined where nothing is waited for. */
-export function nextDeadline(state: State): Deadline | undefined {
-  if (state.closed) return undefined
-  let at = earliestOf(state.dials)
-  let why: Deadline['why'] = 'dial'
-  const consider = (candidate: number, reason: Deadline['why']): void => {
-    if (candidate >= at) return
-    at = candidate
-    why = reason
-  }
-  for (const peer of state.peers.values()) {
-    consider(peer.heartbeat?.deadline ?? Infinity, 'heartbeat')
-    consider(health.silenceEnds(state, peer), 'silence')
-    consider(health.monitorEnds(peer), 'monitor')
-    consider(discovery.forgottenAt(peer), 'forget')
-  }
-  consider(state.sampleAt, 'sample')
-  consider(state.witness?.nextAt ?? Infinity, 'witness')
-  consider(state.discovery.nextAt, 'refresh')
-  consider(earliestOf(state.sockets), 'age')
-  return at === Infinity ? undefined : { at, why }
-}
-
-function apply(state: State, event: Event, now: number, effects: Effect[]): State {
+function apply(turn: Turn, event: Event): void {
   switch (event.type) {
     case 'hintsLoaded':
-      return discovery.hintsLoaded(state, event.endpoints)
+      return hintsLoaded(turn, event.endpoints)
     case 'dialRequested':
-      return dialRequested(state, event.dial, event.own, now, effects)
+      if (!turn.state.closed) used(turn)
+      return dialRequested(turn, event.dial, event.own, event.plain)
     case 'dialCancelled':
-      return dialCancelled(state, event.dial, event.reason, effects)
+      return dialCancelled(turn, event.dial, event.reason)
     case 'attemptConnected':
-      return attemptConnected(state, event.dial, event.attempt, now, effects)
+      return attemptConnected(turn, event.dial, event.attempt, event.isPrivate)
     case 'attemptFailed':
-      return attemptFailed(state, event.dial, event.attempt, event.failure, now, effects)
+      return attemptFailed(turn, event.dial, event.attempt, event.failure)
     case 'socketClosed':
-      return health.socketClosed(state, event.socket)
+      return socketClosed(turn, event)
     case 'socketsSampled':
-      return health.socketsSampled(state, event.readings, now)
+      return socketsSampled(turn, event.readings)
     case 'trafficResumed':
-      return state.closed ? state : health.wakeSampling(state, now)
-    case 'heartbeatAnswered':
-      return heartbeatAnswered(state, event, now, effects)
-    case 'heartbeatFailed':
-      return heartbeatFailed(state, event.address, event.heartbeat, event.failure, now, effects)
+      if (!turn.state.closed) used(turn)
+      return wakeSampling(turn)
+    case 'refusalSeen':
+      return turn.state.closed ? undefined : refusalSeen(turn, event.socket)
+    case 'questionConnected':
+      return questionConnected(turn, event.address, event.question)
+    case 'questionAnswered':
+      return questionAnswered(turn, event)
+    case 'questionFailed':
+      return questionFailed(turn, event.address, event.question, event.failure)
     case 'refreshRequested':
-      return discovery.refreshRequested(state, event.refresh, now, effects)
+      if (!turn.state.closed && event.refresh !== undefined) used(turn)
+      return refreshRequested(turn, event.refresh)
+    case 'identityChanged':
+      return turn.state.closed ? undefined : identityChanged(turn)
     case 'warningRaised':
-      return warn(state, event.kind, event.message, effects, event.error)
+      return turn.warn(event.kind, event.message, event.error)
+    case 'warningPassed':
+      return turn.unwarn(event.kind)
     case 'deadlineReached':
-      return state.closed ? state : deadlineReached(state, now, effects)
+      return turn.state.closed ? undefined : deadlineReached(turn)
     case 'closed':
-      return close(state, effects)
+      return close(turn)
   }
 }
 
-/** What follows from the new state whatever the event was. */
-function settle(before: State, state: State, now: number, effects: Effect[]): State {
-  const hasNewcomer = state.dials.size > 0 && [...state.peers.keys()].some((address) => !before.peers.has(address))
-  let next = hasNewcomer ? newcomersDue(state, now, effects) : state
-  next = discovery.roundDue(next, now, effects)
-  next = health.severSilent(next, now, effects)
-  return health.retireLeaving(next, now, effects)
+/** Decides what follows from the new state whatever the event was. */
+function settle(turn: Turn, before: State): void {
+  const { dials, peers } = turn.state
+  if (dials.size > 0 && peers.size > before.peers.size) newcomersDue(turn)
+  settleRound(turn)
+  settleHeld(turn)
+  settleProbe(turn)
+  settleDoubts(turn)
+  settleLeaving(turn)
+  settleRecovery(turn)
+  settleWarnings(turn)
 }
 
-function heartbeatAnswered(
-  state: State,
-  event: Event & { type: 'heartbeatAnswered' },
-  now: number,
-  effects: Effect[],
-): State {
-  const peer = state.peers.get(event.address)
-  const heartbeat = peer?.heartbeat
-  if (peer === undefined || heartbeat?.id !== event.heartbeat) return state
-  const [next, alive] = health.proven(state, peer, event.status, event.fresh, now)
-  return discovery.answered(next, alive, heartbeat, event.status, event.body, now, effects)
+/** H7: A caller's 429 or 5xx is a hint, and no more. */
+function refusalSeen(turn: Turn, id: Id): void {
+  const socket = rowOf(turn.state.sockets, id)
+  if (socket !== undefined) hint(turn, socket.address)
 }
 
-function heartbeatFailed(
-  state: State,
-  address: Address,
-  heartbeat: Id,
-  failure: Failure,
-  now: number,
-  effects: Effect[],
-): State {
-  const peer = state.peers.get(address)
-  const asked = peer?.heartbeat
-  if (peer === undefined || asked?.id !== heartbeat) return state
-  // Only when it falls: one that goes on failing would otherwise have the list asked for every second.
-  const stood = peer.sockets > 0 && peer.failures === 0
-  let next = health.missed(state, peer, asked, failure, now, effects)
-  next = discovery.roundMissed(next, address, failure, now, effects)
-  const fell = next.peers.get(address)?.failures !== 0
-  return stood && fell ? discovery.refreshSoon(next, now) : next
-}
-
-function deadlineReached(state: State, now: number, effects: Effect[]): State {
-  let next = dialsDue(state, now, effects)
-  next = overPeers(next, (each, peer) => heartbeatDue(each, peer, now, effects))
-  // Whoever drives this reads the bytes of all sockets first: they have just been looked at.
-  if (next.sampleAt <= now) next = health.wakeSampling({ ...next, sampleAt: Infinity }, now)
-  next = health.healthDue(next, now, effects)
-  return discovery.forgetRemoved(next, now, effects)
-}
-
-function heartbeatDue(state: State, peer: Peer, now: number, effects: Effect[]): State {
-  const { heartbeat } = peer
-  const { heartbeatTimeout } = state.settings
-  if (heartbeat === undefined || heartbeat.deadline > now) return state
-  if (now - heartbeat.deadline > health.LATE) {
-    return withPeer(state, { ...peer, heartbeat: { ...heartbeat, deadline: now + heartbeatTimeout } })
+/** Ends everything, as `close()` does. */
+function close(turn: Turn): void {
+  if (turn.state.closed) return
+  endAllDials(turn)
+  turn.forEachPeer((peer) => {
+    const { address, question, deaf, kept } = peer
+    if (question !== undefined) turn.emit({ type: 'abandon', address, question: question.id })
+    if (deaf !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
+    if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
+    turn.setPeer({ ...peer, question: undefined, deaf: undefined, kept: undefined })
+  })
+  for (const refresh of turn.state.discovery.waiting) {
+    turn.emit({ type: 'settleRefresh', refresh, outcome: { kind: 'closed' } })
   }
-  effects.push({ type: 'abandon', address: peer.address, heartbeat: heartbeat.id })
-  const failure: Failure = { blame: 'endpoint', message: `no answer within ${heartbeatTimeout} ms` }
-  return heartbeatFailed(state, peer.address, heartbeat.id, failure, now, effects)
-}
-
-function close(state: State, effects: Effect[]): State {
-  if (state.closed) return state
-  const next = endAllDials(state, effects)
-  for (const peer of state.peers.values()) {
-    if (peer.heartbeat !== undefined) {
-      effects.push({ type: 'abandon', address: peer.address, heartbeat: peer.heartbeat.id })
-    }
-    if (peer.monitoredAt !== undefined) effects.push({ type: 'closeMonitor', address: peer.address })
-  }
-  for (const refresh of state.discovery.waiting) {
-    effects.push({ type: 'settleRefresh', refresh, outcome: { kind: 'closed' } })
-  }
-  const peers = new Map(
-    [...next.peers].map(([address, peer]) => [address, { ...peer, heartbeat: undefined, monitoredAt: undefined }]),
-  )
-  const idle = { ...next.discovery, round: undefined, waiting: [], nextAt: Infinity }
-  return { ...next, closed: true, peers, witness: undefined, sampleAt: Infinity, discovery: idle }
+  turn.set({ closed: true, witness: undefined, probe: undefined, recovery: undefined, sampleAt: Infinity })
+  turn.setDiscovery({ round: undefined, waiting: [], nextAt: Infinity })
 }

@@ -38,6 +38,21 @@ export function withRow<R extends Row>(table: Table<R>, row: R): Table<R> {
   return withChunk(table, key, rows.set(row.id, row), size)
 }
 
+/** The table with all these rows: each chunk is copied once. */
+export function withRows<R extends Row>(table: Table<R>, rows: readonly R[]): Table<R> {
+  const chunks = new Map(table.chunks)
+  const changed = new Map<number, Map<number, R>>()
+  let { size } = table
+  for (const row of rows) {
+    const key = Math.floor(row.id / CHUNK)
+    const copy = changed.get(key) ?? new Map(chunks.get(key)?.rows)
+    if (!copy.has(row.id)) size += 1
+    changed.set(key, copy.set(row.id, row))
+  }
+  for (const [key, copy] of changed) chunks.set(key, chunkOf(copy))
+  return { chunks, size }
+}
+
 /** The table without that row; the same table where it has none. */
 export function withoutRow<R extends Row>(table: Table<R>, id: number): Table<R> {
   const key = Math.floor(id / CHUNK)
@@ -72,9 +87,13 @@ export function earliestOf(table: Table<Row>): number {
 
 function withChunk<R extends Row>(table: Table<R>, key: number, rows: ReadonlyMap<number, R>, size: number): Table<R> {
   const chunks = new Map(table.chunks)
+  if (rows.size === 0) chunks.delete(key)
+  else chunks.set(key, chunkOf(rows))
+  return { chunks, size }
+}
+
+function chunkOf<R extends Row>(rows: ReadonlyMap<number, R>): Chunk<R> {
   let wakeAt = Infinity
   for (const row of rows.values()) wakeAt = Math.min(wakeAt, row.wakeAt)
-  if (rows.size === 0) chunks.delete(key)
-  else chunks.set(key, { rows, wakeAt })
-  return { chunks, size }
+  return { rows, wakeAt }
 }

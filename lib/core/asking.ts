@@ -1,0 +1,183 @@
+/**
+ * Asking (H2): who is asked whether it lives, when, how deep and on which connection. The heartbeat is the discovery
+ * request. What its answer, or its absence, says of an endpoint is in heartbeat.ts, and what its list means in discovery.ts.
+ *
+ * The questions of one doubt follow each other:
+ *   kept connection --no answer--> fresh connection --no answer, but a deep one, and its handshake was done-->
+ *   shallow, on another fresh connection. A deep question beside the kept connection ('full') is followed by a shallow
+ *   one on that; a deep one that is answered with 5xx by a shallow one, too.
+ */
+import type { Address } from './endpoint.ts'
+import { becomeDoubted } from './peers.ts'
+import type { Depth, Id, Peer, Question, State } from './state.ts'
+import type { Turn } from './turn.ts'
+
+/** H2: For how long a written request may be without any answer before its endpoint is asked. */
+const OWED_AFTER = 1_000
+/** H12: For how long, although the kept connection answers, before it is asked with a full handshake. */
+const OWED_LONG = 5_000
+/** H12: How long an endpoint in use goes without a deep question; and the least pause between full handshakes. */
+const DEEP_EVERY = 15_000
+/** H7: In heartbeat intervals: how long an endpoint in use goes without any question, busy or not. */
+const BUSY_INTERVALS = 3
+/** Dials may fail a thousand times a second; their endpoint is not asked as often. */
+const DOUBT_AGAIN = 1_000
+/** What is asked, and what went before. */
+export interface Asking {
+  readonly misses: Question['misses']
+  readonly depth: Depth
+  readonly on: Question['on']
+  readonly after: Question['after']
+  readonly silent: boolean
+  readonly via: Question['via']
+  readonly reauthorized: boolean
+  readonly otherStatus: number | undefined
+}
+
+// ---- asking
+
+/** H2: Asks an endpoint now, unless it is being asked. */
+export function ask(turn: Turn, address: Address, depth: Depth, on: Question['on'] = 'kept'): void {
+  const peer = turn.peer(address)
+  if (peer !== undefined && peer.question === undefined) send(turn, peer, firstOf(turn, depth, on))
+}
+
+/** F3: Asks on the connection of an attempt, before it is handed over. */
+export function askOn(turn: Turn, address: Address, attempt: Id): void {
+  const peer = turn.peer(address)
+  if (peer !== undefined) send(turn, peer, firstOf(turn, 'shallow', 'fresh'), attempt)
+}
+
+/** H1: Asks an endpoint whose dial failed: at most once a second, however many dials there are. */
+export function wonder(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
+  if (peer !== undefined && turn.now - peer.askedAt >= DOUBT_AGAIN) ask(turn, address, 'shallow')
+}
+
+/** H11: Doubts an endpoint that callers gave up on: dials begin elsewhere until it has answered on a fresh connection. */
+export function doubt(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
+  if (peer === undefined || peer.question !== undefined || turn.now - peer.askedAt < DOUBT_AGAIN) return
+  becomeDoubted(turn, address)
+  ask(turn, address, 'deep', 'fresh')
+}
+
+/** H7: Asks an endpoint of which a caller read 429 or 5xx: a hint, followed at most once per heartbeat interval. */
+export function hint(turn: Turn, address: Address): void {
+  const { heartbeatInterval } = turn.state.settings
+  const peer = turn.peer(address)
+  if (peer === undefined || heartbeatInterval === 0 || turn.now - peer.hintedAt < heartbeatInterval) return
+  turn.setPeer({ ...peer, hintedAt: turn.now })
+  ask(turn, address, 'deep')
+}
+
+function firstOf(turn: Turn, depth: Depth, on: Question['on']): Asking {
+  const { via } = turn.state.discovery
+  return { misses: 0, depth, on, after: undefined, silent: true, via, reauthorized: false, otherStatus: undefined }
+}
+
+/** R2: Asks again what was answered, in another way, on the same connection. */
+export function askAgain(turn: Turn, question: Question, change: Partial<Asking>): void {
+  const address = addressOfQuestion(turn, question)
+  const peer = address === undefined ? undefined : turn.peer(address)
+  if (peer !== undefined) send(turn, peer, { ...question, misses: 0, on: 'kept', ...change })
+}
+
+function addressOfQuestion(turn: Turn, { id }: Question): Address | undefined {
+  for (const peer of turn.state.peers.values()) if (peer.question?.id === id) return peer.address
+  return undefined
+}
+
+export function send(turn: Turn, peer: Peer, asking: Asking, attempt?: Id): void {
+  const { now } = turn
+  const { depth, on, via, reauthorized } = asking
+  const id = turn.nextId()
+  turn.emit({
+    type: 'ask', question: id, endpoint: peer.endpoint, depth, on, via, reauthorize: reauthorized,
+    ...(attempt === undefined ? {} : { attempt }),
+  })
+  turn.count('heartbeats')
+  const isConnected = attempt !== undefined || (on === 'kept' && peer.kept !== undefined)
+  const { heartbeatTimeout } = turn.state.settings
+  const question: Question = {
+    ...asking,
+    id,
+    attempt,
+    sentAt: now,
+    connectedAt: isConnected ? now : undefined,
+    deadline: now + (isConnected ? heartbeatTimeout : connectBound(turn.state, peer)),
+  }
+  turn.setPeer({
+    ...peer,
+    question,
+    askedAt: now,
+    askedDeepAt: depth === 'deep' ? now : peer.askedDeepAt,
+    askedFullAt: on === 'full' ? now : peer.askedFullAt,
+    kept: on === 'kept' && peer.kept !== undefined ? { ...peer.kept, usedAt: now } : peer.kept,
+  })
+}
+
+/**
+ * H2: Bounds the making of a connection for a question: `attemptTimeout`, or, where it is known how long one takes,
+ * twice that and `heartbeatTimeout` at least, so that a dead server's sockets are not left waiting for the longer one.
+ */
+function connectBound(state: State, { connectMs }: Peer): number {
+  const { attemptTimeout, heartbeatTimeout } = state.settings
+  return connectMs === undefined ? attemptTimeout : Math.min(attemptTimeout, Math.max(heartbeatTimeout, 2 * connectMs))
+}
+
+// ---- when to ask
+
+/** H2, H7, H12: Gives when an endpoint in use is to be asked next, and how. */
+export function nextAsking(state: State, peer: Peer): { readonly at: number; readonly depth: Depth; readonly on: Question['on'] } {
+  const { heartbeatInterval, heartbeatTimeout } = state.settings
+  const { voice, active, askedAt, askedDeepAt, owedSince, surelyOwedSince } = peer
+  if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0) return NEVER
+  const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval
+  const silentAt = Math.max(peer.heardAt, askedAt) + peer.patience
+  const deepAt = Math.max(askedDeepAt, peer.usedSince) + DEEP_EVERY
+  let next: { at: number; depth: Depth; on: Question['on'] } = { at: silentAt, depth: 'shallow', on: 'kept' }
+  const consider = (at: number, depth: Depth, on: Question['on']): void => {
+    if (at < next.at || (at === next.at && depth === 'deep')) next = { at, depth, on }
+  }
+  consider(busyAt, 'shallow', 'kept')
+  const isHollow = voice.is === 'hollow' || voice.is === 'sick'
+  const on = isHollow && voice.full ? 'full' : 'kept'
+  if (active) consider(deepAt, 'deep', on)
+  if (isHollow) {
+    if (voice.strikes < 2) consider(askedAt + heartbeatTimeout, 'deep', on)
+    return next
+  }
+  // Whoever is known to be silent or slow is asked at the normal interval, even while requests wait.
+  if (voice.is === 'silent' || voice.is === 'slow') return next
+  if (askedDeepAt < owedSince) consider(Math.max(owedSince, askedAt) + OWED_AFTER, 'deep', 'kept')
+  if (peer.askedFullAt < surelyOwedSince) {
+    consider(Math.max(surelyOwedSince + OWED_LONG, peer.askedFullAt + DEEP_EVERY), 'deep', 'full')
+  }
+  return next
+}
+
+const NEVER = { at: Infinity, depth: 'shallow', on: 'kept' } as const
+
+/** H2: Asks those whose time has come. */
+export function silencesDue(turn: Turn): void {
+  turn.forEachPeer((peer) => {
+    const { at, depth, on } = nextAsking(turn.state, peer)
+    if (at <= turn.now) ask(turn, peer.address, depth, on)
+  })
+}
+
+// ---- the end of a question
+
+/** The question is over. */
+export function release(turn: Turn, address: Address, id: Id): void {
+  if (turn.peer(address)?.question?.id === id) turn.changePeer(address, { question: undefined })
+}
+
+/** Listens no longer to a question that went unanswered. */
+export function endDeaf(turn: Turn, address: Address): void {
+  const deaf = turn.peer(address)?.deaf
+  if (deaf === undefined) return
+  turn.emit({ type: 'abandon', address, question: deaf.question })
+  turn.changePeer(address, { deaf: undefined })
+}

@@ -1,0 +1,182 @@
+/**
+ * The heartbeat (H2): what an answer, or its absence, says of an endpoint. Who is asked when is in asking.ts, what its
+ * list means in discovery.ts, what becomes of its sockets in severing.ts.
+ */
+import { askAgain, endDeaf, release, send } from './asking.ts'
+import type { Asking } from './asking.ts'
+import { answered, refreshSoon, roundMissed } from './discovery.ts'
+import type { Address } from './endpoint.ts'
+import {
+  becomeFailed, becomeHeard, becomeHollow, becomeRefusing, becomeSilent, becomeSlow, becomeSuspect, becomeVerified,
+  becomeWell, drawPatience, isMissing,
+} from './peers.ts'
+import { cutSick } from './severing.ts'
+import type { Event, Failure, Id, Peer, Question } from './state.ts'
+import { forgetOwed } from './traffic.ts'
+import { LATE } from './turn.ts'
+import type { Turn } from './turn.ts'
+
+/** H12: In heartbeat timeouts: an answer from the cache that takes longer tells of load, not of etcd. */
+const QUICK = 0.25
+
+// ---- answers
+
+/** H2: The connection is there: from now on the answer has `heartbeatTimeout`. */
+export function questionConnected(turn: Turn, address: Address, id: Id): void {
+  const peer = turn.peer(address)
+  const { heartbeatTimeout } = turn.state.settings
+  if (peer?.question?.id !== id || peer.question.connectedAt !== undefined) return
+  const question = { ...peer.question, connectedAt: turn.now, deadline: turn.now + heartbeatTimeout }
+  const kept = question.on === 'full' ? peer.kept : { since: turn.now, usedAt: turn.now }
+  turn.setPeer({ ...peer, question, kept, connectMs: turn.now - question.sentAt })
+}
+
+/** H2: Takes an answer: the endpoint lives, and what the answer says of it is judged by the question. */
+export function questionAnswered(turn: Turn, event: Event & { type: 'questionAnswered' }): void {
+  const { address, status, authorized } = event
+  const peer = turn.peer(address)
+  const question = peer?.question
+  if (peer?.deaf?.question === event.question) return deafAnswered(turn, address)
+  if (peer === undefined || question?.id !== event.question) return
+  proven(turn, peer, question, authorized ? status : peer.answer)
+  const isBad = status === 429 || status >= 500
+  if (isBad && question.depth === 'deep') {
+    askAgain(turn, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
+    return roundMissed(turn, address, { kind: 'answer', message: `it answered ${status}` })
+  }
+  judge(turn, address, question, status, isBad)
+  answered(turn, address, question, event)
+  release(turn, address, question.id)
+}
+
+/** H1, H2: Any HTTP answer proves the endpoint alive; on a connection that was made since it failed, well. */
+function proven(turn: Turn, peer: Peer, question: Question, answer: number | undefined): void {
+  const { address, standing } = peer
+  const { now } = turn
+  const isProof = question.on !== 'kept' || standing.is !== 'failed' || (peer.kept?.since ?? -Infinity) >= standing.at
+  turn.setPeer({
+    ...peer,
+    answer,
+    answeredAt: now,
+    patience: drawPatience(turn),
+    kept: question.on === 'full' || question.attempt !== undefined
+      ? peer.kept
+      : { since: peer.kept?.since ?? question.connectedAt ?? now, usedAt: now },
+  })
+  forgetOwed(turn, address)
+  const voice = turn.peer(address)?.voice
+  // A slow one is not well because a late answer came; that is for the judgement.
+  if (isProof && voice?.is !== 'slow') {
+    becomeVerified(turn, address)
+    turn.unwarn(`identity ${address}`)
+  } else becomeHeard(turn, address)
+  expectDeaf(turn, address, question)
+}
+
+/** H7, H9, H12: Judges an endpoint by an answer, and by what was asked. */
+function judge(turn: Turn, address: Address, question: Question, status: number, isBad: boolean): void {
+  if (isBad) return becomeRefusing(turn, address, status)
+  const voice = turn.peer(address)?.voice
+  if (question.depth === 'deep') {
+    turn.changePeer(address, { answeredDeepAt: turn.now })
+    const isUnproven = (voice?.is === 'hollow' || voice?.is === 'sick') && voice.full && question.on !== 'full'
+    return isUnproven ? undefined : becomeWell(turn, address)
+  }
+  if (question.after === undefined) {
+    return voice?.is === 'hollow' || voice?.is === 'sick' ? undefined : becomeWell(turn, address)
+  }
+  const took = turn.now - (question.connectedAt ?? question.sentAt)
+  if (question.after === 'silence' && took > QUICK * turn.state.settings.heartbeatTimeout) {
+    return becomeSlow(turn, address, { kind: 'late', message: `it took ${Math.round(took)} ms to answer from its cache` })
+  }
+  becomeHollow(turn, address, question.after === 'silence' ? 2 : 1, question.after === 'full')
+  cutSick(turn, address)
+}
+
+/** F4: A fresh connection was answered and the kept one was not: that one has `heartbeatTimeout` more. */
+function expectDeaf(turn: Turn, address: Address, { misses, on, after }: Question): void {
+  const peer = turn.peer(address)
+  if (peer?.deaf === undefined || misses === 0 || on !== 'fresh') return
+  // What only goes unanswered because it was deep says nothing of its connection.
+  if (after !== undefined) return endDeaf(turn, address)
+  turn.setPeer({ ...peer, deaf: { ...peer.deaf, until: turn.now + turn.state.settings.heartbeatTimeout } })
+}
+
+/** F4: The old connection was not deaf, but slow. */
+function deafAnswered(turn: Turn, address: Address): void {
+  turn.changePeer(address, { deaf: undefined })
+  becomeHeard(turn, address)
+}
+
+// ---- misses
+
+/** H2: Takes the failure of a question. */
+export function questionFailed(turn: Turn, address: Address, id: Id, failure: Failure): void {
+  const peer = turn.peer(address)
+  if (peer?.deaf?.question === id) return void turn.changePeer(address, { deaf: undefined })
+  if (peer?.question?.id === id) missed(turn, peer, peer.question, failure)
+}
+
+/** H2, H4: Handles the questions that were not answered in time. */
+export function questionsDue(turn: Turn): void {
+  turn.forEachPeer((peer) => {
+    const { question } = peer
+    if (question === undefined || question.deadline > turn.now) return
+    const { heartbeatTimeout } = turn.state.settings
+    if (turn.now - question.deadline > LATE) {
+      return turn.setPeer({ ...peer, question: { ...question, deadline: turn.now + heartbeatTimeout } })
+    }
+    const waited = Math.round(question.deadline - (question.connectedAt ?? question.sentAt))
+    const what = question.connectedAt === undefined ? 'no connection' : 'no answer'
+    const isKept = question.on === 'kept' && question.misses === 0 && question.connectedAt !== undefined
+    if (isKept) turn.setPeer({ ...peer, deaf: { question: question.id, since: question.sentAt, until: Infinity } })
+    else turn.emit({ type: 'abandon', address: peer.address, question: question.id })
+    const current = turn.peer(peer.address) ?? peer
+    const kind = question.connectedAt === undefined ? 'silence' : 'late'
+    missed(turn, current, question, { kind, message: `${what} within ${waited} ms` })
+  })
+}
+
+/** H2, H12: Asks again on another connection, or gives the verdict. */
+function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): void {
+  const { address } = peer
+  if (failure.kind === 'local' || failure.kind === 'mistake') return release(turn, address, question.id)
+  if (failure.kind !== 'identity') becomeSuspect(turn, address)
+  if (question.on !== 'full') turn.changePeer(address, { kept: undefined })
+  const next = nextTry(turn.peer(address) ?? peer, question, failure)
+  if (next === undefined) verdict(turn, peer, question, failure)
+  else send(turn, turn.peer(address) ?? peer, { ...question, ...next, silent: question.silent && isSilence(failure) })
+  roundMissed(turn, address, failure)
+}
+
+/** H2, H12: Gives what is asked after a miss; undefined where nothing is left to be asked. */
+function nextTry(peer: Peer, question: Question, failure: Failure): Partial<Asking> | undefined {
+  const { misses, depth, on, connectedAt } = question
+  if (on === 'full') return { misses: 0, depth: 'shallow', on: 'kept', after: 'full' }
+  if (misses === 0) {
+    // Where no connection could be made, and nobody depends on it, a second try would tell nothing new.
+    const isTelling = connectedAt !== undefined || failure.kind !== 'silence' || peer.sockets > 0
+    return isTelling ? { misses: 1, on: 'fresh', after: undefined } : undefined
+  }
+  return misses === 1 && depth === 'deep' && failure.kind === 'late' ? { misses: 2, depth: 'shallow', after: 'silence' } : undefined
+}
+
+function isSilence({ kind }: Failure): boolean {
+  return kind === 'silence' || kind === 'late' || kind === 'unreachable'
+}
+
+/** H1, H3, H9: Says what an endpoint is that left its questions unanswered. */
+function verdict(turn: Turn, { address, sockets, standing }: Peer, question: Question, failure: Failure): void {
+  release(turn, address, question.id)
+  endDeaf(turn, address)
+  if (failure.kind === 'late' || (question.misses === 2 && isSilence(failure))) {
+    return becomeSlow(turn, address, failure)
+  }
+  if (isSilence(failure) && question.silent) becomeSilent(turn, address)
+  // The host lives: its open connections are not dead for that.
+  else if (isMissing(turn.peer(address))) becomeWell(turn, address)
+  becomeFailed(turn, address, failure)
+  if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
+  // R1: Only when it falls: one that goes on failing would otherwise have the list asked for every second.
+  if (sockets > 0 && standing.is !== 'failed') refreshSoon(turn, turn.now)
+}

@@ -1,0 +1,97 @@
+/**
+ * Who is asked although nobody holds a socket of it: the listed ones of which none is known to be within reach (F2),
+ * and those that are out of service while nothing better is there (H8).
+ */
+import { ask } from './asking.ts'
+import { isAnyReady, nextCandidate } from './candidates.ts'
+import { isHolding } from './holding.ts'
+import { drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
+import type { Peer, State } from './state.ts'
+import type { Turn } from './turn.ts'
+
+/** H8: The pause between two rounds of questions doubles up to this, as client-go's backoff does. */
+const PAUSE_MOST = 30_000
+/** H8: Nothing is asked for who neither dialled nor used a socket for this long. */
+const USED_WITHIN = 60_000
+
+/** F2: Asks, after any event, the listed ones that were never tried, while none of the listed ones is ready. */
+export function settleProbe(turn: Turn): void {
+  if (!isProbeWanted(turn)) {
+    if (turn.state.probe !== undefined) turn.set({ probe: undefined })
+    return
+  }
+  const search = turn.state.probe ?? { asked: [], nextAt: turn.now }
+  if (search.nextAt > turn.now) return
+  const next = nextCandidate(turn.state, search.asked, (peer) => isUntried(peer))
+  if (next === undefined) return turn.set({ probe: { ...search, nextAt: Infinity } })
+  turn.set({ probe: { asked: [...search.asked, next.address], nextAt: turn.now + turn.state.settings.attemptDelay } })
+  ask(turn, next.address, 'shallow')
+}
+
+/** H8: Begins or ends, after any event, the questions to those that are out of service. */
+export function settleRecovery(turn: Turn): void {
+  const { recovery, settings } = turn.state
+  if (!isRecoveryWanted(turn.state, turn.now) || settings.heartbeatInterval === 0) {
+    if (recovery !== undefined) turn.set({ recovery: undefined })
+    return
+  }
+  if (recovery !== undefined) return
+  turn.set({ recovery: { nextAt: turn.now + drawPatience(turn), pause: settings.heartbeatInterval } })
+}
+
+/** H8: Asks those that are leaving, failed, useless, or fronts; the next time after twice as long. */
+export function recoveryDue(turn: Turn): void {
+  const { recovery } = turn.state
+  if (recovery === undefined || recovery.nextAt > turn.now) return
+  turn.forEachPeer((peer) => {
+    if (isOutOfService(turn.state, peer)) askWhatIsInDoubt(turn, peer)
+  })
+  const pause = Math.min(PAUSE_MOST, 2 * recovery.pause)
+  turn.set({ recovery: { nextAt: turn.now + turn.draw(0.8 * pause, pause), pause } })
+}
+
+/** H7, H12: Asks an endpoint for what it last did not answer. */
+export function askWhatIsInDoubt(turn: Turn, { address, voice }: Peer): void {
+  const isDeep = voice.is === 'sick' || voice.is === 'hollow'
+  ask(turn, address, isDeep ? 'deep' : 'shallow', isDeep && voice.full ? 'full' : 'kept')
+}
+
+/** H8: Tells whether it is worth asking those that are out of service. */
+function isRecoveryWanted(state: State, now: number): boolean {
+  if (now - state.usedAt > USED_WITHIN || state.usedAt === -Infinity) return false
+  const current = state.current === undefined ? undefined : state.peers.get(state.current)
+  const isBadlyServed = current !== undefined && current.sockets > 0 && isPoor(current)
+  return isBadlyServed || (!isAnyReady(state) && isAnyOut(state))
+}
+
+function isAnyOut(state: State): boolean {
+  for (const peer of state.peers.values()) if (statusOf(peer) === 'failed' || statusOf(peer) === 'leaving') return true
+  return false
+}
+
+/** H7, H9, H12: One in use that refuses, or is of no use. */
+function isPoor(peer: Peer): boolean {
+  return peer.voice.is === 'refusing' || isUseless(peer)
+}
+
+function isOutOfService(state: State, peer: Peer): boolean {
+  if (peer.listing.is === 'removed' && peer.sockets === 0 && peer.origin !== 'seed') return false
+  return isLeaving(peer) || statusOf(peer) !== 'ready' || isFront(state, peer)
+}
+
+/** F2: Tells whether nobody knows if any of the listed ones is within reach, and somebody may want to. */
+function isProbeWanted(turn: Turn): boolean {
+  const { state } = turn
+  if (state.discovery.listedAt === undefined || state.dormant) return false
+  let isAnyUntried = false
+  for (const peer of state.peers.values()) {
+    if (!isListed(peer)) continue
+    if (statusOf(peer) === 'ready') return false
+    isAnyUntried ||= isUntried(peer)
+  }
+  return isAnyUntried && !isHolding(turn)
+}
+
+function isUntried(peer: Peer): boolean {
+  return peer.listing.is === 'listed' && peer.listing.ready && peer.askedAt === -Infinity && statusOf(peer) === 'unverified'
+}

@@ -1,0 +1,21 @@
+/** What becomes of connections when the identity changes that they were made with (I5). */
+import { restartAttempts } from './dialling.ts'
+import { retireAll } from './retiring.ts'
+import type { Turn } from './turn.ts'
+
+/** I5: Connections do not outlive the identity that made them: all are retired, and what is being made begins anew. */
+export function identityChanged(turn: Turn): void {
+  turn.forEachPeer((peer) => {
+    retireAll(turn, peer)
+    const { address, question, deaf, kept } = turn.peer(peer.address) ?? peer
+    for (const each of [question, deaf && { id: deaf.question }]) {
+      if (each !== undefined) turn.emit({ type: 'abandon', address, question: each.id })
+    }
+    if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
+    turn.changePeer(address, { question: undefined, deaf: undefined, kept: undefined })
+  })
+  const { round } = turn.state.discovery
+  // Who was being asked for the list is asked again, as whom we are now.
+  if (round !== undefined) turn.setDiscovery({ round: undefined, nextAt: turn.now })
+  restartAttempts(turn)
+}

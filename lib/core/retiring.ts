@@ -1,0 +1,75 @@
+/**
+ * Retiring (H5, F1, ages): which sockets are told to close as soon as they are idle. None in use is touched here.
+ */
+import { isAnyReady, restedAt } from './candidates.ts'
+import { viewFronts } from './fronts.ts'
+import { isFront, isLeaving, isListed } from './peers.ts'
+import type { HandedSocket, Peer, State } from './state.ts'
+import { dueRows, rowsOf, withRow } from './table.ts'
+import type { Turn } from './turn.ts'
+
+/**
+ * H5, F1: Retires, after any event, the sockets of an endpoint that is leaving while another is ready, and those of a
+ * front whose place a listed one has taken.
+ */
+export function settleLeaving(turn: Turn): void {
+  turn.forEachPeer((peer) => {
+    if (peer.retired) return
+    if (isLeaving(peer) ? isAnyReady(turn.state) : isFront(turn.state, peer) && viewFronts(turn.state).replaced) {
+      retireAll(turn, peer)
+    }
+  })
+}
+
+/** H5: Tells every socket of an endpoint to close when idle. */
+export function retireAll(turn: Turn, { address }: Peer): void {
+  for (const socket of rowsOf(turn.state.sockets)) {
+    if (socket.address === address && !socket.retired) retire(turn, socket)
+  }
+  turn.changePeer(address, { retired: true })
+}
+
+/** Retires the sockets that have come of age (`maxConnectionAge`). */
+export function agesDue(turn: Turn): void {
+  for (const socket of dueRows(turn.state.sockets, turn.now)) retire(turn, socket)
+}
+
+/**
+ * `spread`: Retires the sockets made before there was a choice. All of a fleet that was given the same seed would
+ * otherwise stay on it.
+ */
+export function retireUnchosen(turn: Turn): void {
+  for (const socket of rowsOf(turn.state.sockets)) if (!socket.retired) retire(turn, socket)
+}
+
+/**
+ * `spread` with a `maxConnectionAge`: An endpoint that joins has no connections yet. From when it may be chosen, each
+ * of those that the others have is left a part of half its time, so that load is even well within one age, and not only
+ * in the course of a second one where connections must wait until they are idle.
+ */
+export function hurryAges(turn: Turn, before: State): void {
+  const newcomers = newcomersOf(before, turn.state)
+  if (turn.state.settings.balance !== 'spread' || newcomers.length === 0) return
+  const from = Math.max(turn.now, Math.min(...newcomers.map(restedAt)))
+  for (const socket of rowsOf(turn.state.sockets)) {
+    if (socket.wakeAt === Infinity || socket.wakeAt <= from) continue
+    const wakeAt = turn.draw(from, (from + socket.wakeAt) / 2)
+    turn.set({ sockets: withRow(turn.state.sockets, { ...socket, wakeAt }) })
+  }
+}
+
+/** Those that have joined. Nobody on a first list has: they were there before. */
+function newcomersOf(before: State, after: State): Peer[] {
+  if (before.discovery.listedAt === undefined) return []
+  return [...after.peers.values()].filter((peer) => isOffered(peer) && !isOffered(before.peers.get(peer.address)))
+}
+
+function isOffered(peer: Peer | undefined): boolean {
+  return isListed(peer) && peer?.listing.is === 'listed' && peer.listing.ready
+}
+
+/** Tells one socket to close when idle. */
+export function retire(turn: Turn, socket: HandedSocket): void {
+  turn.emit({ type: 'retire', socket: socket.id })
+  turn.set({ sockets: withRow(turn.state.sockets, { ...socket, retired: true, wakeAt: Infinity }) })
+}

@@ -1,0 +1,155 @@
+/**
+ * Severing (H3, H9, H12, F4): which open sockets are cut, and when. None is while no other endpoint does better: a
+ * control plane that is slow everywhere must not be stampeded. So where one is in doubt, a witness is looked for.
+ */
+import { nextCandidate } from './candidates.ts'
+import type { Address } from './endpoint.ts'
+import { ask, endDeaf } from './asking.ts'
+import { becomeSick, drawPatience, isMissing } from './peers.ts'
+import { retire } from './retiring.ts'
+import type { Depth, HandedSocket, Peer, State } from './state.ts'
+import { rowsOf, withoutRow } from './table.ts'
+import { withFewerSockets } from './traffic.ts'
+import type { Turn } from './turn.ts'
+
+/** H9: A slow endpoint's sockets are left this long without a byte, as client-go's HTTP/2 leaves its own. */
+const SLOW_SILENCE = 30_000
+/** The search for a witness rests at least this long, however short `heartbeatInterval` is, or 0; a deep one longer. */
+const SEARCH_PAUSE = 1_000
+const DEEP_SEARCH_PAUSE = 15_000
+
+/** H3, H9, H12: Decides, after any event, about those in doubt: severs what is witnessed, and looks for a witness. */
+export function settleDoubts(turn: Turn): void {
+  const missing = new Set<Depth>()
+  turn.forEachPeer((peer) => {
+    const depth = depthInDoubt(peer)
+    if (depth === undefined) return
+    if (isWitnessed(turn.state, peer, depth)) condemn(turn, peer)
+    else if (peer.sockets > 0) missing.add(depth)
+  })
+  if (missing.size > 0) searchWitness(turn, missing.has('deep') ? 'deep' : 'shallow')
+  else if (turn.state.witness !== undefined) turn.set({ witness: undefined })
+}
+
+/** H12: Cuts what a sick endpoint owes, or has long been silent on, and closes what is idle. */
+export function cutSick(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
+  if (peer?.voice.is !== 'sick' || peer.voice.strikes < 2) return
+  const { heartbeatTimeout } = turn.state.settings
+  cut(turn, peer, 'it answers from its cache, and leaves all else unanswered', (socket) => (
+    socket.idle || socket.owedSince !== Infinity || turn.now - socket.heardAt >= heartbeatTimeout
+  ))
+}
+
+/** F4: Gives when the sockets are cut that are as old as a connection which went deaf. */
+export function deafEnds({ deaf }: Peer): number {
+  return deaf?.until ?? Infinity
+}
+
+/** F4: Cuts the sockets made before a question that its own connection left unanswered, and silent since. */
+export function deafDue(turn: Turn): void {
+  turn.forEachPeer((peer) => {
+    const { deaf, address } = peer
+    if (deaf === undefined || deaf.until > turn.now) return
+    endDeaf(turn, address)
+    const current = turn.peer(address)
+    if (current === undefined) return
+    const reason = 'it left a question on an older connection unanswered, and answers on a new one'
+    cut(turn, current, reason, ({ madeAt, heardAt }) => madeAt < deaf.since && heardAt < deaf.since)
+  })
+}
+
+/** H3, H9: Gives when the sockets of a peer are severed, which another has shown to be at fault; Infinity for never. */
+export function silenceEnds(state: State, peer: Peer): number {
+  const { voice, sockets, heardAt } = peer
+  if (sockets === 0 || !isWitnessed(state, peer, 'shallow')) return Infinity
+  if (voice.is === 'slow') return heardAt + SLOW_SILENCE
+  return voice.is === 'silent' ? heardAt + state.settings.heartbeatTimeout : Infinity
+}
+
+/** H3, H12: Tells what a witness must have answered; undefined where none is needed. */
+function depthInDoubt(peer: Peer): Depth | undefined {
+  const { voice } = peer
+  if (voice.is === 'hollow' || (voice.is === 'sick' && voice.strikes < 2)) return 'deep'
+  return isMissing(peer) || voice.is === 'slow' ? 'shallow' : undefined
+}
+
+/** H3, H12: Tells whether another endpoint has itself answered since. */
+function isWitnessed(state: State, suspect: Peer, depth: Depth): boolean {
+  const since = 'since' in suspect.voice ? suspect.voice.since : Infinity
+  for (const peer of state.peers.values()) {
+    if (peer.address === suspect.address) continue
+    if ((depth === 'deep' ? peer.answeredDeepAt : peer.answeredAt) >= since) return true
+  }
+  return false
+}
+
+/** H3, H9, H12: What is witnessed has its consequences. */
+function condemn(turn: Turn, peer: Peer): void {
+  const { voice, address } = peer
+  if (voice.is === 'hollow') {
+    becomeSick(turn, address)
+    return cutSick(turn, address)
+  }
+  if ((voice.is === 'silent' || voice.is === 'slow') && silenceEnds(turn.state, peer) <= turn.now) {
+    const error = peer.standing.is === 'failed' ? peer.standing.error : voice.is === 'slow' ? voice.error : ''
+    const reason = voice.is === 'silent'
+      ? `it left two heartbeats in a row unanswered (${error})`
+      : `it has sent nothing for ${Math.round((turn.now - peer.heardAt) / 1_000)} s (${error})`
+    sever(turn, peer, () => reason)
+  }
+}
+
+/** Severs those of its sockets that are dead and in use, and closes those that are idle. */
+function cut(turn: Turn, peer: Peer, reason: string, isDead: (socket: HandedSocket) => boolean): void {
+  for (const socket of rowsOf(turn.state.sockets)) {
+    if (socket.address === peer.address && socket.idle && !socket.retired && isDead(socket)) retire(turn, socket)
+  }
+  sever(turn, peer, (socket) => (!socket.idle && isDead(socket) ? reason : undefined))
+}
+
+/** Severs the sockets for which there is a reason. */
+function sever(turn: Turn, peer: Peer, reasonFor: (socket: HandedSocket) => string | undefined): void {
+  let { sockets } = turn.state
+  let severed = 0
+  for (const socket of rowsOf(turn.state.sockets)) {
+    const reason = socket.address === peer.address ? reasonFor(socket) : undefined
+    if (reason === undefined) continue
+    turn.emit({ type: 'sever', socket: socket.id, address: peer.address, reason })
+    sockets = withoutRow(sockets, socket.id)
+    severed += 1
+  }
+  if (severed === 0) return
+  turn.count('severed', severed)
+  turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
+  turn.setPeer(withFewerSockets(peer, severed))
+}
+
+/**
+ * H3: Looks for a witness. The others are asked as a dial would try them: the next after `attemptDelay`, all again
+ * after a heartbeat's interval.
+ */
+function searchWitness(turn: Turn, depth: Depth): void {
+  for (;;) {
+    const { state } = turn
+    const search = state.witness ?? { asked: [], nextAt: turn.now }
+    const last = search.asked.at(-1)
+    const isInVain = last !== undefined && state.peers.get(last)?.question?.misses !== 0
+    if (search.nextAt > turn.now && !isInVain) return
+    // Those in doubt and in use are asked anyhow.
+    const inDoubt = [...state.peers.values()].filter((peer) => peer.sockets > 0 && depthInDoubt(peer) !== undefined)
+    const candidate = nextCandidate(state, [...search.asked, ...inDoubt.map(({ address }) => address)])
+    if (candidate === undefined) return restSearch(turn, search.nextAt, depth)
+    const nextAt = turn.now + state.settings.attemptDelay
+    // One that is being asked less than is wanted is asked when that is over.
+    if (depth === 'deep' && candidate.question?.depth === 'shallow') return turn.set({ witness: { ...search, nextAt } })
+    turn.set({ witness: { asked: [...search.asked, candidate.address], nextAt } })
+    ask(turn, candidate.address, depth)
+  }
+}
+
+function restSearch(turn: Turn, nextAt: number, depth: Depth): void {
+  if (nextAt > turn.now) return
+  const pause = Math.max(drawPatience(turn), depth === 'deep' ? DEEP_SEARCH_PAUSE : SEARCH_PAUSE)
+  turn.set({ witness: { asked: [], nextAt: turn.now + pause } })
+}

@@ -1,0 +1,125 @@
+/**
+ * Traffic: what the sockets in their callers' hands carry, as far as bytes tell (H2). What has been written and not
+ * answered is owed; who is asked because of it is decided in heartbeat.ts.
+ */
+import type { Address } from './endpoint.ts'
+import { doubt } from './asking.ts'
+import { becomeHeard } from './peers.ts'
+import type { Event, HandedSocket, Peer, Reading } from './state.ts'
+import { rowOf, rowsOf, withoutRow, withRow, withRows } from './table.ts'
+import type { Turn } from './turn.ts'
+
+/** How often bytes are looked at while a socket is in use: what it adds to the 1 s of H2 must stay small against it. */
+const SAMPLE_EVERY = 250
+/** H11: A request that its caller gave up says something of its endpoint after this much silence. */
+const TELLING_SILENCE = 100
+
+/** What the sockets of one endpoint add up to. */
+interface Sum {
+  owedSince: number
+  surelyOwedSince: number
+  active: boolean
+  heard: boolean
+}
+
+/** H2: Takes what sockets carried since they were last looked at. Those that carried nothing are not among the readings. */
+export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
+  const heard = new Set<Address>()
+  const changed: HandedSocket[] = []
+  for (const reading of readings) {
+    const socket = rowOf(turn.state.sockets, reading.socket)
+    if (socket === undefined) continue
+    if (reading.read > socket.read) heard.add(socket.address)
+    changed.push(sampled(socket, reading, turn.now))
+  }
+  if (changed.length > 0) turn.set({ sockets: withRows(turn.state.sockets, changed) })
+  const sums = sumUp(turn, heard)
+  let isActive = false
+  for (const [address, { owedSince, surelyOwedSince, active, heard: wasHeard }] of sums) {
+    isActive ||= active
+    if (wasHeard) becomeHeard(turn, address)
+    const peer = turn.peer(address)
+    if (peer === undefined) continue
+    const { owedSince: o, surelyOwedSince: s, active: a } = peer
+    if (o !== owedSince || s !== surelyOwedSince || a !== active) {
+      turn.setPeer({ ...peer, owedSince, surelyOwedSince, active })
+    }
+  }
+  if (isActive) turn.set({ usedAt: turn.now, sampleAt: turn.now + SAMPLE_EVERY })
+  else if (turn.state.sampleAt !== Infinity) turn.set({ sampleAt: Infinity })
+}
+
+/** H10: A pooled socket is in use again, or a new one is. */
+export function wakeSampling(turn: Turn): void {
+  const { sampleAt, sockets, closed } = turn.state
+  if (closed || sampleAt !== Infinity || sockets.size === 0) return
+  turn.set({ sampleAt: turn.now + SAMPLE_EVERY, usedAt: turn.now })
+}
+
+/** H11: Counts a socket no more. One that was closed without a word, or given up unanswered, has its endpoint doubted. */
+export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }): void {
+  const socket = rowOf(turn.state.sockets, event.socket)
+  if (socket === undefined) return
+  const sockets = withoutRow(turn.state.sockets, socket.id)
+  turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
+  const peer = turn.peer(socket.address)
+  if (peer === undefined) return
+  turn.setPeer(withFewerSockets(peer, 1))
+  if (!turn.state.closed && isTelling(socket, event, turn.now)) doubt(turn, socket.address)
+}
+
+/** H11: Tells whether the end of a socket says something of its endpoint: it owed an answer. */
+function isTelling(socket: HandedSocket, { read, written, byPeer }: Event & { type: 'socketClosed' }, now: number): boolean {
+  if (socket.retired && socket.idle) return false
+  if (read === 0 && written > 0) return byPeer || now - socket.madeAt >= TELLING_SILENCE
+  return socket.surelyOwed && read === socket.read && now - socket.owedSince >= TELLING_SILENCE
+}
+
+/** Gives the peer with fewer sockets; without any, nothing is owed and nothing needs to be told to them. */
+export function withFewerSockets(peer: Peer, fewer: number): Peer {
+  const sockets = peer.sockets - fewer
+  if (sockets > 0) return { ...peer, sockets }
+  return {
+    ...peer, sockets: 0, usedSince: Infinity, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true,
+  }
+}
+
+/** H2: The endpoint has answered: what may have been answered is not owed until the next write. */
+export function forgetOwed(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
+  if (peer === undefined || peer.owedSince === Infinity) return
+  let { sockets } = turn.state
+  for (const socket of rowsOf(sockets)) {
+    if (socket.address !== address || socket.owedSince === Infinity || socket.surelyOwed) continue
+    sockets = withRow(sockets, { ...socket, owedSince: Infinity })
+  }
+  turn.set({ sockets })
+  turn.setPeer({ ...peer, owedSince: peer.surelyOwedSince })
+}
+
+function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSocket {
+  const { read, written, idle } = reading
+  const wrote = written > socket.written
+  const answered = read > socket.read
+  const heardAt = answered ? now : socket.heardAt
+  const seen = { ...socket, read, written, idle, heardAt }
+  if (idle) return { ...seen, owedSince: Infinity, surelyOwed: false }
+  // Which came first cannot be told within one sample: it may be owed.
+  if (answered) return { ...seen, owedSince: wrote ? now : Infinity, surelyOwed: false }
+  return wrote ? { ...seen, owedSince: Math.min(socket.owedSince, now), surelyOwed: true } : seen
+}
+
+function sumUp(turn: Turn, heard: ReadonlySet<Address>): Map<Address, Sum> {
+  const sums = new Map<Address, Sum>()
+  for (const socket of rowsOf(turn.state.sockets)) {
+    let sum = sums.get(socket.address)
+    if (sum === undefined) {
+      sum = { owedSince: Infinity, surelyOwedSince: Infinity, active: false, heard: heard.has(socket.address) }
+      sums.set(socket.address, sum)
+    }
+    if (socket.owedSince < sum.owedSince) sum.owedSince = socket.owedSince
+    if (socket.surelyOwed && socket.owedSince < sum.surelyOwedSince) sum.surelyOwedSince = socket.owedSince
+    if (!socket.idle) sum.active = true
+  }
+  return sums
+}
