@@ -73,11 +73,10 @@ export function labelled(seed: number, index: number): string {
 function responseCase(random: Random): string {
   const text = bytesOf(responseText(random, random.pick([0, 0.02, 0.1])))
   const bytes = random.chance(0.5) ? mutated(random, text) : text
-  const closes = random.chance(0.5)
-  const whole = outcomeOf([bytes], closes)
+  const whole = outcomeOf([bytes])
   const splits = bytes.length > 4_096 ? [atRandom(bytes, random)] : [byteByByte(bytes), atRandom(bytes, random)]
   for (const split of splits) {
-    const outcome = outcomeOf(split, closes)
+    const outcome = outcomeOf(split)
     if (!isDeepStrictEqual(outcome, whole)) {
       throw new Error(`Split-dependent: ${JSON.stringify([whole, outcome, Buffer.from(bytes).toString('latin1')])}`)
     }
