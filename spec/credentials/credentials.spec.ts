@@ -3,10 +3,7 @@
 import assert from 'node:assert/strict'
 import { createPrivateKey } from 'node:crypto'
 import { once } from 'node:events'
-import {
-  mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, renameSync, symlinkSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -14,8 +11,8 @@ import { inspect } from 'node:util'
 import tls from 'node:tls'
 import { Credentials } from '../../lib/credentials/credentials.ts'
 import type { CredentialOptions } from '../../lib/credentials/credentials.ts'
+import { CANARY, folderOfRow, watched } from '../support/credentials.ts'
 
-const CANARY = 'canary-7f3a'
 const fixtures = fileURLToPath(new URL('../support/certificates/', import.meta.url))
 const fixture = (name: string): string => readFileSync(join(fixtures, name), 'utf8')
 
@@ -26,29 +23,9 @@ const b = { cert: fixture('client-b.crt'), key: fixture('client-b.key') }
 const lockedKey = createPrivateKey(a.key)
   .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: CANARY })
 
-const root = mkdtempSync(join(tmpdir(), 'multidialer-credentials-'))
-after(() => rmSync(root, { recursive: true }))
-
+const { path: folderPath, put } = folderOfRow()
 let folder = ''
-beforeEach(() => {
-  folder = mkdtempSync(join(root, 'row-'))
-})
-
-/** Writes a file of this row and gives its path. */
-function put(name: string, text: string | Buffer): string {
-  const path = join(folder, name)
-  writeFileSync(path, text)
-  return path
-}
-
-function watched(options: CredentialOptions): { credentials: Credentials; warnings: string[] } {
-  const warnings: string[] = []
-  const onWarning = (warning: Error): void => {
-    assert.ok(!inspect(warning).includes(CANARY), inspect(warning))
-    warnings.push(warning.message)
-  }
-  return { credentials: new Credentials(options, { onWarning }), warnings }
-}
+beforeEach(() => { folder = folderPath() })
 
 /** Asserts that construction is refused in these words, which hold no secret. */
 function refused(options: CredentialOptions, words: RegExp): void {
@@ -363,123 +340,6 @@ describe('credentials: files that change', () => {
     const credentials = new Credentials({ caFile: path })
     unlinkSync(path)
     assert.equal(credentials.current().generation, 1)
-  })
-})
-
-describe('credentials: the token from a value or a file', () => {
-  it('is undefined where none was given', async () => assert.equal(await new Credentials({}).token(), undefined))
-  it('is the string given', async () => {
-    const credentials = new Credentials({ token: 'abc' })
-    assert.equal(await credentials.token(), 'abc')
-    assert.equal(await credentials.token(true), 'abc')
-  })
-  it('is what the file holds, without the line break at its end', async () => {
-    assert.equal(await new Credentials({ tokenFile: put('token', ' abc\r\n') }).token(), 'abc')
-  })
-  it('is read again when the file has changed, and is no new generation', async () => {
-    const { credentials } = watched({ tokenFile: put('token', 'one') })
-    put('token', 'second')
-    assert.equal(await credentials.token(), 'second')
-    assert.equal(credentials.current().generation, 1)
-  })
-  it('is the last good one when the file is gone, empty or half written, with one warning', async () => {
-    const path = put('token', 'one')
-    const { credentials, warnings } = watched({ tokenFile: path })
-    put('token', '')
-    assert.equal(await credentials.token(), 'one')
-    put('token', `${CANARY} ${CANARY}`)
-    assert.equal(await credentials.token(), 'one')
-    unlinkSync(path)
-    assert.equal(await credentials.token(), 'one')
-    assert.equal(await credentials.token(true), 'one')
-    assert.equal(warnings.length, 1)
-    assert.match(warnings[0] ?? '', /'tokenFile'.*must hold.*The credentials read before are kept$/)
-    put('token', 'two')
-    assert.equal(await credentials.token(), 'two')
-    put('token', '')
-    await credentials.token()
-    assert.equal(warnings.length, 2)
-  })
-})
-
-describe('credentials: the token from a function', () => {
-  /** A token function that counts, and a clock that is turned by hand. */
-  function counted(): { credentials: Credentials; calls: () => number; pass: (ms: number) => void } {
-    let calls = 0
-    let now = 1_000
-    const token = (): string => `token-${++calls}`
-    const credentials = new Credentials({ token }, { now: () => now })
-    return { credentials, calls: () => calls, pass: (ms) => { now += ms } }
-  }
-
-  it('is not asked for before it is needed', () => assert.equal(counted().calls(), 0))
-  it('is kept for a minute, then asked for again', async () => {
-    const { credentials, pass } = counted()
-    assert.equal(await credentials.token(), 'token-1')
-    pass(59_999)
-    assert.equal(await credentials.token(), 'token-1')
-    pass(1)
-    assert.equal(await credentials.token(), 'token-2')
-  })
-  it('R2 is asked for again at once when a fresh one is wanted, and kept from then', async () => {
-    const { credentials } = counted()
-    await credentials.token()
-    assert.equal(await credentials.token(true), 'token-2')
-    assert.equal(await credentials.token(), 'token-2')
-  })
-  it('is asked for once, however many want it at once', async () => {
-    const { credentials, calls } = counted()
-    const all = await Promise.all([credentials.token(), credentials.token(true), credentials.token()])
-    assert.deepEqual(all, ['token-1', 'token-1', 'token-1'])
-    assert.equal(calls(), 1)
-  })
-  it('may come later', async () => {
-    assert.equal(await new Credentials({ token: async () => 'abc' }).token(), 'abc')
-  })
-  it('is asked for again after a failure', async () => {
-    const answers = [() => { throw new Error('no plugin') }, () => Promise.reject(new Error('no network')), () => 'abc']
-    const credentials = new Credentials({ token: () => answers.shift()?.() ?? '' })
-    await assert.rejects(credentials.token(),
-      { code: 'ERR_MULTIDIALER_TOKEN', message: "The function given as the option 'token' failed: no plugin" })
-    await assert.rejects(credentials.token(), { message: /failed: no network$/ })
-    assert.equal(await credentials.token(), 'abc')
-  })
-  for (const value of ['', `${CANARY}\n`, `a ${CANARY}`, undefined, null, 5, { token: CANARY }]) {
-    it(`is refused as ${JSON.stringify(value)?.replace(CANARY, '...')}`, async () => {
-      const credentials: unknown = Reflect.construct(Credentials, [{ token: () => value }])
-      assert.ok(credentials instanceof Credentials)
-      await assert.rejects(credentials.token(), (error: unknown) => {
-        assert.match(String(error), /gave something else than a non-empty string of visible ASCII/)
-        assert.ok(!inspect(error).includes(CANARY))
-        return true
-      })
-    })
-  }
-  it('its own words are shown without what it gave before, nor what looks like a token', async () => {
-    const answers = [() => CANARY, () => {
-      const jwt = `eyJhbGciOi.${CANARY.slice(2)}`
-      throw new Error(`${CANARY} expired; Bearer ${CANARY.slice(1)} and ${jwt} and ${'x9'.repeat(30)}`)
-    }]
-    const credentials = new Credentials({ token: () => answers.shift()?.() ?? '' })
-    await credentials.token()
-    await assert.rejects(credentials.token(true), (error: unknown) => {
-      assert.equal(error instanceof Error && error.message, "The function given as the option 'token' failed: " +
-        '(not shown) expired; Bearer (not shown) and (not shown) and (not shown)')
-      assert.ok(!inspect(error).includes(CANARY.slice(2)), inspect(error))
-      return true
-    })
-  })
-  it('that never comes is given up, and asked for again the next time', async () => {
-    const answers = [new Promise<string>(() => {}), 'abc']
-    const credentials = new Credentials({ token: () => answers.shift() ?? '' }, { tokenTimeout: 5 })
-    const alive = setInterval(() => {}, 1_000)   // the limit's own timer keeps no process alive
-    try {
-      await assert.rejects(credentials.token(),
-        { code: 'ERR_MULTIDIALER_TOKEN', message: /gave no answer within 5 ms$/ })
-    } finally {
-      clearInterval(alive)
-    }
-    assert.equal(await credentials.token(), 'abc')
   })
 })
 
