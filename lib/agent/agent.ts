@@ -103,7 +103,7 @@ function poolOptions(options: MultidialerAgentOptions): https.AgentOptions {
 function directRoute(options: MultidialerAgentOptions): RouteOptions | undefined {
   const { foreign, proxyEnv } = options ?? {}
   if (proxyEnv !== undefined && proxyEnv !== null) {
-    throw optionError("The option 'proxyEnv' is not supported here: give the dialer the way through the proxy instead, " +
+    throw optionError("The option 'proxyEnv' is not supported here. Give the way through the proxy instead: " +
       "'connectSocket: throughProxy(url)'")
   }
   return isDirect(foreign) ? checkRoute(options) : undefined
