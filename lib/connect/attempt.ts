@@ -10,7 +10,7 @@ import type { Endpoint } from '../core/endpoint.ts'
 import { addressOf } from '../core/endpoint.ts'
 import { isIP } from '../address.ts'
 import type { Identity } from './identity.ts'
-import { coded, codeOf, isIdentityCode } from '../errors.ts'
+import { coded, codeOf, isIdentityCode, toError } from '../errors.ts'
 
 /** A dialer that is wrapped: gives a connected stream to the endpoint, through a proxy or a tunnel. */
 export type ConnectSocket = (endpoint: Endpoint, options: { signal: AbortSignal }) => Duplex | Promise<Duplex>
@@ -27,8 +27,6 @@ export interface AttemptOptions {
   /** False: the socket keeps no process alive. */
   readonly ref: boolean
   readonly keylog?: ((line: Buffer, socket: TLSSocket) => void) | undefined
-  /** Called when TCP is there: from now on the caller's own TLS options may be to blame. */
-  readonly onReached?: (() => void) | undefined
 }
 
 export type Settle = (error: Error | undefined, socket?: TLSSocket) => void
@@ -80,7 +78,7 @@ export function attempt(options: AttemptOptions, settle: Settle): () => void {
       else settle(wrappedError(endpoint, fault))
     },
     (error: unknown) => {
-      if (!abort.signal.aborted) settle(error instanceof Error ? error : wrappedError(endpoint, String(error)))
+      if (!abort.signal.aborted) settle(toError(error))
     },
   )
   return () => {
@@ -113,7 +111,8 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
     socket = tls.connect(demanded)
   } catch (error) {
     // What tls.connect refuses at once, an option of the caller's for one.
-    process.nextTick(() => settle(error instanceof Error ? error : new Error(String(error))))
+    if (target.socket !== undefined) drop(target.socket)
+    process.nextTick(() => settle(toError(error)))
     return () => {}
   }
   const describeAll = own === undefined ? describeOneCertificate(socket) : () => {}
@@ -144,7 +143,6 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
   socket.on('error', onError).on('close', onClose).on('secureConnect', onSecure)
   // While the server does its part of the handshake.
   if (options.connectSocket === undefined) socket.once('connect', tune)
-  if (options.onReached !== undefined) socket.once('connect', options.onReached)
   if (keylog !== undefined) socket.on('keylog', (line: Buffer) => keylog(line, socket))
   if (sessions !== undefined) {
     socket.on('session', (ticket: Buffer) => {
@@ -217,7 +215,7 @@ function checked(check: typeof tls.checkServerIdentity, name: string, certificat
   try {
     return check(name, certificate)
   } catch (error) {
-    return error instanceof Error ? error : new Error(String(error))
+    return toError(error)
   }
 }
 
