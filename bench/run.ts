@@ -76,7 +76,8 @@ function wholeNumber(option: string, value: string): number {
 async function runOne(file: string): Promise<void> {
   const [name] = positionals.map(benchOf)
   const options: Options = {
-    quick: values.quick, seed, clients, cluster: values.cluster, only: values.only, dist: values.dist ?? buildDist(),
+    quick: values.quick, seed, clients, cluster: values.cluster, only: values.only,
+    dist: values.dist ?? await buildDist(),
     nodes: { 1: values['node-1'], 2: values['node-2'] },
   }
   const report = await runOf(name ?? 'step', options)
@@ -102,7 +103,7 @@ async function runAll(named: readonly Bench[]): Promise<number> {
   const startedAt = performance.now()
   const benches = named.length === 0 ? BENCHES : named
   const given = [
-    '--dist', buildDist(), ...(benches.some((bench) => WITH_CLIENTS.includes(bench)) ? clientArguments() : []),
+    '--dist', await buildDist(), ...(benches.some((bench) => WITH_CLIENTS.includes(bench)) ? clientArguments() : []),
   ]
   const folder = mkdtempSync(join(tmpdir(), 'bench-'))
   const reports: Report[] = []
