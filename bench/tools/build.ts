@@ -5,7 +5,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Plugin, rollup } from 'rollup'
 
@@ -52,6 +52,8 @@ async function bundle(folder: string): Promise<void> {
     minifyInternalExports: false,
     sourcemap: true,
     sourcemapExcludeSources: true,
+    // As seen from where it is published, wherever it is built.
+    sourcemapPathTransform: (source, map) => relative(join(ROOT, 'dist'), resolve(dirname(map), source)),
   })
   await bundled.close()
   const written = new Set(output.map(({ fileName }) => fileName))
