@@ -71,15 +71,16 @@ export function beginRound(turn: Turn, address: Address): void {
 
 function startRound(turn: Turn, depth: Depth): Round {
   turn.count('refreshes')
-  const round: Round = { tried: [], at: undefined, causes: [], depth }
+  const round: Round = { tried: [], at: undefined, causes: [], depth, answer: undefined }
   turn.setDiscovery({ startedAt: turn.now, nextAt: Infinity, round })
   return round
 }
 
 /** R1: The endpoint that was asked did not answer: another is. The last one gets its second try first (H2). */
-export function roundMissed(turn: Turn, address: Address, failure: Failure): void {
-  const { round } = turn.state.discovery
-  if (round?.at !== address) return
+export function roundMissed(turn: Turn, address: Address, failure: Failure, status?: number): void {
+  const { round: given } = turn.state.discovery
+  if (given?.at !== address) return
+  const round = status === undefined ? given : { ...given, answer: { address, status } }
   const causes = [...round.causes.filter((cause) => cause.address !== address), { address, failure }]
   const isAsked = turn.peer(address)?.question !== undefined
   const isLast = nextCandidate(turn.state, round.tried) === undefined
@@ -90,7 +91,10 @@ export function roundMissed(turn: Turn, address: Address, failure: Failure): voi
 /** R1: Asks the next endpoint of a round; where none is left, the round has failed. */
 function moveOn(turn: Turn, round: Round): void {
   const candidate = nextCandidate(turn.state, round.tried)
-  if (candidate === undefined) return endRound(turn, 'failing', round.causes)
+  if (candidate === undefined) {
+    if (round.answer !== undefined) warnOfAnswer(turn, round.answer.address, round.answer.status)
+    return endRound(turn, 'failing', round.causes)
+  }
   turn.setDiscovery({ round: { ...round, tried: [...round.tried, candidate.address], at: candidate.address } })
   ask(turn, candidate.address, round.depth)
 }
@@ -138,20 +142,20 @@ export function answered(turn: Turn, address: Address, question: Question, event
     return askAgain(turn, question, { via, otherStatus: status })
   }
   if (isMissing && (status === 403 || question.otherStatus === 403)) return forbidden(turn, address)
-  warnOfAnswer(turn, address, status)
-  moveOnAfter(turn, address, problem)
+  moveOnAfter(turn, address, problem, status)
 }
 
 /** R6: The question went without its token. */
 function withoutToken(turn: Turn, address: Address, status: number): void {
-  moveOnAfter(turn, address, `it answered ${status} to a question without the token, which could not be had in time`)
+  moveOnAfter(turn, address, `it answered ${status} to a question without the token, which could not be had in time`, undefined)
 }
 
 /** The endpoint answered, but not with a list: another is asked when its question is over. */
-function moveOnAfter(turn: Turn, address: Address, message: string): void {
+function moveOnAfter(turn: Turn, address: Address, message: string, status: number | undefined): void {
   const { round } = turn.state.discovery
   if (round === undefined) return
-  moveOn(turn, { ...round, causes: [...round.causes, { address, failure: { kind: 'answer', message } }] })
+  const answer = status === undefined || status === 200 ? round.answer : { address, status }
+  moveOn(turn, { ...round, answer, causes: [...round.causes, { address, failure: { kind: 'answer', message } }] })
 }
 
 /** R2: Nobody may read the list: what is known is kept. */
@@ -162,10 +166,10 @@ function forbidden(turn: Turn, address: Address): void {
   endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: 'it answered 403' } }])
 }
 
-/** R5: Warns of an answer that is no list, and says what to do about it. */
+/** R5: Warns of an answer that is no list, and says what to do about it. One that may pass is news only at the start. */
 function warnOfAnswer(turn: Turn, address: Address, status: number): void {
   const mayPass = status === 429 || status >= 500
-  if (mayPass || status === 200) return
+  if (mayPass && turn.state.discovery.status !== 'pending') return
   turn.warn('discovery', `the list of apiservers cannot be had, so that there is no failover: ${address} answered ` +
     `${status}${adviceFor(status)}`)
 }

@@ -42,7 +42,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   const isBad = status === 429 || status >= 500
   if (isBad && question.depth === 'deep') {
     askAgain(turn, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
-    return roundMissed(turn, address, { kind: 'answer', message: `it answered ${status}` })
+    return roundMissed(turn, address, { kind: 'answer', message: `it answered ${status}` }, status)
   }
   judge(turn, address, question, status, isBad)
   answered(turn, address, question, event)

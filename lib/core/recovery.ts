@@ -5,11 +5,11 @@
 import { ask } from './asking.ts'
 import { isAnyReady, nextCandidate } from './candidates.ts'
 import { isHolding } from './holding.ts'
-import { drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
+import { becomeMute, drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
 import type { Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
-/** H8: The pause between two rounds of questions doubles up to this, as client-go's backoff does. */
+/** H8: While nobody waits, the pause between two rounds of questions doubles up to this, as client-go's backoff does. */
 const PAUSE_MOST = 30_000
 /** H8: Nothing is asked for who neither dialled nor used a socket for this long. */
 const USED_WITHIN = 60_000
@@ -22,6 +22,10 @@ export function settleProbe(turn: Turn): void {
   }
   const search = turn.state.probe ?? { asked: [], nextAt: turn.now }
   if (search.nextAt > turn.now) return
+  // D7: The one that was asked before has kept us waiting.
+  const last = search.asked.at(-1)
+  const question = last === undefined ? undefined : turn.peer(last)?.question
+  if (last !== undefined && question !== undefined && question.connectedAt === undefined) becomeMute(turn, last)
   const next = nextCandidate(turn.state, search.asked, (peer) => isUntried(peer))
   if (next === undefined) return turn.set({ probe: { ...search, nextAt: Infinity } })
   turn.set({ probe: { asked: [...search.asked, next.address], nextAt: turn.now + turn.state.settings.attemptDelay } })
@@ -39,14 +43,17 @@ export function settleRecovery(turn: Turn): void {
   turn.set({ recovery: { nextAt: turn.now + drawPatience(turn), pause: settings.heartbeatInterval } })
 }
 
-/** H8: Asks those that are leaving, failed, useless, or fronts; the next time after twice as long. */
+/** H8: Asks those that are leaving, failed, useless, or fronts, as often as somebody waits for them. */
 export function recoveryDue(turn: Turn): void {
   const { recovery } = turn.state
   if (recovery === undefined || recovery.nextAt > turn.now) return
   turn.forEachPeer((peer) => {
     if (isOutOfService(turn.state, peer)) askWhatIsInDoubt(turn, peer)
   })
-  const pause = Math.min(PAUSE_MOST, 2 * recovery.pause)
+  const { heartbeatInterval } = turn.state.settings
+  // Who is using it now is promised to be served soon after one is back.
+  const isWaitedFor = turn.now - turn.state.usedAt <= 2 * heartbeatInterval
+  const pause = isWaitedFor ? heartbeatInterval : Math.min(PAUSE_MOST, 2 * recovery.pause)
   turn.set({ recovery: { nextAt: turn.now + turn.draw(0.8 * pause, pause), pause } })
 }
 
@@ -89,7 +96,8 @@ function isProbeWanted(turn: Turn): boolean {
     if (statusOf(peer) === 'ready') return false
     isAnyUntried ||= isUntried(peer)
   }
-  return isAnyUntried && !isHolding(turn)
+  const isWaiting = state.probe !== undefined && state.probe.nextAt !== Infinity
+  return (isAnyUntried || isWaiting) && !isHolding(turn)
 }
 
 function isUntried(peer: Peer): boolean {

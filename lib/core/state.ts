@@ -227,6 +227,8 @@ export interface Peer {
   readonly listing: Listing
   readonly standing: Standing
   readonly voice: Voice
+  /** Never reached, and its last attempt was given up after `attemptDelay` of silence (D7). */
+  readonly mute: boolean
   /** How many sockets callers hold. */
   readonly sockets: number
   /** Since when they hold any, without a break. */
@@ -278,6 +280,8 @@ export interface Round {
   readonly causes: readonly Cause[]
   /** What it asks of each. */
   readonly depth: Depth
+  /** The last answer that was no list, and whose it was (R5). */
+  readonly answer: { readonly address: Address; readonly status: number } | undefined
 }
 
 export interface Discovery {
