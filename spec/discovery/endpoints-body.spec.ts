@@ -315,7 +315,8 @@ const HINTS: readonly (readonly [name: string, hints: unknown, good: readonly st
   ['R4 20,000 of them: the first 64', Array.from({ length: 20_000 }, (_, i) => at(`10.1.${i >> 8 & 255}.${i & 255}`)),
     many(0, 64).map((ip) => `${ip}:6443`), ['19936 beyond the first 64 addresses']],
   ['R4 20,000 that are refused, each of them counted', Array(20_000).fill(at('127.0.0.1')), [],
-    ['18976 beyond the first 64 addresses', ...Array<string>(7).fill('address 127.0.0.1 is loopback'), 'and 1017 more']],
+    ['18976 beyond the first 64 addresses', ...Array<string>(7).fill('address 127.0.0.1 is loopback'),
+      'and 1017 more']],
 ]
 
 describe('Stored hints', () => {
