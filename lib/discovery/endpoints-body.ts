@@ -12,6 +12,7 @@ import type { Address, Endpoint } from '../core/endpoint.ts'
 import type { Scope } from '../address.ts'
 import type { EndpointsBody, Via } from '../core/state.ts'
 import { isRecord } from '../options.ts'
+import { withoutSecrets } from '../secrets.ts'
 
 /** Endpoints of each kind that are used. No control plane is that large; a list that is, is a mistake or an attack. */
 const ENDPOINT_LIMIT = 64
@@ -103,7 +104,9 @@ class Sieve {
   }
 
   hints(): VettedHints {
-    return { refused: this.#refused(), endpoints: [...this.#ready.values()] }
+    // A store may hold what was written there by mistake; what a server was sent is looked for where it is known.
+    const refused = this.#refused().map((sentence) => withoutSecrets(sentence))
+    return { endpoints: [...this.#ready.values()], refused }
   }
 
   result(): EndpointsBody {

@@ -306,6 +306,8 @@ const HINTS: readonly (readonly [name: string, hints: unknown, good: readonly st
     ['address 169.254.1.1 is link-local'], 'loopback'],
   ['R4 names prove nothing, so they lead nowhere', [at('evil.example', 25), at('10.0.0.1')], ['10.0.0.1:6443'],
     ['address "evil.example" is not an IP address']],
+  ['R4 what could be a secret is not repeated', [at('eyJhbGciOi.eyJz'), at('10.0.0.1', 'canary-7f3a9c51d2e84b60')], [],
+    ['address "(not shown)" is not an IP address', 'port "(not shown)" is not a whole number from 1 to 65535']],
   ['R4 what is no endpoint', ['10.0.0.2:6443', null, [], at(5), at('10.0.0.2', '6443'), at('10.0.0.2', 0), {},
     at('10.0.0.1')], ['10.0.0.1:6443'],
   ['endpoint "10.0.0.2:6443" is not an object', 'endpoint null is not an object', 'endpoint (a list) is not an object',
