@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { createPrivateKey } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, renameSync, symlinkSync, unlinkSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -53,12 +54,17 @@ before(async () => {
 })
 after(() => server.close())
 
+function addressOf(listening: tls.Server): AddressInfo {
+  const address = listening.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  return address
+}
+
 /** Whom a server takes us for, or the code of the handshake's error. */
 async function handshake(credentials: Credentials, own?: tls.SecureContextOptions): Promise<string> {
-  const address = server.address()
-  assert.ok(typeof address === 'object' && address !== null)
+  const { port } = addressOf(server)
   const context = own === undefined ? credentials.current().context : credentials.contextWith(own)
-  const socket = tls.connect({ host: '127.0.0.1', port: address.port, secureContext: context, servername: 'localhost' })
+  const socket = tls.connect({ host: '127.0.0.1', port, secureContext: context, servername: 'localhost' })
   try {
     let text = ''
     for await (const chunk of socket) text += String(chunk)
@@ -340,6 +346,116 @@ describe('credentials: files that change', () => {
     const credentials = new Credentials({ caFile: path })
     unlinkSync(path)
     assert.equal(credentials.current().generation, 1)
+  })
+})
+
+describe('credentials: a fault that returns', () => {
+  it('is warned of each time anew, and each time it is said that it has passed', () => {
+    const path = put('ca.crt', ca)
+    const { credentials, warnings, passed } = watched({ caFile: path })
+    for (let round = 1; round <= 3; round += 1) {
+      renameSync(path, `${path}.away`)
+      for (let look = 0; look < 3; look += 1) credentials.current()
+      assert.equal(warnings.length, round)
+      assert.equal(passed(), round - 1)
+      renameSync(`${path}.away`, path)
+      for (let look = 0; look < 3; look += 1) credentials.current()
+      assert.equal(passed(), round)
+    }
+    assert.equal(credentials.current().generation, 1)
+  })
+})
+
+describe('credentials: I5 another identity replaces what was there', () => {
+  const whoIs = (credentials: Credentials): Promise<string> => handshake(credentials)
+  const expected = async (options: CredentialOptions): Promise<string> => whoIs(new Credentials(options))
+
+  it('values by values, and the generation is another one', async () => {
+    const credentials = new Credentials({ ca, ...a })
+    credentials.renew({ ca, ...b })
+    assert.equal(credentials.current().generation, 2)
+    assert.equal(await whoIs(credentials), await expected({ ca, ...b }))
+  })
+  it('a certificate by none: it is presented no more, nor merged into what one connection brings', async () => {
+    for (const before of [a, { certFile: put('c', a.cert), keyFile: put('k', a.key) }, { ...a, key: lockedKey }]) {
+      const passphrase = 'key' in before && before.key === lockedKey ? { passphrase: CANARY } : {}
+      const credentials = new Credentials({ ca, ...before, ...passphrase, token: 't' })
+      credentials.renew({ ca })
+      assert.equal(await whoIs(credentials), 'nobody')
+      assert.equal(await handshake(credentials, {}), 'nobody')
+      assert.equal(credentials.current().generation, 2)
+      assert.equal(await credentials.token(), 't')
+    }
+  })
+  it('files by other files, which are then followed, and those before no more', async () => {
+    const credentials = new Credentials({ caFile: put('ca', ca), certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    credentials.renew({ caFile: put('ca', ca), certFile: put('c2', b.cert), keyFile: put('k2', b.key) })
+    assert.equal(await whoIs(credentials), await expected({ ca, ...b }))
+    put('c', fixture('client-other.crt'))
+    put('k', fixture('client-other.key'))
+    assert.equal(credentials.current().generation, 2)
+    put('c2', a.cert)
+    put('k2', a.key)
+    assert.equal(credentials.current().generation, 3)
+    assert.equal(await whoIs(credentials), await expected({ ca, ...a }))
+  })
+  it('files by values, and values by files', async () => {
+    const credentials = new Credentials({ ca, certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    credentials.renew({ caFile: put('ca', ca), ...b })
+    assert.equal(await whoIs(credentials), await expected({ ca, ...b }))
+    credentials.renew({ ca, certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    assert.equal(await whoIs(credentials), await expected({ ca, ...a }))
+    assert.equal(credentials.current().generation, 3)
+  })
+  it('a CA by another, and by none: then those of the system count', async () => {
+    const credentials = new Credentials({ ca })
+    credentials.renew({ ca: otherCA })
+    assert.match(await whoIs(credentials), /UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|SELF_SIGNED/)
+    assert.equal(credentials.hasAuthority, true)
+    credentials.renew({})
+    assert.equal(credentials.hasAuthority, false)
+    assert.match(await whoIs(credentials), /UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|SELF_SIGNED/)
+    assert.equal(credentials.current().generation, 3)
+  })
+  it('options that are nobody\'s identity stay', async () => {
+    const credentials = new Credentials({ ca, maxVersion: 'TLSv1.2', ...a })
+    credentials.renew({ ca })
+    const { port } = addressOf(server)
+    const { context } = credentials.current()
+    const socket = tls.connect({ host: '127.0.0.1', port, secureContext: context, servername: 'localhost' })
+    await once(socket, 'secureConnect')
+    assert.equal(socket.getProtocol(), 'TLSv1.2')
+    socket.destroy()
+  })
+  it('the same identity again is no change, given as it was or as files of the same contents', () => {
+    const credentials = new Credentials({ ca, ...a })
+    const { context } = credentials.current()
+    credentials.renew({ ca, ...a })
+    assert.deepEqual(credentials.current(), { context, generation: 1 })
+    const filed = new Credentials({ certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    filed.renew({ certFile: put('c2', a.cert), keyFile: put('k2', a.key) })
+    assert.equal(filed.current().generation, 1)
+  })
+  it('one that cannot be used is refused, and the one before is kept, values and files', async () => {
+    const { credentials } = watched({ ca, certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    for (const wrong of [{ ca, cert: a.cert, key: b.key }, { caFile: join(folder, 'none') }, { ca: CANARY }]) {
+      assert.throws(() => credentials.renew(wrong), { code: 'ERR_INVALID_ARG_VALUE' })
+    }
+    assert.equal(await whoIs(credentials), await expected({ ca, ...a }))
+    put('c', b.cert)
+    put('k', b.key)
+    assert.equal(await whoIs(credentials), await expected({ ca, ...b }))
+  })
+  it('ends what was warned of before', () => {
+    const path = put('ca.crt', ca)
+    const { credentials, warnings, passed } = watched({ caFile: path })
+    unlinkSync(path)
+    credentials.current()
+    assert.equal(warnings.length, 1)
+    credentials.renew({ ca })
+    assert.equal(passed(), 1)
+    credentials.current()
+    assert.equal(warnings.length, 1)
   })
 })
 

@@ -28,7 +28,7 @@ describe('the token from a value or a file', () => {
   })
   it('is the last good one when the file is gone, empty or half written, with one warning', async () => {
     const path = put('token', 'one')
-    const { credentials, warnings } = watched({ tokenFile: path })
+    const { credentials, warnings, passed } = watched({ tokenFile: path })
     put('token', '')
     assert.equal(await credentials.token(), 'one')
     put('token', `${CANARY} ${CANARY}`)
@@ -40,9 +40,10 @@ describe('the token from a value or a file', () => {
     assert.match(warnings[0] ?? '', /'tokenFile'.*must hold.*The credentials read before are kept$/)
     put('token', 'two')
     assert.equal(await credentials.token(), 'two')
+    assert.equal(passed(), 1)
     put('token', '')
     await credentials.token()
-    assert.equal(warnings.length, 2)
+    assert.equal(warnings.length, 2, 'a fault that returns is news')
   })
 })
 
