@@ -7,9 +7,8 @@
  * kind of a failure is a fact; whom to blame for it is decided in core/. What a message may show is for secrets.ts.
  */
 import { types } from 'node:util'
+import type { FailureKind } from './core/state.ts'
 import { shownValue, withoutCredentials } from './secrets.ts'
-
-export { withoutSecret } from './secrets.ts'
 
 /** An Error with a code, as Node's own have. */
 export type CodedError<Code extends string = string> = Error & { code: Code }
@@ -58,17 +57,6 @@ export class MultidialError extends AggregateError {
     this.code = mostTellingCode(errors.map((error) => error.code)) ?? codeOf(reason)
   }
 }
-
-/** What an attempt or a question failed of. It says nothing of whose fault that was. */
-export type FailureKind =
-  | 'local' // this machine has no descriptor, memory or address left, or it was given up here
-  | 'identity' // the certificate does not prove who the server must be
-  | 'refused' // the host lives, and nobody listens
-  | 'unreachable' // there is no way to the host
-  | 'name' // the name is not known, or its resolver is at fault
-  | 'silence' // nothing came in time
-  | 'mistake' // thrown before anything was sent: an option that Node refuses, or a bug in a caller's function
-  | 'broken' // it began to answer and stopped, or does not speak TLS or HTTP as we do
 
 /** The codes of node:tls and OpenSSL for a certificate that does not prove who the server must be. */
 const IDENTITY: RegExp = new RegExp('^(ERR_TLS_CERT_.*|CERT_.*|CRL_.*|UNABLE_TO_.*|SELF_SIGNED_.*|DEPTH_ZERO_.*' +
@@ -130,16 +118,6 @@ export function mostTellingCode(codes: readonly (string | undefined)[]): string 
     if (found !== undefined) return found
   }
   return undefined
-}
-
-/** Whether a code says that the server is not who it must be: a matter for a warning, and for a person. */
-export function isIdentityCode(code: string | undefined): boolean {
-  return kindOf({ code }) === 'identity'
-}
-
-/** Whether the cause is on this machine, so that no endpoint is to blame (H1). */
-export function isLocalCode(code: string | undefined): boolean {
-  return kindOf({ code }) === 'local'
 }
 
 /** The error of a failure; one that was found by the clock has none of its own. */

@@ -10,7 +10,7 @@ import type { Endpoint } from '../core/endpoint.ts'
 import { addressOf } from '../core/endpoint.ts'
 import { isIP } from '../address.ts'
 import type { Identity } from './identity.ts'
-import { coded, codeOf, isIdentityCode, toError } from '../errors.ts'
+import { causeText, coded, codeOf, kindOf, toError } from '../errors.ts'
 
 /** A dialer that is wrapped: gives a connected stream to the endpoint, through a proxy or a tunnel. */
 export type ConnectSocket = (endpoint: Endpoint, options: { signal: AbortSignal }) => Duplex | Promise<Duplex>
@@ -78,7 +78,7 @@ export function attempt(options: AttemptOptions, settle: Settle): () => void {
       else settle(wrappedError(endpoint, fault))
     },
     (error: unknown) => {
-      if (!abort.signal.aborted) settle(toError(error))
+      if (!abort.signal.aborted) settle(givenError(endpoint, error))
     },
   )
   return () => {
@@ -135,7 +135,7 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
       if (options.connectSocket !== undefined) tune()
       return settle(undefined, socket)
     }
-    if (isIdentityCode(codeOf(error))) sessions?.delete(endpoint, identity.sni)
+    if (kindOf(error) === 'identity') sessions?.delete(endpoint, identity.sni)
     // Not before: it may start another attempt, and that need not wait for what is done about this one.
     settle(error)
     drop(socket)
@@ -250,6 +250,13 @@ function faultOf(stream: unknown): string | undefined {
   }
   const isDestroyed = 'destroyed' in stream && stream.destroyed === true
   return isDestroyed ? 'connectSocket gave a stream that is destroyed' : undefined
+}
+
+/** What `connectSocket` failed with: an error as it is; anything else as a connection that broke. */
+function givenError(endpoint: Endpoint, thrown: unknown): Error {
+  const error = toError(thrown)
+  if (error === thrown || codeOf(error) !== undefined) return error
+  return wrappedError(endpoint, thrown === undefined ? 'connectSocket failed with undefined' : causeText(thrown))
 }
 
 function wrappedError(endpoint: Endpoint, message: string): Error {

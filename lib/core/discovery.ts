@@ -77,10 +77,9 @@ function startRound(turn: Turn, depth: Depth): Round {
 }
 
 /** R1: The endpoint that was asked did not answer: another is. The last one gets its second try first (H2). */
-export function roundMissed(turn: Turn, address: Address, failure: Failure, status?: number): void {
-  const { round: given } = turn.state.discovery
-  if (given?.at !== address) return
-  const round = status === undefined ? given : { ...given, answer: { address, status } }
+export function roundMissed(turn: Turn, address: Address, failure: Failure): void {
+  const { round } = turn.state.discovery
+  if (round?.at !== address) return
   const causes = [...round.causes.filter((cause) => cause.address !== address), { address, failure }]
   const isAsked = turn.peer(address)?.question !== undefined
   const isLast = nextCandidate(turn.state, round.tried) === undefined
@@ -218,7 +217,7 @@ function accepted(turn: Turn, body: EndpointsBody & { kind: 'list' }, via: Via):
     status: isOff ? 'off' : 'ok',
     via,
     listedAt: turn.now,
-    isPrivate: body.isPrivate,
+    isPrivate: body.isPrivate === true,
     lastError: undefined,
     nextAt: isOff ? Infinity : drawNext(turn, settings.refreshInterval),
     round: undefined,

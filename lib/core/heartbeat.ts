@@ -41,8 +41,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   proven(turn, peer, question, authorized ? status : peer.answer)
   const isBad = status === 429 || status >= 500
   if (isBad && question.depth === 'deep') {
-    askAgain(turn, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
-    return roundMissed(turn, address, { kind: 'answer', message: `it answered ${status}` }, status)
+    return askAgain(turn, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
   }
   judge(turn, address, question, status, isBad)
   answered(turn, address, question, event)

@@ -49,7 +49,7 @@ export type EndpointsBody =
       readonly unready: readonly Endpoint[]
       readonly refused: readonly string[]
       /** All of the addresses are private ones, which are out of reach for who is outside (F3). */
-      readonly isPrivate: boolean
+      readonly isPrivate?: boolean
     }
   | { readonly kind: 'rejected'; readonly reason: string }
 

@@ -7,7 +7,7 @@
  * part is used. What is written of refused items is bounded in length and number, and plain ASCII whatever was in it.
  */
 import { addressOf } from '../core/endpoint.ts'
-import { canonicalIP, isIP, isPrivate, scopeOf } from '../address.ts'
+import { canonicalIP, isIP, scopeOf } from '../address.ts'
 import type { Address, Endpoint } from '../core/endpoint.ts'
 import type { Scope } from '../address.ts'
 import type { EndpointsBody, Via } from '../core/state.ts'
@@ -114,10 +114,7 @@ class Sieve {
     if (this.#ready.size === 0) return { kind: 'rejected', reason: this.#reason(refused) }
     for (const address of this.#ready.keys()) this.#unready.delete(address)
     const ready = [...this.#ready.values()]
-    return {
-      kind: 'list', ready, unready: [...this.#unready.values()], refused,
-      isPrivate: ready.every(({ host }) => isPrivate(host)),
-    }
+    return { kind: 'list', ready, unready: [...this.#unready.values()], refused }
   }
 
   /** One sentence for many items; it comes first, so that it is never among the 'N more'. */

@@ -8,9 +8,10 @@ import type { Address, Endpoint } from '../core/endpoint.ts'
 import { addressOf } from '../core/endpoint.ts'
 import type { EndpointsBody, Via } from '../core/state.ts'
 import type { Credentials } from '../credentials/credentials.ts'
-import { causeText, toError, withoutSecret } from '../errors.ts'
+import { causeText, toError } from '../errors.ts'
 import { toEndpoint } from '../options.ts'
-import { readEndpointsBody } from './endpoints-body.ts'
+import { withoutSecret } from '../secrets.ts'
+import { readEndpointsBody, vetHints } from './endpoints-body.ts'
 import type { Authorization } from './monitor.ts'
 
 /** A question goes without its token after this share of its time: that the endpoint lives is worth knowing anyway. */
@@ -81,7 +82,8 @@ export class Lists {
   read(text: string, via: Via): EndpointsBody {
     const body = this.#withoutToken(readEndpointsBody(text, via, this.#allowed))
     const { mapEndpoint } = this.#options
-    if (body.kind === 'rejected' || mapEndpoint === undefined) return body
+    if (body.kind === 'rejected') return body
+    if (mapEndpoint === undefined) return { ...body, isPrivate: body.ready.every(({ host }) => isPrivate(host)) }
     const failures: unknown[] = []
     const ready = mapped(body.ready, mapEndpoint, failures)
     const unready = mapped(body.unready, mapEndpoint, failures)
@@ -100,9 +102,9 @@ export class Lists {
     if (this.#hinted || store === undefined) return
     this.#hinted = true
     const loaded = (endpoints: unknown): void => {
-      const hints = Array.isArray(endpoints) ? endpoints.map(toEndpoint) : [undefined]
-      if (!hints.every((hint) => hint !== undefined)) throw new TypeError('load() must give a list of { host, port }')
-      onHints(hints)
+      const hints = vetHints(endpoints, this.#allowed)
+      if (hints.refused.length > 0) onWarning('store', new Error(`stored endpoints refused: ${hints.refused.join('; ')}`))
+      onHints(hints.endpoints)
     }
     const failed = (error: unknown): void => {
       onWarning('store', new Error(`stored endpoints cannot be used: ${causeText(error)}`, { cause: error }))
