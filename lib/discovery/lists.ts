@@ -102,6 +102,7 @@ export class Lists {
     if (this.#hinted || store === undefined) return
     this.#hinted = true
     const loaded = (endpoints: unknown): void => {
+      if (!Array.isArray(endpoints)) throw new TypeError('load() must give a list of { host, port }')
       const hints = vetHints(endpoints, this.#allowed)
       if (hints.refused.length > 0) onWarning('store', new Error(`stored endpoints refused: ${hints.refused.join('; ')}`))
       onHints(hints.endpoints)
