@@ -11,6 +11,7 @@ import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 
+import { holdsProcess } from '../connect/attempt.ts'
 import type { RouteOptions } from '../connect/route.ts'
 import type { DialCallback, DialerPool, DialRequest } from '../pool.ts'
 import { tellAnswers } from './answers.ts'
@@ -23,6 +24,9 @@ import { type PooledRequest, WaitingRequest } from './waiting-request.ts'
  * after 60: whoever closes second may lose the request that it has just written.
  */
 const IDLE_TIMEOUT = 50_000
+
+/** The same for one that keeps the process alive while it is idle, as one made of a stream that is no socket does. */
+const HOLDING_TIMEOUT = 1_000
 
 /** The options that a request comes with, and what this agent adds to them on their way through the stock agent. */
 export interface PooledOptions extends DialRequest {
@@ -171,9 +175,10 @@ export abstract class PooledAgent extends https.Agent {
     if (!this.pool.released(socket)) return false
     // H10. The stock agent destroys an idle socket whose timeout is over.
     const timeout = socket.timeout ?? 0
-    if (timeout === 0 || timeout > this.idleTimeout) {
+    const limit = holdsProcess(socket) ? HOLDING_TIMEOUT : this.idleTimeout
+    if (timeout === 0 || timeout > limit) {
       this.#timeouts.set(socket, timeout)
-      socket.setTimeout(this.idleTimeout)
+      socket.setTimeout(limit)
     }
     return true
   }

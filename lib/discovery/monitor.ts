@@ -4,6 +4,7 @@
  * Redirects are not followed: a 3xx is an answer like any other.
  */
 import type { TLSSocket } from 'node:tls'
+import { holdsProcess } from '../connect/attempt.ts'
 import type { Address, Endpoint } from '../core/endpoint.ts'
 import { addressOf } from '../core/endpoint.ts'
 import type { Depth, Question as CoreQuestion, Via } from '../core/state.ts'
@@ -128,8 +129,9 @@ export class Monitor {
       if (isOver) return
       isOver = true
       settle(response === undefined ? { error: error ?? new Error('no answer') } : { response, authorized })
-      // Another has taken its place meanwhile.
-      if (this.#kept.get(address) !== connection && !connection.isBorrowed) connection.destroy()
+      // Another has taken its place meanwhile, or it would keep the process alive.
+      const isKept = this.#kept.get(address) === connection && !connection.holdsProcess
+      if (!isKept && !connection.isBorrowed) connection.destroy()
     })
     void question.authorization().then((given) => {
       if (isOver) return
@@ -180,6 +182,10 @@ class QuestionedConnection {
     this.#onClose = onClose
     // Not 'data': what has once flowed is not as it was when nobody listens any more.
     socket.on('readable', this.#onReadable).on('error', this.#onError).on('end', this.#onEnd).on('close', this.#closed)
+  }
+
+  get holdsProcess(): boolean {
+    return holdsProcess(this.#socket)
   }
 
   get idle(): boolean {
