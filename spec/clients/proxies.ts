@@ -121,7 +121,9 @@ function webSockets(name: string, make: MakeProxy): Client {
         hold: () => new Promise((resolve, reject) => {
           const socket = open(ATTACH)
           const ended = new Promise<void>((end) => { socket.on('close', end) })
-          socket.on('open', () => resolve({ servedBy: inUse(agent), ended }))
+          // A proxy may open its client's side before its own: an echo has been both ways.
+          socket.on('open', () => socket.send(Buffer.from('\0ping')))
+          socket.on('message', () => resolve({ servedBy: inUse(agent), ended }))
           socket.on('error', reject)
         }),
         close,
