@@ -88,7 +88,8 @@ describe('withMultidialer and what programs take out of the options', () => {
     assert.ok(ca !== undefined && cert !== undefined && key !== undefined)
     const url = `${config.cluster?.server}/`
     const ways: https.RequestOptions[] = [
-      { ca, cert, key }, { agent: new https.Agent({ ca, cert, key }) }, { agent: new https.Agent({ ...agent.options }) },
+      { ca, cert, key }, { agent: new https.Agent({ ca, cert, key }) },
+      { agent: new https.Agent({ ...agent.options }) },
       { ca: agent.options.ca, cert: agent.options.cert, key: agent.options.key },
     ]
     for (const options of ways) {
@@ -210,7 +211,8 @@ describe('withMultidialer and a KubeConfig whose user becomes another (I5)', () 
     ['data in place of files', A_FILES, B, 'b'],
     ['files in place of data', A, B_FILES, 'b'],
     ['nothing', A, {}, undefined],
-    ['a plugin in place of a certificate', A, { exec: () => ({ cert: pem('client-b.crt'), key: pem('client-b.key') }) }, 'b'],
+    ['a plugin in place of a certificate', A,
+      { exec: () => ({ cert: pem('client-b.crt'), key: pem('client-b.key') }) }, 'b'],
     ['a plugin that gives a token in place of files', A_FILES, { exec: () => ({ token: 'of-nobody' }) }, undefined],
     ['a certificate in place of a plugin',
       { exec: () => ({ cert: pem('client-a.crt'), key: pem('client-a.key') }) }, B, 'b'],

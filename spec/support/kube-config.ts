@@ -122,7 +122,9 @@ export function base64(text: string): string {
   return Buffer.from(text).toString('base64')
 }
 
-export function kubeConfigOf(plane: ControlPlane, user: Partial<User> = {}, cluster: Partial<Cluster> = {}): FakeKubeConfig {
+export function kubeConfigOf(
+  plane: ControlPlane, user: Partial<User> = {}, cluster: Partial<Cluster> = {},
+): FakeKubeConfig {
   const server = plane.servers[0]?.url ?? ''
   return new FakeKubeConfig({ name: 'c', server, caData: base64(plane.ca), ...cluster }, { name: 'u', ...user })
 }
