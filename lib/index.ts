@@ -8,6 +8,8 @@ export { fileStore } from './adapters/file-store.ts'
 export type { FileStore } from './adapters/file-store.ts'
 export { inClusterOptions } from './adapters/in-cluster.ts'
 export type { InClusterOptions, InClusterSources } from './adapters/in-cluster.ts'
+export { throughProxy } from './adapters/proxy.ts'
+export type { ProxyOptions } from './adapters/proxy.ts'
 export { Multidialer } from './multidialer.ts'
 export type {
   CreateConnection, FailedEvent, FailoverEvent, MultidialerEvents, MultidialerOptions,
