@@ -65,6 +65,7 @@ export class Runtime implements DialerPool {
   #lastId = 0
   #timer: NodeJS.Timeout | undefined
   #timerAt = Infinity
+  readonly #self = new WeakRef(this)
 
   constructor(options: RuntimeOptions) {
     this.#options = options
@@ -93,7 +94,7 @@ export class Runtime implements DialerPool {
       return () => {}
     }
     const id = ++this.#lastId
-    const wanted = this.#connections.wantedBy(request)
+    const wanted = this.#connections.wantedBy(this.plain(request))
     const giveUp = (reason: Error): void => this.#dispatch({ type: 'dialCancelled', dial: id, reason })
     const unlisten = onAbort(request.signal ?? undefined, (reason) => giveUp(abortError(reason)))
     this.#dials.begin(id, wanted, callback, unlisten)
@@ -114,6 +115,10 @@ export class Runtime implements DialerPool {
 
   snapshot(): Snapshot {
     return snapshotOf(this.#state, performance.now())
+  }
+
+  plain<Request extends DialRequest>(request: Request): Request {
+    return this.#connections.plain(request)
   }
 
   serves(request: DialRequest): boolean {
@@ -225,9 +230,16 @@ export class Runtime implements DialerPool {
       this.#timer = undefined
       return
     }
+    // Weakly: a dialer that nobody has any more need not wait for its last deadline to be collected (H10).
+    const self = this.#self
     const delay = Math.min(MAX_MS, Math.max(0, Math.ceil(at - performance.now())))
     // What has arrived by now is read first: it may be just what is being waited for.
-    this.#timer = setTimeout(() => setImmediate(() => this.#wake()), delay)
+    this.#timer = setTimeout(() => setImmediate(() => Runtime.#wakeIfAlive(self)), delay)
+  }
+
+  static #wakeIfAlive(self: WeakRef<Runtime>): void {
+    const runtime = self.deref()
+    if (runtime !== undefined) runtime.#wake()
   }
 
   #wake(): void {

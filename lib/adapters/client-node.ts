@@ -6,6 +6,7 @@
  * 0.2x and 1.x take an https.Agent (kube-config-agent.ts), 2.x a dispatcher of undici (kube-config-dispatcher.ts).
  */
 import { setImmediate } from 'node:timers/promises'
+import { NoToken } from '../credentials/token.ts'
 import { debuglog } from 'node:util'
 import type { ConnectSocket } from '../connect/attempt.ts'
 import { causeText, optionError } from '../errors.ts'
@@ -15,7 +16,7 @@ import { KubeConfigAgent } from './kube-config-agent.ts'
 import type { Dispatcher } from './kube-config-dispatcher.ts'
 import { makeDispatcher, unknownVersion } from './kube-config-dispatcher.ts'
 import {
-  bearerOf, certificatesOf, contextOf, dialerOptionsOf, hasPlugin, headersOf, identityOfContext, mayHaveToken,
+  bearerOf, certificatesOf, contextOf, dialerOptionsOf, hasPlugin, headersOf, identityOfContext,
   sameContext, withoutPlugin,
 } from './kube-config.ts'
 import type {
@@ -59,9 +60,9 @@ export function withMultidialer(kubeConfig: KubeConfigLike, options: ClientNodeO
     throw optionError('This KubeConfig has a dialer: close() that one first, or use it')
   }
   const original = originalOf(kubeConfig)
-  const token = mayHaveToken(context.user) ? { token: () => tokenOf(kubeConfig, original, context) } : {}
+  const token = (): Promise<string> => tokenOf(kubeConfig, original, context)
   const proxied = options.connectSocket === undefined ? connectSocketOf(context.cluster, options) : {}
-  const dialer = new KubeConfigDialer({ ...options, ...proxied, ...dialerOptionsOf(context), ...token })
+  const dialer = new KubeConfigDialer({ ...options, ...proxied, ...dialerOptionsOf(context), token })
   if (options.signal?.aborted === true) return dialer
   if (hasSOCKSProxy(context.cluster) && options.connectSocket === undefined) {
     warn(dialer, 'proxy', `The cluster '${context.cluster.name}' is behind a SOCKS proxy (proxyUrl): its connections ` +
@@ -211,13 +212,14 @@ class Link {
     if (takesDispatcher(request)) {
       this.#dispatcher ??= makeDispatcher(kubeConfig, apply, this.#dialer, IDLE)
       request.setDispatcher(await this.#dispatcher)
-      // undici takes a connection back one turn of the loop after the answer was read, and meanwhile opens another one.
-      await setImmediate()
     } else if (takesAgent(request)) {
       request.setAgent(this.#agent)
     } else {
       throw unknownVersion()
     }
+    // undici takes a connection back one turn of the loop after the answer was read, and meanwhile opens another one; and
+    // any pool learns in that turn which of its connections the other end has closed.
+    await setImmediate()
     // Last, so that no other call comes between this and its request.
     this.#renew(context, applied)
   }
@@ -286,7 +288,7 @@ async function tokenOf(kubeConfig: KubeConfigLike, original: Original, context: 
   await original.applyToHTTPSOptions.call(kubeConfig, applied)
   if (sameContext(kubeConfig, identity) === undefined) throw new Error('the KubeConfig has another current context')
   const token = bearerOf(applied)
-  if (token === undefined) throw new Error('the user of the KubeConfig has no bearer token')
+  if (token === undefined) throw new NoToken()
   return token
 }
 

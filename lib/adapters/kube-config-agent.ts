@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream'
 import type { PooledOptions } from '../agent/pooled-agent.ts'
 import { PooledAgent } from '../agent/pooled-agent.ts'
 import type { PooledRequest } from '../agent/waiting-request.ts'
+import { sameValue } from '../connect/own-tls.ts'
 import type { DialerPool } from '../pool.ts'
 
 /** What client-node tells an agent of TLS. */
@@ -109,19 +110,4 @@ export class KubeConfigAgent extends PooledAgent {
     // Servers are verified unless the KubeConfig says otherwise.
     return this.#shown[name] ?? (name === 'rejectUnauthorized' ? true : undefined)
   }
-}
-
-/** Whether both are the same certificates or keys, or the same plain value. */
-function sameValue(a: unknown, b: unknown): boolean {
-  if (a === b) return true
-  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((one, i) => sameValue(one, b[i]))
-  return isText(a) && isText(b) && Buffer.compare(bytesOf(a), bytesOf(b)) === 0
-}
-
-function isText(value: unknown): value is string | Uint8Array {
-  return typeof value === 'string' || value instanceof Uint8Array
-}
-
-function bytesOf(text: string | Uint8Array): Uint8Array {
-  return typeof text === 'string' ? Buffer.from(text) : text
 }

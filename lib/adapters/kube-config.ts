@@ -150,11 +150,6 @@ export function hasPlugin(user: UserLike | null): boolean {
   return Boolean(user?.exec) || Boolean(user?.authProvider)
 }
 
-/** Whether the user may have a bearer token; one with a certificate alone has none. */
-export function mayHaveToken(user: UserLike | null): boolean {
-  return hasPlugin(user) || Boolean(user?.token)
-}
-
 /**
  * The KubeConfig as it is once its user's plugin has run: with what that gave in the plugin's place, so that it is not
  * run again.

@@ -310,7 +310,7 @@ export abstract class PooledAgent extends https.Agent {
   }
 
   #ownPool(options: PooledOptions): OwnPool | undefined {
-    const name = ownPool(options, this.pool.serves(options))
+    const name = ownPool(this.pool.plain(options), this.pool.serves(options))
     if (name === undefined) return undefined
     return { name, servername: options.servername ?? undefined, direct: this.#isDirect(options) }
   }

@@ -33,6 +33,9 @@ export interface Wanted {
   readonly differs: boolean
 }
 
+/** What programs take from one agent or KubeConfig for requests of their own. */
+const SHAREABLE = ['ca', 'cert', 'key', 'pfx', 'passphrase'] as const
+
 export class Connections {
   readonly #options: ConnectionOptions
   #context: SecureContext
@@ -46,6 +49,15 @@ export class Connections {
     this.#context = context
     this.#generation = generation
     this.#policy = this.#policyNow()
+  }
+
+  /** Gives the request without what is just the dialer's own: it is no option of its caller's. */
+  plain<Request extends DialRequest>(request: Request): Request {
+    const same = SHAREABLE.filter((name) => request[name] && this.#options.credentials.holds(name, request[name]))
+    if (same.length === 0) return request
+    const plain = { ...request }
+    for (const name of same) Reflect.deleteProperty(plain, name)
+    return plain
   }
 
   /** H1: Finds out what of a request is its caller's own. */

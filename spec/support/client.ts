@@ -178,6 +178,7 @@ export class Client {
         return giveUp
       },
       serves: (request) => pool.serves(request),
+      plain: (request) => pool.plain(request),
       released: (socket) => pool.released(socket),
       acquired: (socket) => pool.acquired(socket),
       answered: (socket, status) => pool.answered(socket, status),
