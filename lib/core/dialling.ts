@@ -7,7 +7,7 @@ import { firstCandidate, nextCandidate } from './candidates.ts'
 import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import { doubt, wonder } from './asking.ts'
-import { becomeFailed, becomeHeard, becomeVerified, isFront, isListed, lastErrorOf, statusOf } from './peers.ts'
+import { becomeFailed, becomeHeard, becomeReady, isDoubted, isFront, isListed, lastErrorOf, statusOf } from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, Id, Peer, Rejection, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
 import { wakeSampling } from './traffic.ts'
@@ -244,8 +244,9 @@ function handOver(turn: Turn, attempt: Attempt): void {
 /** H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is there. */
 export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
   const { address } = attempt
-  if (dial.own) return void becomeHeard(turn, address)
-  becomeVerified(turn, address)
+  becomeHeard(turn, address)
+  if (dial.own) return
+  becomeReady(turn, address)
   turn.changePeer(address, { connectMs: turn.now - attempt.startedAt })
   turn.unwarn(`identity ${address}`)
 }
@@ -261,7 +262,7 @@ function workedAt(turn: Turn, dial: Dial, to: Address): void {
   if (from === undefined || from === to) return void (state.current !== to && turn.set({ current: to }))
   const peer = turn.peer(from)
   const status = peer && statusOf(peer)
-  const isLeft = peer !== undefined && (peer.voice.is === 'doubted' || isFront(state, peer))
+  const isLeft = peer !== undefined && (isDoubted(peer) || isFront(state, peer))
   if (!isSpread && status === 'ready' && !isLeft && !dial.tried.includes(from)) return
   const failure = dial.causes.find((cause) => cause.address === from)?.failure
   if (status === 'ready' && failure !== undefined && blamesNobody(failure, dial)) return
@@ -274,7 +275,7 @@ function reasonToLeave(turn: Turn, peer: Peer | undefined, failure: Failure | un
   const known = failure?.message ?? (peer && lastErrorOf(peer))
   if (known !== undefined) return known
   if (peer !== undefined && statusOf(peer) === 'leaving') return 'leaving'
-  if (peer?.voice.is === 'doubted') return 'callers gave up on it'
+  if (peer !== undefined && isDoubted(peer)) return 'callers gave up on it'
   const target = turn.peer(to)
   if (peer !== undefined && target !== undefined && isFront(turn.state, peer) && isListed(target)) {
     return 'a listed apiserver can be reached itself'

@@ -4,7 +4,7 @@
  */
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
-import type { Failure, Listing, Origin, Peer, State, Status } from './state.ts'
+import type { Failure, Listing, Origin, Peer, State, Status, Voice } from './state.ts'
 import type { Turn } from './turn.ts'
 
 /** H1: the first retry within 250 ms, doubling to 30 s, as client-go's and gRPC's reconnection backoffs end up. */
@@ -37,6 +37,11 @@ export function isListed(peer: Peer | undefined): boolean {
 /** F1: Tells whether it is a front: configured, and not in the list. What one of its connections proves says nothing of another. */
 export function isFront(state: State, peer: Peer): boolean {
   return state.discovery.listedAt !== undefined && peer.listing.is === 'unlisted'
+}
+
+/** H11: Tells whether callers gave up on it, and it has not answered since. */
+export function isDoubted({ voice }: Peer): boolean {
+  return voice.is === 'doubted' || (voice.is === 'suspect' && voice.doubted === true)
 }
 
 /** H2: Tells whether one that was suspected has not been heard since. */
@@ -113,8 +118,8 @@ export function drawPatience(turn: Turn): number {
 // ---- standing
 
 /** H1: Makes it ready: its TLS and identity were good just now. */
-export function becomeVerified(turn: Turn, address: Address): void {
-  const peer = becomeHeard(turn, address)
+export function becomeReady(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
   if (peer !== undefined && peer.standing.is !== 'ready') turn.setPeer({ ...peer, standing: { is: 'ready' } })
 }
 
@@ -162,26 +167,35 @@ export function becomeListed(turn: Turn, peer: Peer, place: 'ready' | 'unready' 
 
 // ---- voice
 
-/** H2: A byte came from it. What it was suspected of is over; what its answers say of it is not. */
-export function becomeHeard(turn: Turn, address: Address): Peer | undefined {
+/** H2, H9: A byte came from it. Its silence is over; what its answers, and their lateness, say of it is not. */
+export function becomeHeard(turn: Turn, address: Address): void {
   const peer = turn.peer(address)
-  if (peer === undefined) return undefined
-  const { is } = peer.voice
-  const isOver = is === 'suspect' || is === 'silent' || is === 'slow'
-  return turn.changePeer(address, { heardAt: turn.now, ...(isOver ? { voice: { is: 'well' } } : {}) })
+  if (peer === undefined) return
+  turn.setPeer({ ...peer, heardAt: turn.now, voice: isMissing(peer) ? unsuspected(peer.voice) : peer.voice })
+}
+
+function unsuspected(voice: Voice): Voice {
+  return voice.is === 'suspect' && voice.doubted === true ? { is: 'doubted' } : { is: 'well' }
 }
 
 /** H11: Makes it doubted, unless worse is known of it. */
 export function becomeDoubted(turn: Turn, address: Address): void {
-  if (turn.peer(address)?.voice.is === 'well') turn.changePeer(address, { voice: { is: 'doubted' } })
+  const voice = turn.peer(address)?.voice
+  if (voice?.is === 'well') turn.changePeer(address, { voice: { is: 'doubted' } })
+  if (voice?.is === 'suspect') turn.changePeer(address, { voice: { ...voice, doubted: true } })
 }
 
-/** H2: Makes it suspect, from its first missed question on. */
+/** H2, H11: Makes it suspect, from its first missed question on. One that was doubted still is. */
 export function becomeSuspect(turn: Turn, address: Address): void {
   const voice = turn.peer(address)?.voice
-  if (voice?.is === 'well' || voice?.is === 'doubted' || voice?.is === 'refusing') {
-    turn.changePeer(address, { voice: { is: 'suspect', since: turn.now } })
-  }
+  if (voice?.is === 'well') turn.changePeer(address, { voice: { is: 'suspect', since: turn.now } })
+  if (voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'suspect', since: turn.now, doubted: true } })
+}
+
+/** H2, H11: Its question came to nothing, through no fault of its own: what only that would have told is not known. */
+export function becomeUnasked(turn: Turn, address: Address): void {
+  const voice = turn.peer(address)?.voice
+  if (voice?.is === 'suspect' || voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'well' } })
 }
 
 /** H3: Makes it silent: nothing of it is reached. */
