@@ -14,9 +14,6 @@ import { wakeSampling } from './traffic.ts'
 import { LATE } from './turn.ts'
 import type { Turn } from './turn.ts'
 
-
-
-
 /**
  * Of `maxConnectionAge`, at least: sockets made together must not end together. Never more than all of it, so that a
  * fleet has evened out within one age.
@@ -61,7 +58,7 @@ export function dialCancelled(turn: Turn, id: Id, reason: unknown): void {
   if (dial === undefined) return
   endDial(turn, dial, { kind: 'cancelled', reason })
   for (const { address, phase, startedAt } of dial.attempts) {
-    if (phase === 'connecting' && turn.now - startedAt >= TELLING_SILENCE) doubt(turn, address)
+    if (phase === 'connecting' && turn.now - startedAt >= TELLING_SILENCE) doubt(turn, address, 'fresh')
   }
 }
 
@@ -74,9 +71,24 @@ export function attemptFailed(turn: Turn, id: Id, attemptId: Id, failure: Failur
   startNext(turn, withoutAttempt(turn, dial, attempt, failure))
 }
 
-/** D3, D5, D7: Handles the dials whose time has come: for their next candidate, for an attempt, or for good. */
+/** D3, D5, D7, H4: Handles the dials whose time has come: for their next candidate, for an attempt, or for good. */
 export function dialsDue(turn: Turn): void {
   for (const dial of dueRows(turn.state.dials, turn.now)) dialDue(turn, dial)
+}
+
+/**
+ * D7: Looks again, after any event, at the dials that wait for endpoints of which it became known that they cannot be
+ * reached.
+ */
+export function settleFutile(turn: Turn, before: State): void {
+  const { peers, dials } = turn.state
+  if (dials.size === 0 || peers === before.peers) return
+  const isNews = [...peers.values()].some((peer) => isFutile(peer) && !isFutile(before.peers.get(peer.address)))
+  if (!isNews) return
+  for (const dial of rowsOf(dials)) {
+    if (futileAt(turn.state, dial) <= turn.now) endFutile(turn, dial)
+    else if (dial.failedAt !== -Infinity) setDial(turn, dial)
+  }
 }
 
 /** D3: Lets dials that had run out of candidates go on with those that became known since. */
@@ -113,6 +125,9 @@ function dialDue(turn: Turn, given: Dial): void {
     if (dial.graced || now - dial.deadline <= LATE) return timeOut(turn, dial, dialTimeout)
     dial = { ...dial, graced: true, deadline: now + attemptTimeout }
   }
+  if ('until' in dial.hold && now - dial.hold.until > LATE) {
+    dial = { ...dial, hold: { ...dial.hold, until: now + turn.state.settings.attemptDelay } }
+  }
   for (const attempt of dial.attempts) {
     if (attempt.phase !== 'connecting' || attempt.deadline > now) continue
     if (now - attempt.deadline > LATE) {
@@ -124,13 +139,17 @@ function dialDue(turn: Turn, given: Dial): void {
     blame(turn, dial, attempt.address, failure)
     dial = { ...withoutAttempt(turn, dial, attempt, failure), nextAt: now }
   }
-  if (futileAt(turn.state, dial) <= now) return endFutile(turn, dial)
+  const endsAt = futileAt(turn.state, dial)
+  if (now - endsAt > LATE) dial = { ...dial, failedAt: now }
+  else if (endsAt <= now) return endFutile(turn, dial)
   if (dial.nextAt <= now) startNext(turn, dial)
   else setDial(turn, dial)
 }
 
-/** D5: The whole dial took too long. */
+/** D5: Ends a dial that took too long in all. A connection that was held back is still better than none. */
 function timeOut(turn: Turn, dial: Dial, dialTimeout: number): void {
+  const held = dial.attempts.find(({ phase }) => phase === 'held')
+  if (held !== undefined) return deliver(turn, dial, held)
   const causes = dial.attempts.map(({ address }): Cause => ({ address, failure: silence(dialTimeout) }))
   endDial(turn, dial, { kind: 'timedOut', causes: [...dial.causes, ...causes] })
 }
@@ -178,6 +197,7 @@ function isFutile(peer: Peer | undefined): boolean {
   return peer?.standing.is === 'failed' && !peer.standing.reached && peer.standing.silent
 }
 
+/** D7: Ends a dial for which nothing is left but what was never reached. */
 function endFutile(turn: Turn, dial: Dial): void {
   const { attemptDelay } = turn.state.settings
   const causes = dial.attempts.map(({ address, startedAt }): Cause => (
@@ -215,7 +235,7 @@ export function deliver(turn: Turn, dial: Dial, attempt: Attempt): void {
   doubtLosers(turn, dial, attempt)
 }
 
-/** The socket is its caller's from now on, and counted. */
+/** H2: The socket is its caller's from now on, and counted. */
 function handOver(turn: Turn, attempt: Attempt): void {
   const { maxConnectionAge } = turn.state.settings
   const age = maxConnectionAge === undefined ? Infinity : turn.draw(LEAST_AGE * maxConnectionAge, maxConnectionAge)
@@ -287,7 +307,7 @@ function reasonToLeave(turn: Turn, peer: Peer | undefined, failure: Failure | un
 function doubtLosers(turn: Turn, dial: Dial, winner: Attempt): void {
   for (const { id, address, startedAt, phase } of dial.attempts) {
     const wasSilent = phase === 'connecting' && turn.now - startedAt >= turn.state.settings.attemptDelay
-    if (id !== winner.id && wasSilent) doubt(turn, address)
+    if (id !== winner.id && wasSilent) doubt(turn, address, 'fresh')
   }
 }
 

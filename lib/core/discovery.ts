@@ -2,7 +2,7 @@
  * Discovery (R1 to R6): which endpoints there are. A refresh is a round: one endpoint after another is asked until one
  * gives a list. The question is the heartbeat of asking.ts, so that any heartbeat's list is taken.
  */
-import { ask, askAgain } from './asking.ts'
+import { ask, askAgain, askWhatIsInDoubt } from './asking.ts'
 import { nextCandidate } from './candidates.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
@@ -38,12 +38,15 @@ export function refreshSoon(turn: Turn, earliest: number): void {
   if (at !== nextAt) turn.setDiscovery({ nextAt: at })
 }
 
-/** R1: Asks for the list now, as `refresh()` does, or as part of the round that is under way. */
+/** R1, H10: Asks for the list now, as `refresh()` does, or as part of the round that is under way. */
 export function refreshRequested(turn: Turn, refresh: Id | undefined): void {
   if (turn.state.closed) {
     if (refresh !== undefined) turn.emit({ type: 'settleRefresh', refresh, outcome: { kind: 'closed' } })
     return
   }
+  const { dormant, usedAt } = turn.state
+  // Nobody would be served by it; the next dial asks (H10).
+  if (refresh === undefined && (dormant || usedAt === -Infinity)) return
   const { waiting, round, nextAt } = turn.state.discovery
   if (refresh !== undefined && waiting.includes(refresh)) return
   turn.setDiscovery({
@@ -58,10 +61,12 @@ export function settleRound(turn: Turn): void {
   if (round !== undefined || nextAt > turn.now) return
   moveOn(turn, startRound(turn, 'deep'))
   turn.forEachPeer((peer) => {
-    if (peer.listing.is === 'removed') return
-    if (peer.voice.is === 'refusing') ask(turn, peer.address, 'shallow')
-    else if (peer.voice.is === 'sick') ask(turn, peer.address, 'deep', peer.voice.full ? 'full' : 'kept')
+    if (peer.listing.is !== 'removed' && isInDoubt(peer)) askWhatIsInDoubt(turn, peer)
   })
+}
+
+function isInDoubt({ voice }: Peer): boolean {
+  return voice.is === 'refusing' || voice.is === 'slow' || voice.is === 'hollow' || voice.is === 'sick'
 }
 
 /** F3: Begins a round with an endpoint that is asked by the caller of this. */
@@ -87,10 +92,13 @@ export function roundMissed(turn: Turn, address: Address, failure: Failure): voi
   else moveOn(turn, { ...round, causes })
 }
 
-/** R1: Asks the next endpoint of a round; where none is left, the round has failed. */
+/** R1, R5: Asks the next endpoint of a round; where none is left, the round has failed, and says why. */
 function moveOn(turn: Turn, round: Round): void {
   const candidate = nextCandidate(turn.state, round.tried)
-  if (candidate === undefined) return endRound(turn, 'failing', round.causes)
+  if (candidate === undefined) {
+    if (round.warning !== undefined) turn.warn('discovery', round.warning)
+    return endRound(turn, 'failing', round.causes)
+  }
   turn.setDiscovery({ round: { ...round, tried: [...round.tried, candidate.address], at: candidate.address } })
   ask(turn, candidate.address, round.depth)
 }
@@ -138,8 +146,7 @@ export function answered(turn: Turn, address: Address, question: Question, event
     return askAgain(turn, question, { via, otherStatus: status })
   }
   if (isMissing && (status === 403 || question.otherStatus === 403)) return forbidden(turn, address)
-  warnOfAnswer(turn, address, status)
-  moveOnAfter(turn, address, problem)
+  moveOnAfter(turn, address, problem, warningOf(address, status))
 }
 
 /** R6: The question went without its token. */
@@ -148,10 +155,11 @@ function withoutToken(turn: Turn, address: Address, status: number): void {
 }
 
 /** The endpoint answered, but not with a list: another is asked when its question is over. */
-function moveOnAfter(turn: Turn, address: Address, message: string): void {
+function moveOnAfter(turn: Turn, address: Address, message: string, warning?: string): void {
   const { round } = turn.state.discovery
   if (round === undefined) return
-  moveOn(turn, { ...round, causes: [...round.causes, { address, failure: { kind: 'answer', message } }] })
+  const causes = [...round.causes, { address, failure: { kind: 'answer', message } as const }]
+  moveOn(turn, { ...round, causes, ...(warning === undefined || round.warning !== undefined ? {} : { warning }) })
 }
 
 /** R2: Nobody may read the list: what is known is kept. */
@@ -162,12 +170,12 @@ function forbidden(turn: Turn, address: Address): void {
   endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: 'it answered 403' } }])
 }
 
-/** R5: Warns of an answer that is no list, and says what to do about it. */
-function warnOfAnswer(turn: Turn, address: Address, status: number): void {
+/** R5: Gives what to warn of after an answer that is no list; undefined for what may pass, or was warned of as a bad list. */
+function warningOf(address: Address, status: number): string | undefined {
   const mayPass = status === 429 || status >= 500
-  if (mayPass || status === 200) return
-  turn.warn('discovery', `the list of apiservers cannot be had, so that there is no failover: ${address} answered ` +
-    `${status}${adviceFor(status)}`)
+  if (mayPass || status === 200) return undefined
+  return `the list of apiservers cannot be had, so that there is no failover: ${address} answered ${status}` +
+    adviceFor(status)
 }
 
 function adviceFor(status: number): string {

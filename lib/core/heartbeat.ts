@@ -7,9 +7,10 @@ import type { Asking } from './asking.ts'
 import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
-  becomeFailed, becomeHeard, becomeHollow, becomeRefusing, becomeReady, becomeSilent, becomeSlow, becomeSuspect,
-  becomeUnasked, becomeWell, drawPatience, isMissing,
+  becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeSilent, becomeSlow,
+  becomeSuspect, becomeUnasked, becomeWell, drawPatience,
 } from './peers.ts'
+import { questionLost } from './holding.ts'
 import { cutSick } from './severing.ts'
 import type { Event, Failure, Id, Peer, Question } from './state.ts'
 import { forgetOwed } from './traffic.ts'
@@ -142,6 +143,7 @@ export function questionsDue(turn: Turn): void {
 /** H2, H12: Asks again on another connection, or gives the verdict. */
 function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): void {
   const { address } = peer
+  if (question.attempt !== undefined) questionLost(turn, question.attempt, failure)
   if (failure.kind === 'local' || failure.kind === 'mistake') {
     release(turn, address, question.id)
     becomeUnasked(turn, address)
@@ -180,8 +182,7 @@ function verdict(turn: Turn, { address, sockets, standing }: Peer, question: Que
     return becomeSlow(turn, address, failure)
   }
   if (isSilence(failure) && question.silent) becomeSilent(turn, address)
-  // The host lives: its open connections are not dead for that.
-  else if (isMissing(turn.peer(address))) becomeWell(turn, address)
+  else becomeAlive(turn, address)
   becomeFailed(turn, address, failure)
   if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
   // R1: Only when it falls: one that goes on failing would otherwise have the list asked for every second.

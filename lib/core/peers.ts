@@ -192,6 +192,13 @@ export function becomeSuspect(turn: Turn, address: Address): void {
   if (voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'suspect', since: turn.now, doubted: true } })
 }
 
+/** H3: Its host lives: it is not silent, nor slow, nor doubted, but failed. Its open connections are not dead for that. */
+export function becomeAlive(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
+  if (peer === undefined) return
+  if (isMissing(peer) || isDoubted(peer) || peer.voice.is === 'slow') becomeWell(turn, address)
+}
+
 /** H2, H11: Its question came to nothing, through no fault of its own: what only that would have told is not known. */
 export function becomeUnasked(turn: Turn, address: Address): void {
   const voice = turn.peer(address)?.voice

@@ -2,11 +2,11 @@
  * Who is asked although nobody holds a socket of it: the listed ones of which none is known to be within reach (F2),
  * and those that are out of service while nothing better is there (H8).
  */
-import { ask } from './asking.ts'
+import { ask, askWhatIsInDoubt } from './asking.ts'
 import { isAnyReady, nextCandidate } from './candidates.ts'
 import { isHolding } from './holding.ts'
 import { drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
-import type { Peer, State } from './state.ts'
+import type { Peer, Search, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
 /** H8: The pause between two rounds of questions doubles up to this, as client-go's backoff does. */
@@ -20,12 +20,14 @@ export function settleProbe(turn: Turn): void {
     if (turn.state.probe !== undefined) turn.set({ probe: undefined })
     return
   }
-  const search = turn.state.probe ?? { asked: [], nextAt: turn.now }
+  const search: Search = turn.state.probe ?? { asked: [], nextAt: turn.now }
   if (search.nextAt > turn.now) return
-  const next = nextCandidate(turn.state, search.asked, (peer) => isUntried(peer))
-  if (next === undefined) return turn.set({ probe: { ...search, nextAt: Infinity } })
-  turn.set({ probe: { asked: [...search.asked, next.address], nextAt: turn.now + turn.state.settings.attemptDelay } })
+  const next = nextCandidate(turn.state, search.asked, isUntried)
+  if (next === undefined) return
+  const asked = [...search.asked, next.address]
   ask(turn, next.address, 'shallow')
+  const isLast = nextCandidate(turn.state, asked, isUntried) === undefined
+  turn.set({ probe: isLast ? undefined : { asked, nextAt: turn.now + turn.state.settings.attemptDelay } })
 }
 
 /** H8: Begins or ends, after any event, the questions to those that are out of service. */
@@ -42,18 +44,12 @@ export function settleRecovery(turn: Turn): void {
 /** H8: Asks those that are leaving, failed, useless, or fronts; the next time after twice as long. */
 export function recoveryDue(turn: Turn): void {
   const { recovery } = turn.state
-  if (recovery === undefined || recovery.nextAt > turn.now) return
+  if (recovery === undefined || recovery.nextAt > turn.now || !isRecoveryWanted(turn.state, turn.now)) return
   turn.forEachPeer((peer) => {
     if (isOutOfService(turn.state, peer)) askWhatIsInDoubt(turn, peer)
   })
   const pause = Math.min(PAUSE_MOST, 2 * recovery.pause)
   turn.set({ recovery: { nextAt: turn.now + turn.draw(0.8 * pause, pause), pause } })
-}
-
-/** H7, H12: Asks an endpoint for what it last did not answer. */
-export function askWhatIsInDoubt(turn: Turn, { address, voice }: Peer): void {
-  const isDeep = voice.is === 'sick' || voice.is === 'hollow'
-  ask(turn, address, isDeep ? 'deep' : 'shallow', isDeep && voice.full ? 'full' : 'kept')
 }
 
 /** H8: Tells whether it is worth asking those that are out of service. */

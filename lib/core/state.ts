@@ -278,6 +278,8 @@ export interface Round {
   readonly causes: readonly Cause[]
   /** What it asks of each. */
   readonly depth: Depth
+  /** What to warn of if no list comes of it (R5). */
+  readonly warning?: string
 }
 
 export interface Discovery {
@@ -322,6 +324,8 @@ export interface State {
   readonly sampleAt: number
   /** When somebody last dialled, asked for the list, or used a socket. */
   readonly usedAt: number
+  /** When it was last found that this machine had been away: nothing was heard before that could have been (H4). */
+  readonly backAt: number
   /** Unused for so long that nothing is kept and nothing asked (H10). */
   readonly dormant: boolean
   /** For one that answers while another does not (H3). */
