@@ -6,7 +6,7 @@ import { ask, askWhatIsInDoubt } from './asking.ts'
 import { isAnyReady, nextCandidate } from './candidates.ts'
 import { isHolding } from './holding.ts'
 import { drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
-import type { Peer, Search, State } from './state.ts'
+import type { Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
 /** H8: The pause between two rounds of questions doubles up to this, as client-go's backoff does. */
@@ -16,18 +16,12 @@ const USED_WITHIN = 60_000
 
 /** F2: Asks, after any event, the listed ones that were never tried, while none of the listed ones is ready. */
 export function settleProbe(turn: Turn): void {
-  if (!isProbeWanted(turn)) {
-    if (turn.state.probe !== undefined) turn.set({ probe: undefined })
-    return
-  }
-  const search: Search = turn.state.probe ?? { asked: [], nextAt: turn.now }
-  if (search.nextAt > turn.now) return
-  const next = nextCandidate(turn.state, search.asked, isUntried)
-  if (next === undefined) return
-  const asked = [...search.asked, next.address]
+  const { probe, settings } = turn.state
+  const next = firstUntried(turn)
+  if (next === undefined) return void (probe !== undefined && turn.set({ probe: undefined }))
+  if (probe !== undefined && probe.nextAt > turn.now) return
   ask(turn, next.address, 'shallow')
-  const isLast = nextCandidate(turn.state, asked, isUntried) === undefined
-  turn.set({ probe: isLast ? undefined : { asked, nextAt: turn.now + turn.state.settings.attemptDelay } })
+  turn.set({ probe: firstUntried(turn) && { nextAt: turn.now + settings.attemptDelay } })
 }
 
 /** H8: Begins or ends, after any event, the questions to those that are out of service. */
@@ -75,17 +69,12 @@ function isOutOfService(state: State, peer: Peer): boolean {
   return isLeaving(peer) || statusOf(peer) !== 'ready' || isFront(state, peer)
 }
 
-/** F2: Tells whether nobody knows if any of the listed ones is within reach, and somebody may want to. */
-function isProbeWanted(turn: Turn): boolean {
+/** F2: Finds one to ask where nobody knows if any of the listed ones is within reach, and somebody may want to. */
+function firstUntried(turn: Turn): Peer | undefined {
   const { state } = turn
-  if (state.discovery.listedAt === undefined || state.dormant) return false
-  let isAnyUntried = false
-  for (const peer of state.peers.values()) {
-    if (!isListed(peer)) continue
-    if (statusOf(peer) === 'ready') return false
-    isAnyUntried ||= isUntried(peer)
-  }
-  return isAnyUntried && !isHolding(turn)
+  if (state.discovery.listedAt === undefined || state.dormant || isHolding(turn)) return undefined
+  for (const peer of state.peers.values()) if (isListed(peer) && statusOf(peer) === 'ready') return undefined
+  return nextCandidate(state, [], isUntried)
 }
 
 function isUntried(peer: Peer): boolean {

@@ -92,13 +92,13 @@ function condemn(turn: Turn, peer: Peer): void {
     becomeSick(turn, address)
     return cutSick(turn, address)
   }
-  if ((voice.is === 'silent' || voice.is === 'slow') && silenceEnds(turn.state, peer) <= turn.now) {
-    const error = peer.standing.is === 'failed' ? peer.standing.error : voice.is === 'slow' ? voice.error : ''
-    const reason = voice.is === 'silent'
-      ? `it left two heartbeats in a row unanswered (${error})`
-      : `it has sent nothing for ${Math.round((turn.now - peer.heardAt) / 1_000)} s (${error})`
-    sever(turn, peer, () => reason)
-  }
+  if (peer.sockets === 0 || (voice.is !== 'silent' && voice.is !== 'slow')) return
+  const error = peer.standing.is === 'failed' ? peer.standing.error : voice.is === 'slow' ? voice.error : ''
+  const reason = voice.is === 'silent'
+    ? `it left two heartbeats in a row unanswered (${error})`
+    : `it has sent nothing for ${Math.round((turn.now - peer.heardAt) / 1_000)} s (${error})`
+  const isDue = silenceEnds(turn.state, peer) <= turn.now
+  sever(turn, peer, ({ idle }) => (isDue || (idle && voice.is === 'silent') ? reason : undefined))
 }
 
 /** Severs those of its sockets that are dead and in use, and closes those that are idle. */

@@ -264,7 +264,7 @@ export interface Peer {
 
 // ---- the rest of the state
 
-/** A search: endpoints that are asked, one after another, until one answers as is wanted (F2, H3). */
+/** A search: endpoints that are asked, one after another, until one answers as is wanted (H3). */
 export interface Search {
   readonly asked: readonly Address[]
   readonly nextAt: number
@@ -330,8 +330,8 @@ export interface State {
   readonly dormant: boolean
   /** For one that answers while another does not (H3). */
   readonly witness: Search | undefined
-  /** For a listed one that can be reached (F2). */
-  readonly probe: Search | undefined
+  /** The questions to the listed ones of which none is known to be within reach (F2). */
+  readonly probe: { readonly nextAt: number } | undefined
   /** The questions to those that are out of service (H8). */
   readonly recovery: { readonly nextAt: number; readonly pause: number } | undefined
   readonly discovery: Discovery

@@ -11,33 +11,8 @@ import { initialState, step } from '../../lib/core/step.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Phase, Row } from '../support/core-rows.ts'
 import {
-  A,
-  at,
-  attemptFailed,
-  B,
-  C,
-  cause,
-  connect,
-  connected,
-  D,
-  deliver,
-  destroy,
-  dialled,
-  E,
-  failing,
-  given,
-  heartbeat,
-  local,
-  pending,
-  ready,
-  refused,
-  reject,
-  removed,
-  reportFailed,
-  reportFailover,
-  seed,
-  tick,
-  unlisted,
+  A, ask, at, attemptFailed, B, C, cause, connect, connected, D, deliver, destroy, dialled, E, failing, given, local,
+  pending, ready, refused, refusing, reject, removed, reportFailed, reportFailover, seed, tick, unlisted, unready,
 } from '../support/core-given.ts'
 
 const early = { discovery: { listedAt: undefined } } as const
@@ -54,9 +29,9 @@ function inOrder(name: string, state: State, ...order: readonly Address[]): Row 
   return { name, given: state, phases: [...phases, last] }
 }
 
-const hint = { listed: false, origin: 'stored' } as const
-const alternate = { listed: false, origin: 'alternate' } as const
-const freshSeed = { listed: false, origin: 'seed' } as const
+const hint = { ...unlisted, origin: 'stored' } as const
+const alternate = { ...unlisted, origin: 'alternate' } as const
+const freshSeed = { ...unlisted, origin: 'seed' } as const
 
 const rows: readonly Row[] = [
   inOrder(
@@ -106,7 +81,7 @@ const rows: readonly Row[] = [
       peers: {
         [A]: removed,
         [B]: failing(5_000),
-        [C]: { verified: true, unready: true },
+        [C]: { ...ready, ...unready },
         [D]: {},
         [E]: ready,
         '10.0.0.6:6443': ready,
@@ -122,7 +97,7 @@ const rows: readonly Row[] = [
   ),
   inOrder(
     'D2 seeds that are not in the list come behind unverified ones and before those that are leaving',
-    given({ peers: { [A]: { unready: true }, [B]: { ...freshSeed }, [C]: {} } }),
+    given({ peers: { [A]: unready, [B]: { ...freshSeed }, [C]: {} } }),
     C,
     B,
     A,
@@ -142,14 +117,14 @@ const rows: readonly Row[] = [
   ),
   inOrder(
     'D2 a seed that dropped out of the list comes before those that are leaving, too',
-    given({ peers: { [A]: { unready: true }, [B]: { ...seed, ...removed, ...ready }, [C]: {} } }),
+    given({ peers: { [A]: unready, [B]: { ...seed, ...removed, ...ready }, [C]: {} } }),
     C,
     B,
     A,
   ),
   inOrder(
     'D2 a seed that is draining is leaving, in the list or not',
-    given({ peers: { [A]: { ...freshSeed, draining: true }, [B]: { unready: true }, [C]: freshSeed } }),
+    given({ peers: { [A]: { ...freshSeed, ...refusing() }, [B]: unready, [C]: freshSeed } }),
     C,
     A,
     B,
@@ -169,7 +144,7 @@ const rows: readonly Row[] = [
   ),
   inOrder(
     'D2 the last working one loses its place when it fails, and when it leaves',
-    given({ peers: { [A]: { ...ready, ...failing(0) }, [B]: { ...ready, draining: true }, [C]: {} }, current: A }),
+    given({ peers: { [A]: { ...ready, ...failing(0) }, [B]: { ...ready, ...refusing() }, [C]: {} }, current: A }),
     C,
     B,
     A,
@@ -231,7 +206,7 @@ const rows: readonly Row[] = [
   },
   {
     name: 'D2 a dial after the last working one began to leave says so',
-    given: given({ peers: { [A]: { ...ready, unready: true }, [B]: ready }, current: A }),
+    given: given({ peers: { [A]: { ...ready, ...unready }, [B]: ready }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, B)]],
       [2, connected(1, 100), [deliver(1, 100, B), reportFailover(A, B, 'leaving')], { current: B }],
@@ -258,7 +233,7 @@ const rows: readonly Row[] = [
     name: 'D2 an error of this machine, or of the caller, moves nobody away from the last working one',
     given: given({ peers: { [A]: ready, [B]: ready }, current: A }),
     phases: [
-      [0, dialled(1, true), [connect(1, 100, A)]],
+      [0, dialled(1, { own: true }), [connect(1, 100, A)]],
       [1, attemptFailed(1, 100, local), [connect(1, 101, B)]],
       [2, connected(1, 101), [deliver(1, 101, B)], { current: A, counters: { failovers: 0 } }],
     ],
@@ -321,7 +296,7 @@ const rows: readonly Row[] = [
       [
         1_260,
         connected(1, 101),
-        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), heartbeat(102, A)],
+        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), ask(102, A)],
         { current: B },
       ],
     ],
@@ -340,7 +315,7 @@ const rows: readonly Row[] = [
   inOrder(
     'balance: spread leaves alone what failed and is leaving, and falls back to the order where there is no choice',
     given({
-      peers: { [A]: { ...failing(0), failedAt: -1e6, unready: true }, [B]: { unready: true }, [C]: unlisted },
+      peers: { [A]: { ...failing(0), failedAt: -1e6, ...unready }, [B]: unready, [C]: unlisted },
       ...spread,
     }),
     C,
@@ -353,7 +328,7 @@ runRows('candidates', rows)
 
 describe('balance', () => {
   const state = given({
-    peers: { [A]: ready, [B]: {}, [C]: ready, [D]: { ...ready, draining: true }, [E]: { ...ready, ...failing(0) } },
+    peers: { [A]: ready, [B]: {}, [C]: ready, [D]: { ...ready, ...refusing() }, [E]: { ...ready, ...failing(0) } },
     current: A,
     ...spread,
   })

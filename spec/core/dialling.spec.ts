@@ -3,33 +3,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A,
-  attempt,
-  attemptFailed,
-  B,
-  C,
-  cancelled,
-  cause,
-  connect,
-  connected,
-  deliver,
-  destroy,
-  dialled,
-  failing,
-  given,
-  heartbeat,
-  local,
-  noConnection,
-  noDial,
-  ready,
-  refused,
-  reject,
-  reportFailed,
-  reportFailover,
-  reportWarning,
-  seed,
-  tick,
-  untrusted,
+  A, ask, attempt, attemptFailed, B, C, cancelled, cause, connect, connected, deliver, destroy, dialled, failing,
+  given, local, noConnection, noDial, ready, refused, reject, rejectFailed, reportFailed, reportFailover,
+  reportWarning, seed, tick, untrusted,
 } from '../support/core-given.ts'
 
 const three = given({ peers: { [A]: ready, [B]: ready, [C]: ready }, current: A })
@@ -86,7 +62,7 @@ const rows: readonly Row[] = [
       [
         260,
         connected(1, 101),
-        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), heartbeat(102, A)],
+        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), ask(102, A)],
         { current: B, peers: { [A]: { failures: 0 }, [B]: { sockets: 1 } }, counters: { failovers: 1, heartbeats: 1 } },
       ],
     ],
@@ -160,7 +136,7 @@ const rows: readonly Row[] = [
         [
           destroy(1, 100),
           reportFailed(A, noConnection),
-          reject(1, { kind: 'failed', causes: [cause(A, noConnection)] }),
+          rejectFailed(1, cause(A, noConnection)),
         ],
         { deadline: null },
       ],
@@ -210,7 +186,7 @@ const rows: readonly Row[] = [
         [
           reportFailed(C, untrusted),
           reportWarning(`identity ${C}`, 'wrong name'),
-          reject(1, { kind: 'failed', causes: [cause(A, refused), cause(B, local), cause(C, untrusted)] }),
+          rejectFailed(1, cause(A, refused), cause(B, local), cause(C, untrusted)),
         ],
         { deadline: null },
       ],
@@ -237,7 +213,7 @@ const rows: readonly Row[] = [
         [deliver(1, 100, A)],
         {
           current: A,
-          peers: { [A]: { verified: true, failures: 0, lastError: undefined, heardAt: 7, sockets: 1 } },
+          peers: { [A]: { standing: { is: 'ready' }, heardAt: 7, sockets: 1 } },
           sockets: { 100: { address: A } },
           deadline: { at: 257, why: 'sample' },
         },
@@ -265,7 +241,7 @@ const rows: readonly Row[] = [
       [
         1,
         attemptFailed(1, 100),
-        [reject(1, { kind: 'failed', causes: [cause(A, refused)] })],
+        [rejectFailed(1, cause(A, refused))],
         { peers: { [A]: { failures: 2 } } },
       ],
     ],
@@ -277,10 +253,10 @@ const rows: readonly Row[] = [
       [0, dialled(1), [connect(1, 100, A)]],
       [
         1,
-        attemptFailed(1, 100, { blame: 'endpoint', message: 'reset' }),
+        attemptFailed(1, 100, { kind: 'broken', message: 'reset' }),
         [
-          reportFailed(A, { blame: 'endpoint', message: 'reset' }),
-          reject(1, { kind: 'failed', causes: [cause(A, { blame: 'endpoint', message: 'reset' })] }),
+          reportFailed(A, { kind: 'broken', message: 'reset' }),
+          rejectFailed(1, cause(A, { kind: 'broken', message: 'reset' })),
         ],
       ],
     ],

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { draw } from '../../lib/core/random.ts'
+import { draw } from '../../lib/core/turn.ts'
 
 describe('draw', () => {
   it('gives the numbers of mulberry32, so that a seed means the same on every machine', () => {
