@@ -8,7 +8,7 @@ import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
   becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeSilent, becomeSlow,
-  becomeSuspect, becomeUnasked, becomeWell, drawPatience,
+  becomeSuspect, becomeUndoubted, becomeWell, drawPatience,
 } from './peers.ts'
 import { questionLost } from './holding.ts'
 import { cutSick } from './severing.ts'
@@ -146,7 +146,7 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
   if (question.attempt !== undefined) questionLost(turn, question.attempt, failure)
   if (failure.kind === 'local' || failure.kind === 'mistake') {
     release(turn, address, question.id)
-    becomeUnasked(turn, address)
+    becomeUndoubted(turn, address)
     return roundMissed(turn, address, failure)
   }
   if (failure.kind !== 'identity') becomeSuspect(turn, address)

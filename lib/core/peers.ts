@@ -199,7 +199,14 @@ export function becomeAlive(turn: Turn, address: Address): void {
   if (isMissing(peer) || isDoubted(peer) || peer.voice.is === 'slow') becomeWell(turn, address)
 }
 
-/** H2, H11: Its question came to nothing, through no fault of its own: what only that would have told is not known. */
+/** H11: Its question came to nothing, through no fault of its own: a doubt that nothing would end is dropped. */
+export function becomeUndoubted(turn: Turn, address: Address): void {
+  const voice = turn.peer(address)?.voice
+  if (voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'well' } })
+  if (voice?.is === 'suspect') turn.changePeer(address, { voice: { is: 'suspect', since: voice.since } })
+}
+
+/** H2, H11: It is asked no more: what only an answer would have told is not known. */
 export function becomeUnasked(turn: Turn, address: Address): void {
   const voice = turn.peer(address)?.voice
   if (voice?.is === 'suspect' || voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'well' } })
