@@ -92,13 +92,10 @@ export function roundMissed(turn: Turn, address: Address, failure: Failure): voi
   else moveOn(turn, { ...round, causes })
 }
 
-/** R1, R5: Asks the next endpoint of a round; where none is left, the round has failed, and says why. */
+/** R1: Asks the next endpoint of a round; where none is left, the round has failed. */
 function moveOn(turn: Turn, round: Round): void {
   const candidate = nextCandidate(turn.state, round.tried)
-  if (candidate === undefined) {
-    if (round.warning !== undefined) turn.warn('discovery', round.warning)
-    return endRound(turn, 'failing', round.causes)
-  }
+  if (candidate === undefined) return endRound(turn, 'failing', round.causes)
   turn.setDiscovery({ round: { ...round, tried: [...round.tried, candidate.address], at: candidate.address } })
   ask(turn, candidate.address, round.depth)
 }
@@ -146,7 +143,8 @@ export function answered(turn: Turn, address: Address, question: Question, event
     return askAgain(turn, question, { via, otherStatus: status })
   }
   if (isMissing && (status === 403 || question.otherStatus === 403)) return forbidden(turn, address)
-  moveOnAfter(turn, address, problem, warningOf(address, status))
+  warnOfAnswer(turn, address, status)
+  moveOnAfter(turn, address, problem)
 }
 
 /** R6: The question went without its token. */
@@ -155,11 +153,10 @@ function withoutToken(turn: Turn, address: Address, status: number): void {
 }
 
 /** The endpoint answered, but not with a list: another is asked when its question is over. */
-function moveOnAfter(turn: Turn, address: Address, message: string, warning?: string): void {
+function moveOnAfter(turn: Turn, address: Address, message: string): void {
   const { round } = turn.state.discovery
   if (round === undefined) return
-  const causes = [...round.causes, { address, failure: { kind: 'answer', message } as const }]
-  moveOn(turn, { ...round, causes, ...(warning === undefined || round.warning !== undefined ? {} : { warning }) })
+  moveOn(turn, { ...round, causes: [...round.causes, { address, failure: { kind: 'answer', message } }] })
 }
 
 /** R2: Nobody may read the list: what is known is kept. */
@@ -170,12 +167,12 @@ function forbidden(turn: Turn, address: Address): void {
   endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: 'it answered 403' } }])
 }
 
-/** R5: Gives what to warn of after an answer that is no list; undefined for what may pass, or was warned of as a bad list. */
-function warningOf(address: Address, status: number): string | undefined {
+/** R5: Warns of an answer that is no list, and says what to do about it. */
+function warnOfAnswer(turn: Turn, address: Address, status: number): void {
   const mayPass = status === 429 || status >= 500
-  if (mayPass || status === 200) return undefined
-  return `the list of apiservers cannot be had, so that there is no failover: ${address} answered ${status}` +
-    adviceFor(status)
+  if (mayPass || status === 200) return
+  turn.warn('discovery', `the list of apiservers cannot be had, so that there is no failover: ${address} answered ` +
+    `${status}${adviceFor(status)}`)
 }
 
 function adviceFor(status: number): string {

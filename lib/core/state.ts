@@ -278,8 +278,6 @@ export interface Round {
   readonly causes: readonly Cause[]
   /** What it asks of each. */
   readonly depth: Depth
-  /** What to warn of if no list comes of it (R5). */
-  readonly warning?: string
 }
 
 export interface Discovery {
