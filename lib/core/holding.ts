@@ -107,6 +107,8 @@ function awaitListed(turn: Turn, given: Dial, until: number): void {
   let dial = given
   const isHeld = (attempt: Attempt): boolean => attempt.phase === 'held'
   const isOfListed = ({ address }: Attempt): boolean => isListed(turn.peer(address))
+  const front = dial.attempts.find((each) => isHeld(each) && !isOfListed(each))
+  if (front === undefined) return awaitAnyListed(turn, dial, until)
   for (const attempt of dial.attempts.filter((each) => isHeld(each) && isOfListed(each))) {
     const answer = turn.peer(attempt.address)?.answer
     if (answer === 200) return deliver(turn, dial, attempt)
@@ -115,8 +117,6 @@ function awaitListed(turn: Turn, given: Dial, until: number): void {
     releaseAttempt(turn, dial, attempt)
     dial = { ...dial, attempts: dial.attempts.filter((each) => each !== attempt), nextAt: turn.now }
   }
-  const front = dial.attempts.find((each) => isHeld(each) && !isOfListed(each))
-  if (front === undefined) return awaitAnyListed(turn, dial, dial === given, until)
   const isAlone = !dial.attempts.some(isOfListed) && nextListed(turn, dial) === undefined
   if (until <= turn.now || isAlone) return deliver(turn, dial, front)
   if (dial.nextAt <= turn.now) startListed(turn, dial)
@@ -124,13 +124,12 @@ function awaitListed(turn: Turn, given: Dial, until: number): void {
 }
 
 /** F3: The front's connection was lost: a listed one that is there will do, whatever it answers. */
-function awaitAnyListed(turn: Turn, dial: Dial, isKnown: boolean, until: number): void {
+function awaitAnyListed(turn: Turn, dial: Dial, until: number): void {
   const held = dial.attempts.find(({ phase }) => phase === 'held')
   if (held !== undefined) return deliver(turn, dial, held)
   if (!dial.attempts.some(({ phase }) => phase === 'asking')) return startNext(turn, { ...dial, hold: OVER })
   if (until <= turn.now) return expire(turn, dial)
   if (dial.nextAt <= turn.now) startListed(turn, dial)
-  else if (!isKnown) setDial(turn, dial)
 }
 
 /** D3: Starts the next of the listed ones beside a front's connection. */
