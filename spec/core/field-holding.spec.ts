@@ -115,7 +115,7 @@ const listedSeed: readonly Row[] = [
     ],
   },
   {
-    name: 'F3 H1 a dial with TLS options of its own is not asked on, and proves nothing but that somebody is there',
+    name: 'F3, H1 a dial with TLS options of its own is not asked on, and proves nothing but that somebody is there',
     given: first,
     phases: [
       [0, dialled(1, { own: true }), [connect(1, 100, A)]],
@@ -137,7 +137,7 @@ const listedSeed: readonly Row[] = [
     ],
   },
   {
-    name: 'F3 D1 hints are raced behind the seed, and whoever is there first is asked for the list',
+    name: 'F3, D1 hints are raced behind the seed, and whoever is there first is asked for the list',
     given: first,
     phases: [
       [0, hintsLoaded(B), []],
@@ -208,7 +208,7 @@ const lost: readonly Row[] = [
     ],
   },
   {
-    name: 'F3 I5 another identity begins everything anew, and the list is asked for as who we are now',
+    name: 'F3, I5 another identity begins everything anew, and the list is asked for as who we are now',
     given: first,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
@@ -294,7 +294,7 @@ const heldFront: readonly Row[] = [
     ],
   },
   {
-    name: 'F3 F1 a listed one that answers otherwise than the front is no better than none',
+    name: 'F3, F1 a listed one that answers otherwise than the front is no better than none',
     given: first,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
