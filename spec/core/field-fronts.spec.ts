@@ -235,8 +235,8 @@ const kinds: readonly Row[] = [
     name: 'F1 an alternate that the list does not hold is a front, too; a hint of a store is not, and leaves',
     given: given({
       peers: {
-        [A]: { ...used, ...front, question: asking(9) }, [B]: { ...ready, ...unlisted, origin: 'alternate' },
-        [C]: { ...ready, ...unlisted, origin: 'stored' },
+        [A]: { ...used, ...front, question: asking(9) }, [B]: { ...used, ...unlisted, origin: 'alternate' },
+        [C]: { ...used, ...unlisted, origin: 'stored' },
       },
       sockets: { 1: { address: A }, 2: { address: B }, 3: { address: C } },
       discovery: { ...known, listedAt: undefined, status: 'pending' }, current: A,
