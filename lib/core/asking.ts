@@ -22,6 +22,7 @@ const DEEP_EVERY = 15_000
 const BUSY_INTERVALS = 3
 /** Dials may fail a thousand times a second; their endpoint is not asked as often. */
 const DOUBT_AGAIN = 1_000
+
 /** What is asked, and what went before. */
 export interface Asking {
   readonly misses: Question['misses']
@@ -128,11 +129,11 @@ function connectBound(state: State, { connectMs }: Peer): number {
 
 // ---- when to ask
 
-/** H2, H7, H12: Gives when an endpoint in use is to be asked next, and how. */
+/** H2, H7, H10, H12: Gives when an endpoint in use is to be asked next, and how. */
 export function nextAsking(state: State, peer: Peer): { readonly at: number; readonly depth: Depth; readonly on: Question['on'] } {
   const { heartbeatInterval, heartbeatTimeout } = state.settings
   const { voice, active, askedAt, askedDeepAt, owedSince, surelyOwedSince } = peer
-  if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0) return NEVER
+  if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0 || state.dormant) return NEVER
   const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval
   const silentAt = Math.max(peer.heardAt, askedAt) + peer.patience
   const deepAt = Math.max(askedDeepAt, peer.usedSince) + DEEP_EVERY

@@ -8,7 +8,7 @@ import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
   becomeFailed, becomeHeard, becomeHollow, becomeRefusing, becomeSilent, becomeSlow, becomeSuspect, becomeVerified,
-  becomeWell, drawPatience, isMissing,
+  becomeWell, drawPatience, isMissing, statusOf,
 } from './peers.ts'
 import { cutSick } from './severing.ts'
 import type { Event, Failure, Id, Peer, Question } from './state.ts'
@@ -140,7 +140,10 @@ export function questionsDue(turn: Turn): void {
 /** H2, H12: Asks again on another connection, or gives the verdict. */
 function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): void {
   const { address } = peer
-  if (failure.kind === 'local' || failure.kind === 'mistake') return release(turn, address, question.id)
+  if (failure.kind === 'local' || failure.kind === 'mistake') {
+    release(turn, address, question.id)
+    return roundMissed(turn, address, failure)
+  }
   if (failure.kind !== 'identity') becomeSuspect(turn, address)
   if (question.on !== 'full') turn.changePeer(address, { kept: undefined })
   const next = nextTry(turn.peer(address) ?? peer, question, failure)
@@ -166,17 +169,19 @@ function isSilence({ kind }: Failure): boolean {
 }
 
 /** H1, H3, H9: Says what an endpoint is that left its questions unanswered. */
-function verdict(turn: Turn, { address, sockets, standing }: Peer, question: Question, failure: Failure): void {
+function verdict(turn: Turn, peer: Peer, question: Question, failure: Failure): void {
+  const { address, sockets } = peer
   release(turn, address, question.id)
   endDeaf(turn, address)
-  if (failure.kind === 'late' || (question.misses === 2 && isSilence(failure))) {
-    return becomeSlow(turn, address, failure)
+  const isSlow = failure.kind === 'late' || (question.misses === 2 && isSilence(failure))
+  if (isSlow) becomeSlow(turn, address, failure)
+  else {
+    if (isSilence(failure) && question.silent) becomeSilent(turn, address)
+    // The host lives: its open connections are not dead for that.
+    else if (isMissing(turn.peer(address))) becomeWell(turn, address)
+    becomeFailed(turn, address, failure)
+    if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
   }
-  if (isSilence(failure) && question.silent) becomeSilent(turn, address)
-  // The host lives: its open connections are not dead for that.
-  else if (isMissing(turn.peer(address))) becomeWell(turn, address)
-  becomeFailed(turn, address, failure)
-  if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
   // R1: Only when it falls: one that goes on failing would otherwise have the list asked for every second.
-  if (sockets > 0 && standing.is !== 'failed') refreshSoon(turn, turn.now)
+  if (sockets > 0 && statusOf(peer) !== 'failed') refreshSoon(turn, turn.now)
 }

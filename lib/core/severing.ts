@@ -27,7 +27,7 @@ export function settleDoubts(turn: Turn): void {
     if (isWitnessed(turn.state, peer, depth)) condemn(turn, peer)
     else if (peer.sockets > 0) missing.add(depth)
   })
-  if (missing.size > 0) searchWitness(turn, missing.has('deep') ? 'deep' : 'shallow')
+  if (missing.size > 0 && !turn.state.dormant) searchWitness(turn, missing.has('deep') ? 'deep' : 'shallow')
   else if (turn.state.witness !== undefined) turn.set({ witness: undefined })
 }
 

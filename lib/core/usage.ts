@@ -25,7 +25,7 @@ export function unusedAt(state: State): number {
   return state.dormant || isBusy || state.usedAt === -Infinity ? Infinity : state.usedAt + UNUSED
 }
 
-/** H10: Goes to rest: ends what is asked, closes what is kept, and forgets what was removed. */
+/** H10: Goes to rest: ends what is asked, and closes what is kept. */
 export function unusedDue(turn: Turn): void {
   if (unusedAt(turn.state) > turn.now) return
   turn.forEachPeer((peer) => {
