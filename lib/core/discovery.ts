@@ -76,7 +76,7 @@ export function beginRound(turn: Turn, address: Address): void {
 
 function startRound(turn: Turn, depth: Depth): Round {
   turn.count('refreshes')
-  const round: Round = { tried: [], at: undefined, causes: [], depth }
+  const round: Round = { tried: [], at: undefined, causes: [], complaint: undefined, depth }
   turn.setDiscovery({ startedAt: turn.now, nextAt: Infinity, round })
   return round
 }
@@ -85,7 +85,7 @@ function startRound(turn: Turn, depth: Depth): Round {
 export function roundMissed(turn: Turn, address: Address, failure: Failure): void {
   const { round } = turn.state.discovery
   if (round?.at !== address) return
-  const causes = [...round.causes.filter((cause) => cause.address !== address), { address, failure }]
+  const causes = withCause(round.causes, { address, failure })
   const isAsked = turn.peer(address)?.question !== undefined
   const isLast = nextCandidate(turn.state, round.tried) === undefined
   if (isAsked && isLast) turn.setDiscovery({ round: { ...round, causes } })
@@ -95,7 +95,10 @@ export function roundMissed(turn: Turn, address: Address, failure: Failure): voi
 /** R1: Asks the next endpoint of a round; where none is left, the round has failed. */
 function moveOn(turn: Turn, round: Round): void {
   const candidate = nextCandidate(turn.state, round.tried)
-  if (candidate === undefined) return endRound(turn, 'failing', round.causes)
+  if (candidate === undefined) {
+    if (round.complaint !== undefined) turn.warn('discovery', round.complaint)
+    return endRound(turn, 'failing', round.causes)
+  }
   turn.setDiscovery({ round: { ...round, tried: [...round.tried, candidate.address], at: candidate.address } })
   ask(turn, candidate.address, round.depth)
 }
@@ -143,8 +146,8 @@ export function answered(turn: Turn, address: Address, question: Question, event
     return askAgain(turn, question, { via, otherStatus: status })
   }
   if (isMissing && (status === 403 || question.otherStatus === 403)) return forbidden(turn, address)
-  warnOfAnswer(turn, address, status)
-  moveOnAfter(turn, address, problem)
+  const advice = adviceFor(status)
+  moveOnAfter(turn, address, problem + advice, mayPass(status) ? undefined : `${address} answered ${status}${advice}`)
 }
 
 /** R6: The question went without its token. */
@@ -152,29 +155,36 @@ function withoutToken(turn: Turn, address: Address, status: number): void {
   moveOnAfter(turn, address, `it answered ${status} to a question without the token, which could not be had in time`)
 }
 
-/** The endpoint answered, but not with a list: another is asked when its question is over. */
-function moveOnAfter(turn: Turn, address: Address, message: string): void {
+/** R1, R5: The endpoint answered, but not with a list: another is asked. Where none has one, that is complained of. */
+function moveOnAfter(turn: Turn, address: Address, message: string, complaint?: string): void {
   const { round } = turn.state.discovery
   if (round === undefined) return
-  moveOn(turn, { ...round, causes: [...round.causes, { address, failure: { kind: 'answer', message } }] })
+  moveOn(turn, {
+    ...round,
+    causes: withCause(round.causes, { address, failure: { kind: 'answer', message } }),
+    complaint: round.complaint ??
+      (complaint && `the list of apiservers cannot be had, so that there is no failover: ${complaint}`),
+  })
+}
+
+/** Each endpoint has one cause: the last. */
+function withCause(causes: readonly Cause[], cause: Cause): readonly Cause[] {
+  return [...causes.filter(({ address }) => address !== cause.address), cause]
 }
 
 /** R2: Nobody may read the list: what is known is kept. */
 function forbidden(turn: Turn, address: Address): void {
-  const message = 'discovery is forbidden: grant get on endpoints "kubernetes" in namespace "default"; ' +
-    'only the configured servers are used'
-  turn.warn('discovery', message)
-  endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: 'it answered 403' } }])
+  const advice = 'grant get on endpoints "kubernetes" in namespace "default"'
+  turn.warn('discovery', `discovery is forbidden: ${advice}; only the configured servers are used`)
+  endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: `it answered 403: ${advice}` } }])
 }
 
-/** R5: Warns of an answer that is no list, and says what to do about it. */
-function warnOfAnswer(turn: Turn, address: Address, status: number): void {
-  const mayPass = status === 429 || status >= 500
-  if (mayPass || status === 200) return
-  turn.warn('discovery', `the list of apiservers cannot be had, so that there is no failover: ${address} answered ` +
-    `${status}${adviceFor(status)}`)
+/** R5: Tells whether an answer that is no list may pass by itself, or has been warned of already. */
+function mayPass(status: number): boolean {
+  return status === 429 || status >= 500 || status === 200
 }
 
+/** R5: Says what to do about an answer that is no list. */
 function adviceFor(status: number): string {
   if (status === 401) return ': look at the token, its expiry and its audience'
   if (status === 404 || status === 410) return ': it serves neither endpoints nor endpointslices, and may be no apiserver'
@@ -184,8 +194,8 @@ function adviceFor(status: number): string {
 
 /** R5: Warns, after any event, where late answers, 5xx or 429 have kept the list away for a minute. */
 export function settleWarnings(turn: Turn): void {
-  const { status, failures, failingSince, failedBy, lastError, startedAt } = turn.state.discovery
-  const hasLasted = status === 'failing' && failures > 1 && startedAt - failingSince >= LASTING
+  const { status, failures, failingSince, failedBy, lastError, startedAt, round } = turn.state.discovery
+  const hasLasted = status === 'failing' && round === undefined && failures > 1 && startedAt - failingSince >= LASTING
   if (hasLasted && (failedBy === 'late' || failedBy === 'answer') && !turn.state.warned.has('discovery')) {
     turn.warn('discovery', `the list of apiservers cannot be had for a minute and more, so that there is no failover: ${lastError}`)
   }

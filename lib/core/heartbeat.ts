@@ -8,7 +8,7 @@ import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
   becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeSilent, becomeSlow,
-  becomeSuspect, becomeUndoubted, becomeWell, drawPatience,
+  becomeSuspect, becomeUndoubted, becomeWell, drawPatience, statusOf,
 } from './peers.ts'
 import { questionLost } from './holding.ts'
 import { cutSick } from './severing.ts'
@@ -175,16 +175,18 @@ function isSilence({ kind }: Failure): boolean {
 }
 
 /** H1, H3, H9: Says what an endpoint is that left its questions unanswered. */
-function verdict(turn: Turn, { address, sockets, standing }: Peer, question: Question, failure: Failure): void {
+function verdict(turn: Turn, peer: Peer, question: Question, failure: Failure): void {
+  const { address, sockets } = peer
   release(turn, address, question.id)
   endDeaf(turn, address)
-  if (failure.kind === 'late' || (question.misses === 2 && isSilence(failure))) {
-    return becomeSlow(turn, address, failure)
+  const isSlow = failure.kind === 'late' || (question.misses === 2 && isSilence(failure))
+  if (isSlow) becomeSlow(turn, address, failure)
+  else {
+    if (isSilence(failure) && question.silent) becomeSilent(turn, address)
+    else becomeAlive(turn, address)
+    becomeFailed(turn, address, failure)
+    if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
   }
-  if (isSilence(failure) && question.silent) becomeSilent(turn, address)
-  else becomeAlive(turn, address)
-  becomeFailed(turn, address, failure)
-  if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
   // R1: Only when it falls: one that goes on failing would otherwise have the list asked for every second.
-  if (sockets > 0 && standing.is !== 'failed') refreshSoon(turn, turn.now)
+  if (sockets > 0 && statusOf(peer) !== 'failed') refreshSoon(turn, turn.now)
 }

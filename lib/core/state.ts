@@ -276,6 +276,8 @@ export interface Round {
   /** Who is being asked now; undefined between two. */
   readonly at: Address | undefined
   readonly causes: readonly Cause[]
+  /** What is warned of where it comes to no list: the first answer that does not pass by itself (R5). */
+  readonly complaint: string | undefined
   /** What it asks of each. */
   readonly depth: Depth
 }

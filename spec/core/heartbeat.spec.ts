@@ -1,5 +1,8 @@
 // The heartbeat (H2), as rows: what an answer means, what a miss, and what is never held against an endpoint (H4).
 
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { nextDeadline, step } from '../../lib/core/step.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
@@ -256,3 +259,22 @@ const late: readonly Row[] = [
 
 runRows('heartbeat: answers and misses', answers)
 runRows('heartbeat: late deadlines', late)
+
+describe('jitter of heartbeats', () => {
+  it('H2 the silence after an answer is from 20 % less than heartbeatInterval to heartbeatInterval', () => {
+    let least = Infinity
+    let most = 0
+    for (let randomSeed = 0; randomSeed < 500; randomSeed += 1) {
+      const from = {
+        ...given({ peers: { [A]: { ...used, question: asking(7) } }, sockets: { 1: { address: A } } }),
+        seed: randomSeed,
+      }
+      const [state] = step(from, answered(A, 7), 0)
+      const deadline = nextDeadline(state)
+      assert.ok(deadline?.why === 'silence')
+      least = Math.min(least, deadline.at)
+      most = Math.max(most, deadline.at)
+    }
+    assert.ok(least >= 4_000 && least < 4_050 && most <= 5_000 && most > 4_950, `from ${least} to ${most} ms`)
+  })
+})

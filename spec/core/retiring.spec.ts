@@ -237,9 +237,9 @@ const ages: readonly Row[] = [
 runRows('leaving', leaving)
 runRows('ages', ages)
 
-describe('maxConnectionAge, spread', () => {
+describe('maxConnectionAge', () => {
   for (const [what, newcomer] of [['joins', {}], ['is ready again', { [B]: { ...ready, ...unready } }]] as const) {
-    it(`each socket is left a part of half its time when an endpoint ${what}`, () => {
+    it(`H5 spread: each socket is left a part of half its time when an endpoint ${what}`, () => {
       let least = Infinity
       let most = 0
       for (let randomSeed = 0; randomSeed < 500; randomSeed += 1) {
@@ -262,4 +262,18 @@ describe('maxConnectionAge, spread', () => {
       assert.ok(least >= 1_000 && least < 1_050 && most <= 3_000 && most > 2_950, `from ${least} to ${most} ms`)
     })
   }
+
+  it('H5 maxConnectionAge is from 10 % less to what was given', () => {
+    let least = Infinity
+    let most = 0
+    for (let randomSeed = 0; randomSeed < 500; randomSeed += 1) {
+      const from = { ...given({ peers: { [A]: ready }, settings: { maxConnectionAge: 1_000 } }), seed: randomSeed }
+      const [dialling] = step(from, dialled(1), 0)
+      const [state] = step(dialling, connected(1, 100), 0)
+      const wakeAt = rowOf(state.sockets, 100)?.wakeAt ?? NaN
+      least = Math.min(least, wakeAt)
+      most = Math.max(most, wakeAt)
+    }
+    assert.ok(least >= 900 && least < 905 && most <= 1_000 && most > 995, `from ${least} to ${most} ms`)
+  })
 })

@@ -102,47 +102,6 @@ describe('the beginning', () => {
   })
 })
 
-describe('nextDeadline', () => {
-  const rows: readonly (readonly [why: Deadline['why'], at: number, state: State])[] = [
-    [
-      'dial',
-      250,
-      given({ peers: { [A]: {} }, dials: [{ id: 1, tried: [A], attempts: [attempt(1, A)], nextAt: 250 }] }),
-    ],
-    ['heartbeat', 2_000, given({ peers: { [A]: { question: asking(7) } } })],
-    ['silence', 5_000, given({ peers: { [A]: used }, sockets: { 1: { address: A } } })],
-    ['monitor', 75_009, given({ peers: { [A]: { ...keptSince(9) } } })],
-    ['forget', 300_000, given({ peers: { [A]: removed, [B]: {} } })],
-    ['sample', 77, given({ peers: { [A]: used }, sockets: { 1: { address: A } }, sampleAt: 77 })],
-    [
-      'witness',
-      88,
-      given({
-        peers: { [A]: { ...used, ...suspectSince(1) } },
-        sockets: { 1: { address: A } },
-        witness: { asked: [], nextAt: 88 },
-      }),
-    ],
-    ['refresh', 600_000, given({ peers: { [A]: {} }, discovery: known })],
-    ['age', 99, given({ peers: { [A]: used }, sockets: { 1: { address: A, wakeAt: 99 } } })],
-  ]
-  for (const [why, when, state] of rows) {
-    it(`names ${why}, and the time has passed when it was handled`, () => {
-      assert.deepEqual(nextDeadline(state), { at: when, why })
-      const [early, none] = checkedStep(state, tick, when - 1)
-      assert.deepEqual(none, [])
-      assert.deepEqual(nextDeadline(early), { at: when, why })
-      const [next] = checkedStep(state, tick, when)
-      assert.ok((nextDeadline(next)?.at ?? Infinity) > when)
-    })
-  }
-
-  it('is undefined where nothing is waited for', () =>
-    assert.equal(nextDeadline(given({ peers: { [A]: ready } })), undefined))
-
-  it('names the earliest of all', () => assert.deepEqual(nextDeadline(everything), { at: 100, why: 'witness' }))
-})
-
 // ---- ids that answer nothing
 
 /** Every event with an id that is unknown to this state, or known of something else in it. */

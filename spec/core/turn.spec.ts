@@ -1,73 +1,16 @@
-// What a turn warns of, and its draws.
+// A turn: what it warns of, as rows, and its draws: repeatable, in their bounds, and even.
 
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { draw } from '../../lib/core/turn.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
-import {
-  A, ask, attemptFailed, cause, connect, connected, deliver, dialled, failing, given, rejectFailed, reportFailed,
-  reportWarning, suspectSince, untrusted,
-} from '../support/core-given.ts'
+import { A, given, ready, reportWarning, seed, warningPassed, warningRaised } from '../support/core-given.ts'
 
 const warnings: readonly Row[] = [
   {
-    name: 'a wrong identity is warned of once, and again after the endpoint was verified in between',
-    given: given({ peers: { [A]: {} } }),
-    phases: [
-      [0, dialled(1), [connect(1, 100, A)]],
-      [
-        1,
-        attemptFailed(1, 100, untrusted),
-        [
-          reportFailed(A, untrusted),
-          reportWarning(`identity ${A}`, 'wrong name'),
-          rejectFailed(1, cause(A, untrusted)),
-        ],
-      ],
-      [2, dialled(2), [connect(2, 101, A)]],
-      [3, attemptFailed(2, 101, untrusted), [rejectFailed(2, cause(A, untrusted))]],
-      [4, dialled(3), [connect(3, 102, A)]],
-      [5, connected(3, 102), [deliver(3, 102, A)]],
-      [6, dialled(4), [connect(4, 103, A)]],
-      [
-        7,
-        attemptFailed(4, 103, untrusted),
-        [
-          reportFailed(A, untrusted),
-          reportWarning(`identity ${A}`, 'wrong name'),
-          ask(104, A),
-          rejectFailed(4, cause(A, untrusted)),
-        ],
-      ],
-    ],
-  },
-  {
-    name: "a connection with TLS options of its caller's own proves nothing of the endpoint but that it lives",
-    given: given({
-      peers: { [A]: { ...failing(0), ...suspectSince(5), silent: true } },
-      warned: new Map([[`identity ${A}`, 'wrong name']]),
-    }),
-    phases: [
-      [10, dialled(1, { own: true }), [connect(1, 100, A)]],
-      [
-        11,
-        connected(1, 100),
-        [deliver(1, 100, A)],
-        { peers: { [A]: { failures: 1, verified: false, silent: false, heardAt: 11, sockets: 1 } } },
-      ],
-      [12, dialled(2), [connect(2, 101, A)]],
-      [
-        13,
-        attemptFailed(2, 101, untrusted),
-        [
-          { type: 'report', report: { event: 'failed', address: A, failure: untrusted } },
-          ask(102, A),
-          rejectFailed(2, cause(A, untrusted)),
-        ],
-      ],
-    ],
-  },
-  {
-    name: 'what another part warns of is told once for each kind, until its message changes, with its error',
-    given: given({ peers: { [A]: {} } }),
+    name: 'R5 what another part warns of is told once for each kind, until its message changes, with its error',
+    given: given({ peers: { [A]: ready } }),
     phases: [
       [
         0,
@@ -75,10 +18,50 @@ const warnings: readonly Row[] = [
         [{ type: 'report', report: { event: 'warning', kind: 'token', message: 'no file', error: 'E' } }],
       ],
       [1, { type: 'warningRaised', kind: 'token', message: 'no file', error: 'E' }, [], { same: true }],
-      [2, { type: 'warningRaised', kind: 'store', message: 'no file' }, [reportWarning('store', 'no file')]],
-      [3, { type: 'warningRaised', kind: 'token', message: 'empty' }, [reportWarning('token', 'empty')]],
+      [2, warningRaised('store', 'no file'), [reportWarning('store', 'no file')]],
+      [3, warningRaised('token', 'empty'), [reportWarning('token', 'empty')]],
+      [4, warningPassed('token'), []],
+      [5, warningPassed('token'), [], { same: true }],
+      [6, warningRaised('token', 'empty'), [reportWarning('token', 'empty')]],
     ],
   },
 ]
 
 runRows('warnings', warnings)
+
+describe('draw', () => {
+  it('gives the numbers of mulberry32, so that a seed means the same on every machine', () => {
+    const [first, next] = draw(1)
+    assert.equal(first, 0.6270739405881613)
+    const [second] = draw(next)
+    assert.equal(second, 0.002735721180215478)
+  })
+
+  it('gives the same number and the same next seed for the same seed', () => {
+    assert.deepEqual(draw(123), draw(123))
+  })
+
+  it('keeps its seed in 32 bits, whatever it began with', () => {
+    let seed = 0xffff_ffff
+    for (let turn = 0; turn < 1_000; turn += 1) {
+      const [value, next] = draw(seed)
+      assert.ok(value >= 0 && value < 1)
+      assert.ok(Number.isInteger(next) && next >= 0 && next <= 0xffff_ffff)
+      seed = next
+    }
+  })
+
+  it('fills ten buckets evenly, also over neighbouring seeds', () => {
+    for (const along of [true, false]) {
+      const buckets = Array.from({ length: 10 }, () => 0)
+      let seed = 42
+      for (let turn = 0; turn < 20_000; turn += 1) {
+        const [value, next] = draw(seed)
+        seed = along ? next : seed + 1
+        const bucket = Math.floor(value * 10)
+        buckets[bucket] = (buckets[bucket] ?? 0) + 1
+      }
+      for (const count of buckets) assert.ok(count > 1_800 && count < 2_200, buckets.join())
+    }
+  })
+})

@@ -3,15 +3,11 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, ask, asking, at, attempt, B, C, closeMonitor, connect, connected, D, deliver, dialled, front, given,
-  keptSince, known, listOf, pending, ready, refreshRequested, rejectedList, removed, removedAt, reportEndpoints,
-  reportWarning, retire, roundOf, save, seed, tick, unlisted, unready, used,
+  A, answered, ask, askDeep, asking, attempt, B, C, closeMonitor, connect, connected, D, deliver, dialled, front,
+  given, hintsLoaded, keptSince, known, listOf, pending, ready, refreshRequested, rejectedList, removed, removedAt,
+  reportEndpoints, reportWarning, retire, roundOf, save, seed, tick, unlisted, unready, used,
 } from '../support/core-given.ts'
 
-const forbiddenMessage =
-  'discovery is forbidden: grant get on endpoints "kubernetes" in namespace "default"; ' +
-  'only the configured servers are used'
-const slices = { via: 'endpointslices' } as const
 /** A round is asking A for the list, with a caller of refresh() who waits. */
 const inRound = { status: 'ok', listedAt: 0, startedAt: 0, nextAt: Infinity, round: roundOf([A]), waiting: [1] } as const
 const asked = { ...ready, question: asking(7) }
@@ -24,8 +20,8 @@ const lists: readonly Row[] = [
       [
         10,
         answered(A, 7, { body: rejectedList('no endpoint left') }),
-        [reportWarning('list', 'list rejected: no endpoint left'), ask(100, B)],
-        { peers: { [A]: { listed: true, failures: 0 }, [B]: { listed: true } } },
+        [reportWarning('list', 'list rejected: no endpoint left'), askDeep(100, B)],
+        { peers: { [A]: { listing: { is: 'listed' }, standing: { is: 'ready' } }, [B]: { listing: { is: 'listed' } } } },
       ],
     ],
   },
@@ -34,11 +30,11 @@ const lists: readonly Row[] = [
     given: given({ peers: { [A]: asked }, discovery: known }),
     phases: [
       [10, answered(A, 7, { body: rejectedList('not JSON') }), [reportWarning('list', 'list rejected: not JSON')]],
-      [11, refreshRequested(), [ask(100, A)]],
+      [11, refreshRequested(), [askDeep(100, A)]],
       [12, answered(A, 100, { body: rejectedList('not JSON') }), []],
-      [13, refreshRequested(), [ask(101, A)]],
+      [13, refreshRequested(), [askDeep(101, A)]],
       [14, answered(A, 101, { body: listOf([A]) }), []],
-      [15, refreshRequested(), [ask(102, A)]],
+      [15, refreshRequested(), [askDeep(102, A)]],
       [16, answered(A, 102, { body: rejectedList('not JSON') }), [reportWarning('list', 'list rejected: not JSON')]],
     ],
   },
@@ -50,9 +46,9 @@ const lists: readonly Row[] = [
         10,
         answered(A, 7, { body: listOf([A, B], [], ['loopback', 'port 0']) }),
         [reportEndpoints(A, B), save(A, B), reportWarning('list', 'list refused in part: loopback; port 0')],
-        { peers: { [B]: { listed: true, origin: 'learned' } } },
+        { peers: { [B]: { listing: { is: 'listed', ready: true }, origin: 'learned' } } },
       ],
-      [11, refreshRequested(), [ask(100, A)]],
+      [11, refreshRequested(), [askDeep(100, A)]],
       [12, answered(A, 100, { body: listOf([A, B], [], ['loopback', 'port 0']) }), []],
     ],
   },
@@ -86,19 +82,19 @@ const lists: readonly Row[] = [
         10,
         answered(A, 7, { body: listOf([A], [B]) }),
         [reportEndpoints(A), save(A)],
-        { peers: { [B]: { listed: true, ...unready } } },
+        { peers: { [B]: unready } },
       ],
-      [11, refreshRequested(), [ask(100, A)]],
+      [11, refreshRequested(), [askDeep(100, A)]],
       [
         12,
         answered(A, 100, { body: listOf([A, B]) }),
         [reportEndpoints(A, B), save(A, B)],
-        { peers: { [B]: { unready: false } } },
+        { peers: { [B]: { listing: { is: 'listed', ready: true } } } },
       ],
     ],
   },
   {
-    name: 'D1 the first list drops alternates and hints that are not in it to the removed, and keeps the seeds',
+    name: 'D1 the first list drops hints that are not in it to the removed, and keeps the seeds and alternates (F1)',
     given: given({
       peers: {
         [A]: { ...front, question: asking(7) },
@@ -112,13 +108,13 @@ const lists: readonly Row[] = [
       [
         10,
         answered(A, 7, { body: listOf([D]) }),
-        [reportEndpoints(D), save(D)],
+        [reportEndpoints(D), save(D), ask(100, D)],
         {
           peers: {
-            [A]: { removedAt: undefined },
-            [B]: { ...removedAt(10) },
-            [C]: { ...removedAt(10) },
-            [D]: { removedAt: undefined, origin: 'stored' },
+            [A]: unlisted,
+            [B]: unlisted,
+            [C]: removedAt(10),
+            [D]: { listing: { is: 'listed' }, origin: 'stored' },
           },
         },
       ],
@@ -126,8 +122,8 @@ const lists: readonly Row[] = [
   },
   {
     name: 'D1 hints that come after a list, and hints of what is known, change nothing',
-    given: given({ peers: { [A]: {} }, discovery: known }),
-    phases: [[10, { type: 'hintsLoaded', endpoints: [at(A), at(B)] }, [], { same: true }]],
+    given: given({ peers: { [A]: { askedAt: 0 } }, discovery: known }),
+    phases: [[10, hintsLoaded(A, B), [], { same: true }]],
   },
   {
     name: 'D1 hints are stored endpoints, and leave a seed what it is',
@@ -135,7 +131,7 @@ const lists: readonly Row[] = [
     phases: [
       [
         10,
-        { type: 'hintsLoaded', endpoints: [at(A), at(B), at(B)] },
+        hintsLoaded(A, B, B),
         [],
         { peers: { [A]: { origin: 'seed' }, [B]: { origin: 'stored' } } },
       ],
@@ -146,6 +142,7 @@ const lists: readonly Row[] = [
     given: given({
       peers: { [A]: ready, [B]: { ...removed, ...keptSince(299_000) } },
       current: B,
+      usedAt: 290_000,
       discovery: known,
       warned: new Map([[`identity ${B}`, 'wrong name']]),
     }),
@@ -155,25 +152,26 @@ const lists: readonly Row[] = [
         300_000,
         tick,
         [closeMonitor(B)],
-        { unknown: [B], current: undefined, deadline: { at: 600_000, why: 'refresh' } },
+        { unknown: [B], current: undefined, deadline: { at: 410_000, why: 'unused' } },
       ],
     ],
   },
   {
     name: 'D2 what is forgotten leaves the last working one alone',
-    given: given({ peers: { [A]: ready, [B]: removed }, current: A, discovery: known }),
+    given: given({ peers: { [A]: ready, [B]: removed }, current: A, usedAt: 290_000, discovery: known }),
     phases: [[300_000, tick, [], { unknown: [B], current: A }]],
   },
   {
     name: 'D2 a removed seed is never forgotten',
-    given: given({ peers: { [A]: ready, [B]: { ...seed, ...removed } }, discovery: { ...known, nextAt: 1e9 } }),
-    phases: [[1e8, tick, [], { peers: { [B]: { ...removedAt(0) } }, deadline: { at: 1e9, why: 'refresh' } }]],
+    given: given({ peers: { [A]: ready, [B]: { ...seed, ...removed } }, usedAt: 1e8, discovery: { ...known, nextAt: 1e8 + 9 } }),
+    phases: [[1e8, tick, [], { peers: { [B]: { ...removedAt(0) } }, deadline: { at: 1e8 + 9, why: 'refresh' } }]],
   },
   {
     name: 'D2 a removed endpoint that serves a socket, or is being asked, is not forgotten',
     given: given({
-      peers: { [A]: { ...removed, heardAt: 299_000 }, [B]: { ...removed, question: asking(7, 299_000) } },
+      peers: { [A]: { ...removed, askedAt: 299_000, askedDeepAt: 299_000 }, [B]: { ...removed, question: asking(7, 299_000) } },
       sockets: { 1: { address: A } },
+      usedAt: 299_000,
     }),
     phases: [[300_000, tick, [], { peers: { [A]: {}, [B]: {} } }]],
   },
@@ -196,8 +194,8 @@ const lists: readonly Row[] = [
     given: given({
       peers: {
         [A]: asked,
-        [B]: { ...removed, ...removedAt(-9) },
-        [C]: { ...removed, ...removedAt(-8), ...keptSince(1) },
+        [B]: removedAt(-9),
+        [C]: { ...removedAt(-8), ...keptSince(1) },
         ...Object.fromEntries(Array.from({ length: 63 }, (_, index) => [`10.1.0.${index}:6443`, removed])),
         [D]: {},
       },
@@ -209,7 +207,7 @@ const lists: readonly Row[] = [
         10,
         answered(A, 7, { body: listOf([A]) }),
         [closeMonitor(C), reportEndpoints(A), save(A)],
-        { unknown: [C], peers: { [B]: {}, [D]: { ...removedAt(10) }, '10.1.0.0:6443': {} } },
+        { unknown: [C], peers: { [B]: {}, [D]: removedAt(10), '10.1.0.0:6443': {} } },
       ],
     ],
   },
@@ -221,7 +219,7 @@ const lists: readonly Row[] = [
         10,
         answered(A, 7, { body: listOf([A, B]) }),
         [reportEndpoints(A, B), save(A, B)],
-        { peers: { [B]: { removedAt: undefined, listed: true } } },
+        { peers: { [B]: { listing: { is: 'listed', ready: true } } } },
       ],
     ],
   },
@@ -238,7 +236,7 @@ const lists: readonly Row[] = [
         10,
         answered(A, 7, { body: listOf([A]) }),
         [reportEndpoints(A), save(A)],
-        { peers: { [B]: { ...removedAt(10), listed: false } } },
+        { peers: { [B]: removedAt(10) } },
       ],
     ],
   },
