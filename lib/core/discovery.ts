@@ -65,8 +65,10 @@ export function settleRound(turn: Turn): void {
   })
 }
 
-function isInDoubt({ voice }: Peer): boolean {
-  return voice.is === 'refusing' || voice.is === 'slow' || voice.is === 'hollow' || voice.is === 'sick'
+/** R1, H9, H12: Tells whether its last answer was no good, and nothing but a refresh would ask it again. */
+function isInDoubt({ voice, sockets }: Peer): boolean {
+  if (voice.is === 'slow' || voice.is === 'hollow') return sockets === 0
+  return voice.is === 'refusing' || voice.is === 'sick'
 }
 
 /** F3: Begins a round with an endpoint that is asked by the caller of this. */
