@@ -22,6 +22,7 @@ const DEEP_EVERY = 15_000
 const BUSY_INTERVALS = 3
 /** Dials may fail a thousand times a second; their endpoint is not asked as often. */
 const DOUBT_AGAIN = 1_000
+
 /** What is asked, and what went before. */
 export interface Asking {
   readonly misses: Question['misses']
@@ -54,12 +55,22 @@ export function wonder(turn: Turn, address: Address): void {
   if (peer !== undefined && turn.now - peer.askedAt >= DOUBT_AGAIN) ask(turn, address, 'shallow')
 }
 
-/** H11: Doubts an endpoint that callers gave up on: dials begin elsewhere until it has answered on a fresh connection. */
-export function doubt(turn: Turn, address: Address): void {
+/**
+ * H11: Doubts an endpoint that callers gave up on: dials begin elsewhere until it has answered. It is asked at most once
+ * a second, as one that answered just now is not asked again.
+ */
+export function doubt(turn: Turn, address: Address, on: 'kept' | 'fresh'): void {
   const peer = turn.peer(address)
-  if (peer === undefined || peer.question !== undefined || turn.now - peer.askedAt < DOUBT_AGAIN) return
+  if (peer === undefined || turn.state.dormant) return
+  if (peer.question === undefined && turn.now - peer.askedAt < DOUBT_AGAIN) return
   becomeDoubted(turn, address)
-  ask(turn, address, 'deep', 'fresh')
+  ask(turn, address, 'deep', on)
+}
+
+/** H7, H9, H11, H12: Asks an endpoint for what it last did not answer. */
+export function askWhatIsInDoubt(turn: Turn, { address, voice }: Peer): void {
+  const isDeep = voice.is === 'sick' || voice.is === 'hollow'
+  ask(turn, address, isDeep ? 'deep' : 'shallow', isDeep && voice.full ? 'full' : 'kept')
 }
 
 /** H7: Asks an endpoint of which a caller read 429 or 5xx: a hint, followed at most once per heartbeat interval. */
@@ -88,6 +99,7 @@ function addressOfQuestion(turn: Turn, { id }: Question): Address | undefined {
   return undefined
 }
 
+/** H2: Sends a question; until its connection is there, that has its own time. */
 export function send(turn: Turn, peer: Peer, asking: Asking, attempt?: Id): void {
   const { now } = turn
   const { depth, on, via, reauthorized } = asking
@@ -128,11 +140,11 @@ function connectBound(state: State, { connectMs }: Peer): number {
 
 // ---- when to ask
 
-/** H2, H7, H12: Gives when an endpoint in use is to be asked next, and how. */
+/** H2, H7, H10, H12: Gives when an endpoint in use is to be asked next, and how. */
 export function nextAsking(state: State, peer: Peer): { readonly at: number; readonly depth: Depth; readonly on: Question['on'] } {
   const { heartbeatInterval, heartbeatTimeout } = state.settings
   const { voice, active, askedAt, askedDeepAt, owedSince, surelyOwedSince } = peer
-  if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0) return NEVER
+  if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0 || state.dormant) return NEVER
   const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval
   const silentAt = Math.max(peer.heardAt, askedAt) + peer.patience
   const deepAt = Math.max(askedDeepAt, peer.usedSince) + DEEP_EVERY
@@ -169,7 +181,7 @@ export function silencesDue(turn: Turn): void {
 
 // ---- the end of a question
 
-/** The question is over. */
+/** Forgets a question that is over. */
 export function release(turn: Turn, address: Address, id: Id): void {
   if (turn.peer(address)?.question?.id === id) turn.changePeer(address, { question: undefined })
 }

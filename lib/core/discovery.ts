@@ -2,7 +2,7 @@
  * Discovery (R1 to R6): which endpoints there are. A refresh is a round: one endpoint after another is asked until one
  * gives a list. The question is the heartbeat of asking.ts, so that any heartbeat's list is taken.
  */
-import { ask, askAgain } from './asking.ts'
+import { ask, askAgain, askWhatIsInDoubt } from './asking.ts'
 import { nextCandidate } from './candidates.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
@@ -38,12 +38,15 @@ export function refreshSoon(turn: Turn, earliest: number): void {
   if (at !== nextAt) turn.setDiscovery({ nextAt: at })
 }
 
-/** R1: Asks for the list now, as `refresh()` does, or as part of the round that is under way. */
+/** R1, H10: Asks for the list now, as `refresh()` does, or as part of the round that is under way. */
 export function refreshRequested(turn: Turn, refresh: Id | undefined): void {
   if (turn.state.closed) {
     if (refresh !== undefined) turn.emit({ type: 'settleRefresh', refresh, outcome: { kind: 'closed' } })
     return
   }
+  const { dormant, usedAt } = turn.state
+  // Nobody would be served by it; the next dial asks (H10).
+  if (refresh === undefined && (dormant || usedAt === -Infinity)) return
   const { waiting, round, nextAt } = turn.state.discovery
   if (refresh !== undefined && waiting.includes(refresh)) return
   turn.setDiscovery({
@@ -58,10 +61,14 @@ export function settleRound(turn: Turn): void {
   if (round !== undefined || nextAt > turn.now) return
   moveOn(turn, startRound(turn, 'deep'))
   turn.forEachPeer((peer) => {
-    if (peer.listing.is === 'removed') return
-    if (peer.voice.is === 'refusing') ask(turn, peer.address, 'shallow')
-    else if (peer.voice.is === 'sick') ask(turn, peer.address, 'deep', peer.voice.full ? 'full' : 'kept')
+    if (peer.listing.is !== 'removed' && isInDoubt(peer)) askWhatIsInDoubt(turn, peer)
   })
+}
+
+/** R1, H9, H12: Tells whether its last answer was no good, and nothing but a refresh would ask it again. */
+function isInDoubt({ voice, sockets }: Peer): boolean {
+  if (voice.is === 'slow' || voice.is === 'hollow') return sockets === 0
+  return voice.is === 'refusing' || voice.is === 'sick'
 }
 
 /** F3: Begins a round with an endpoint that is asked by the caller of this. */
@@ -71,7 +78,7 @@ export function beginRound(turn: Turn, address: Address): void {
 
 function startRound(turn: Turn, depth: Depth): Round {
   turn.count('refreshes')
-  const round: Round = { tried: [], at: undefined, causes: [], depth, answer: undefined }
+  const round: Round = { tried: [], at: undefined, causes: [], complaint: undefined, depth }
   turn.setDiscovery({ startedAt: turn.now, nextAt: Infinity, round })
   return round
 }
@@ -80,7 +87,7 @@ function startRound(turn: Turn, depth: Depth): Round {
 export function roundMissed(turn: Turn, address: Address, failure: Failure): void {
   const { round } = turn.state.discovery
   if (round?.at !== address) return
-  const causes = [...round.causes.filter((cause) => cause.address !== address), { address, failure }]
+  const causes = withCause(round.causes, { address, failure })
   const isAsked = turn.peer(address)?.question !== undefined
   const isLast = nextCandidate(turn.state, round.tried) === undefined
   if (isAsked && isLast) turn.setDiscovery({ round: { ...round, causes } })
@@ -91,7 +98,7 @@ export function roundMissed(turn: Turn, address: Address, failure: Failure): voi
 function moveOn(turn: Turn, round: Round): void {
   const candidate = nextCandidate(turn.state, round.tried)
   if (candidate === undefined) {
-    if (round.answer !== undefined) warnOfAnswer(turn, round.answer.address, round.answer.status)
+    if (round.complaint !== undefined) turn.warn('discovery', round.complaint)
     return endRound(turn, 'failing', round.causes)
   }
   turn.setDiscovery({ round: { ...round, tried: [...round.tried, candidate.address], at: candidate.address } })
@@ -141,38 +148,46 @@ export function answered(turn: Turn, address: Address, question: Question, event
     return askAgain(turn, question, { via, otherStatus: status })
   }
   if (isMissing && (status === 403 || question.otherStatus === 403)) return forbidden(turn, address)
-  moveOnAfter(turn, address, problem, status)
+  const advice = adviceFor(status)
+  const isNews = status !== 200 && (discovery.status === 'pending' || !mayPass(status))
+  moveOnAfter(turn, address, problem + advice, isNews ? `${address} answered ${status}${advice}` : undefined)
 }
 
 /** R6: The question went without its token. */
 function withoutToken(turn: Turn, address: Address, status: number): void {
-  moveOnAfter(turn, address, `it answered ${status} to a question without the token, which could not be had in time`, undefined)
+  moveOnAfter(turn, address, `it answered ${status} to a question without the token, which could not be had in time`)
 }
 
-/** The endpoint answered, but not with a list: another is asked when its question is over. */
-function moveOnAfter(turn: Turn, address: Address, message: string, status: number | undefined): void {
+/** R1, R5: The endpoint answered, but not with a list: another is asked. Where none has one, that is complained of. */
+function moveOnAfter(turn: Turn, address: Address, message: string, complaint?: string): void {
   const { round } = turn.state.discovery
   if (round === undefined) return
-  const answer = status === undefined || status === 200 ? round.answer : { address, status }
-  moveOn(turn, { ...round, answer, causes: [...round.causes, { address, failure: { kind: 'answer', message } }] })
+  moveOn(turn, {
+    ...round,
+    causes: withCause(round.causes, { address, failure: { kind: 'answer', message } }),
+    complaint: round.complaint ??
+      (complaint && `the list of apiservers cannot be had, so that there is no failover: ${complaint}`),
+  })
+}
+
+/** Each endpoint has one cause: the last. */
+function withCause(causes: readonly Cause[], cause: Cause): readonly Cause[] {
+  return [...causes.filter(({ address }) => address !== cause.address), cause]
 }
 
 /** R2: Nobody may read the list: what is known is kept. */
 function forbidden(turn: Turn, address: Address): void {
-  const message = 'discovery is forbidden: grant get on endpoints "kubernetes" in namespace "default"; ' +
-    'only the configured servers are used'
-  turn.warn('discovery', message)
-  endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: 'it answered 403' } }])
+  const advice = 'grant get on endpoints "kubernetes" in namespace "default"'
+  turn.warn('discovery', `discovery is forbidden: ${advice}; only the configured servers are used`)
+  endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: `it answered 403: ${advice}` } }])
 }
 
-/** R5: Warns of an answer that is no list, and says what to do about it. One that may pass is news only at the start. */
-function warnOfAnswer(turn: Turn, address: Address, status: number): void {
-  const mayPass = status === 429 || status >= 500
-  if (mayPass && turn.state.discovery.status !== 'pending') return
-  turn.warn('discovery', `the list of apiservers cannot be had, so that there is no failover: ${address} answered ` +
-    `${status}${adviceFor(status)}`)
+/** R5: Tells whether an answer may pass by itself: it is news at the start, and when it has lasted. */
+function mayPass(status: number): boolean {
+  return status === 429 || status >= 500
 }
 
+/** R5: Says what to do about an answer that is no list. */
 function adviceFor(status: number): string {
   if (status === 401) return ': look at the token, its expiry and its audience'
   if (status === 404 || status === 410) return ': it serves neither endpoints nor endpointslices, and may be no apiserver'
@@ -182,8 +197,8 @@ function adviceFor(status: number): string {
 
 /** R5: Warns, after any event, where late answers, 5xx or 429 have kept the list away for a minute. */
 export function settleWarnings(turn: Turn): void {
-  const { status, failures, failingSince, failedBy, lastError, startedAt } = turn.state.discovery
-  const hasLasted = status === 'failing' && failures > 1 && startedAt - failingSince >= LASTING
+  const { status, failures, failingSince, failedBy, lastError, startedAt, round } = turn.state.discovery
+  const hasLasted = status === 'failing' && round === undefined && failures > 1 && startedAt - failingSince >= LASTING
   if (hasLasted && (failedBy === 'late' || failedBy === 'answer') && !turn.state.warned.has('discovery')) {
     turn.warn('discovery', `the list of apiservers cannot be had for a minute and more, so that there is no failover: ${lastError}`)
   }

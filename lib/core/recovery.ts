@@ -2,10 +2,10 @@
  * Who is asked although nobody holds a socket of it: the listed ones of which none is known to be within reach (F2),
  * and those that are out of service while nothing better is there (H8).
  */
-import { ask } from './asking.ts'
+import { ask, askWhatIsInDoubt } from './asking.ts'
 import { isAnyReady, nextCandidate } from './candidates.ts'
 import { isHolding } from './holding.ts'
-import { becomeMute, drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
+import { drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
 import type { Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -16,20 +16,12 @@ const USED_WITHIN = 60_000
 
 /** F2: Asks, after any event, the listed ones that were never tried, while none of the listed ones is ready. */
 export function settleProbe(turn: Turn): void {
-  if (!isProbeWanted(turn)) {
-    if (turn.state.probe !== undefined) turn.set({ probe: undefined })
-    return
-  }
-  const search = turn.state.probe ?? { asked: [], nextAt: turn.now }
-  if (search.nextAt > turn.now) return
-  // D7: The one that was asked before has kept us waiting.
-  const last = search.asked.at(-1)
-  const question = last === undefined ? undefined : turn.peer(last)?.question
-  if (last !== undefined && question !== undefined && question.connectedAt === undefined) becomeMute(turn, last)
-  const next = nextCandidate(turn.state, search.asked, (peer) => isUntried(peer))
-  if (next === undefined) return turn.set({ probe: { ...search, nextAt: Infinity } })
-  turn.set({ probe: { asked: [...search.asked, next.address], nextAt: turn.now + turn.state.settings.attemptDelay } })
+  const { probe, settings } = turn.state
+  const next = firstUntried(turn)
+  if (next === undefined) return void (probe !== undefined && turn.set({ probe: undefined }))
+  if (probe !== undefined && probe.nextAt > turn.now) return
   ask(turn, next.address, 'shallow')
+  turn.set({ probe: firstUntried(turn) && { nextAt: turn.now + settings.attemptDelay } })
 }
 
 /** H8: Begins or ends, after any event, the questions to those that are out of service. */
@@ -46,7 +38,7 @@ export function settleRecovery(turn: Turn): void {
 /** H8: Asks those that are leaving, failed, useless, or fronts, as often as somebody waits for them. */
 export function recoveryDue(turn: Turn): void {
   const { recovery } = turn.state
-  if (recovery === undefined || recovery.nextAt > turn.now) return
+  if (recovery === undefined || recovery.nextAt > turn.now || !isRecoveryWanted(turn.state, turn.now)) return
   turn.forEachPeer((peer) => {
     if (isOutOfService(turn.state, peer)) askWhatIsInDoubt(turn, peer)
   })
@@ -55,12 +47,6 @@ export function recoveryDue(turn: Turn): void {
   const isWaitedFor = turn.now - turn.state.usedAt <= 2 * heartbeatInterval
   const pause = isWaitedFor ? heartbeatInterval : Math.min(PAUSE_MOST, 2 * recovery.pause)
   turn.set({ recovery: { nextAt: turn.now + turn.draw(0.8 * pause, pause), pause } })
-}
-
-/** H7, H12: Asks an endpoint for what it last did not answer. */
-export function askWhatIsInDoubt(turn: Turn, { address, voice }: Peer): void {
-  const isDeep = voice.is === 'sick' || voice.is === 'hollow'
-  ask(turn, address, isDeep ? 'deep' : 'shallow', isDeep && voice.full ? 'full' : 'kept')
 }
 
 /** H8: Tells whether it is worth asking those that are out of service. */
@@ -86,18 +72,12 @@ function isOutOfService(state: State, peer: Peer): boolean {
   return isLeaving(peer) || statusOf(peer) !== 'ready' || isFront(state, peer)
 }
 
-/** F2: Tells whether nobody knows if any of the listed ones is within reach, and somebody may want to. */
-function isProbeWanted(turn: Turn): boolean {
+/** F2: Finds one to ask where nobody knows if any of the listed ones is within reach, and somebody may want to. */
+function firstUntried(turn: Turn): Peer | undefined {
   const { state } = turn
-  if (state.discovery.listedAt === undefined || state.dormant) return false
-  let isAnyUntried = false
-  for (const peer of state.peers.values()) {
-    if (!isListed(peer)) continue
-    if (statusOf(peer) === 'ready') return false
-    isAnyUntried ||= isUntried(peer)
-  }
-  const isWaiting = state.probe !== undefined && state.probe.nextAt !== Infinity
-  return (isAnyUntried || isWaiting) && !isHolding(turn)
+  if (state.discovery.listedAt === undefined || state.dormant || isHolding(turn)) return undefined
+  for (const peer of state.peers.values()) if (isListed(peer) && statusOf(peer) === 'ready') return undefined
+  return nextCandidate(state, [], isUntried)
 }
 
 function isUntried(peer: Peer): boolean {

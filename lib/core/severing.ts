@@ -27,30 +27,30 @@ export function settleDoubts(turn: Turn): void {
     if (isWitnessed(turn.state, peer, depth)) condemn(turn, peer)
     else if (peer.sockets > 0) missing.add(depth)
   })
-  if (missing.size > 0) searchWitness(turn, missing.has('deep') ? 'deep' : 'shallow')
+  if (missing.size > 0 && !turn.state.dormant) searchWitness(turn, missing.has('deep') ? 'deep' : 'shallow')
   else if (turn.state.witness !== undefined) turn.set({ witness: undefined })
 }
 
-/** H12: Cuts what a sick endpoint owes, or has long been silent on, and closes what is idle. */
+/** H12, H4: Cuts what a sick endpoint owes, or has long been silent on, and closes what is idle. */
 export function cutSick(turn: Turn, address: Address): void {
   const peer = turn.peer(address)
   if (peer?.voice.is !== 'sick' || peer.voice.strikes < 2) return
-  const { heartbeatTimeout } = turn.state.settings
-  cut(turn, peer, 'it answers from its cache, and leaves all else unanswered', (socket) => (
-    socket.idle || socket.owedSince !== Infinity || turn.now - socket.heardAt >= heartbeatTimeout
+  const { backAt, settings } = turn.state
+  cut(turn, peer, 'it answers from its cache, and leaves all else unanswered', ({ idle, owedSince, heardAt }) => (
+    idle || owedSince !== Infinity || turn.now - Math.max(heardAt, backAt) >= settings.heartbeatTimeout
   ))
 }
 
-/** F4: Gives when the sockets are cut that are as old as a connection which went deaf. */
-export function deafEnds({ deaf }: Peer): number {
-  return deaf?.until ?? Infinity
+/** F4, H4: Gives when the sockets are cut that are as old as a connection which went deaf. */
+export function deafEnds({ backAt, settings }: State, { deaf }: Peer): number {
+  return deaf === undefined ? Infinity : Math.max(deaf.until, backAt + settings.heartbeatTimeout)
 }
 
 /** F4: Cuts the sockets made before a question that its own connection left unanswered, and silent since. */
 export function deafDue(turn: Turn): void {
   turn.forEachPeer((peer) => {
     const { deaf, address } = peer
-    if (deaf === undefined || deaf.until > turn.now) return
+    if (deaf === undefined || deafEnds(turn.state, peer) > turn.now) return
     endDeaf(turn, address)
     const current = turn.peer(address)
     if (current === undefined) return
@@ -59,12 +59,13 @@ export function deafDue(turn: Turn): void {
   })
 }
 
-/** H3, H9: Gives when the sockets of a peer are severed, which another has shown to be at fault; Infinity for never. */
+/** H3, H4, H9: Gives when the sockets of a peer are severed, which another has shown to be at fault; Infinity for never. */
 export function silenceEnds(state: State, peer: Peer): number {
   const { voice, sockets, heardAt } = peer
-  if (sockets === 0 || !isWitnessed(state, peer, 'shallow')) return Infinity
-  if (voice.is === 'slow') return heardAt + SLOW_SILENCE
-  return voice.is === 'silent' ? heardAt + state.settings.heartbeatTimeout : Infinity
+  const { heartbeatTimeout } = state.settings
+  const isAtFault = (voice.is === 'slow' || voice.is === 'silent') && sockets > 0 && isWitnessed(state, peer, 'shallow')
+  if (!isAtFault) return Infinity
+  return Math.max(heardAt + (voice.is === 'slow' ? SLOW_SILENCE : heartbeatTimeout), state.backAt + heartbeatTimeout)
 }
 
 /** H3, H12: Tells what a witness must have answered; undefined where none is needed. */
@@ -91,13 +92,13 @@ function condemn(turn: Turn, peer: Peer): void {
     becomeSick(turn, address)
     return cutSick(turn, address)
   }
-  if ((voice.is === 'silent' || voice.is === 'slow') && silenceEnds(turn.state, peer) <= turn.now) {
-    const error = peer.standing.is === 'failed' ? peer.standing.error : voice.is === 'slow' ? voice.error : ''
-    const reason = voice.is === 'silent'
-      ? `it left two heartbeats in a row unanswered (${error})`
-      : `it has sent nothing for ${Math.round((turn.now - peer.heardAt) / 1_000)} s (${error})`
-    sever(turn, peer, () => reason)
-  }
+  if (peer.sockets === 0 || (voice.is !== 'silent' && voice.is !== 'slow')) return
+  const error = peer.standing.is === 'failed' ? peer.standing.error : voice.is === 'slow' ? voice.error : ''
+  const reason = voice.is === 'silent'
+    ? `it left two heartbeats in a row unanswered (${error})`
+    : `it has sent nothing for ${Math.round((turn.now - peer.heardAt) / 1_000)} s (${error})`
+  const isDue = silenceEnds(turn.state, peer) <= turn.now
+  sever(turn, peer, ({ idle }) => (isDue || (idle && voice.is === 'silent') ? reason : undefined))
 }
 
 /** Severs those of its sockets that are dead and in use, and closes those that are idle. */
@@ -142,7 +143,10 @@ function searchWitness(turn: Turn, depth: Depth): void {
     if (candidate === undefined) return restSearch(turn, search.nextAt, depth)
     const nextAt = turn.now + state.settings.attemptDelay
     // One that is being asked less than is wanted is asked when that is over.
-    if (depth === 'deep' && candidate.question?.depth === 'shallow') return turn.set({ witness: { ...search, nextAt } })
+    if (depth === 'deep' && candidate.question?.depth === 'shallow') {
+      if (search.nextAt <= turn.now) turn.set({ witness: { ...search, nextAt } })
+      return
+    }
     turn.set({ witness: { asked: [...search.asked, candidate.address], nextAt } })
     ask(turn, candidate.address, depth)
   }

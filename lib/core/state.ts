@@ -12,7 +12,7 @@
  *   standing   unverified --verified--> ready --failed--> failed --verified--> ready
  *   voice      well --given up on--> doubted --no answer--> suspect --no answer again--> silent, or slow where its
  *              handshake was done, or hollow where it answers from its cache alone --another does better--> sick;
- *              well --429, 5xx--> refusing. A good answer makes each of them well; a byte ends suspect, silent and slow.
+ *              well --429, 5xx--> refusing. A good answer makes each of them well; a byte ends suspect and silent.
  */
 import type { Address, Endpoint } from './endpoint.ts'
 import type { Row, Table } from './table.ts'
@@ -168,8 +168,8 @@ export type Voice =
   | { readonly is: 'well' }
   /** A caller gave up on it, or it closed without a word (H11). */
   | { readonly is: 'doubted' }
-  /** It left a question unanswered since then. */
-  | { readonly is: 'suspect'; readonly since: number }
+  /** It left a question unanswered since then; doubted, too: a caller gave up on it before. */
+  | { readonly is: 'suspect'; readonly since: number; readonly doubted?: true }
   /** It left two unanswered, and nothing of it was reached (H3). */
   | { readonly is: 'silent'; readonly since: number }
   /** It left two unanswered although a handshake was done (H9). */
@@ -266,7 +266,7 @@ export interface Peer {
 
 // ---- the rest of the state
 
-/** A search: endpoints that are asked, one after another, until one answers as is wanted (F2, H3). */
+/** A search: endpoints that are asked, one after another, until one answers as is wanted (H3). */
 export interface Search {
   readonly asked: readonly Address[]
   readonly nextAt: number
@@ -278,10 +278,10 @@ export interface Round {
   /** Who is being asked now; undefined between two. */
   readonly at: Address | undefined
   readonly causes: readonly Cause[]
+  /** What is warned of where it comes to no list: the first answer that does not pass by itself (R5). */
+  readonly complaint: string | undefined
   /** What it asks of each. */
   readonly depth: Depth
-  /** The last answer that was no list, and whose it was (R5). */
-  readonly answer: { readonly address: Address; readonly status: number } | undefined
 }
 
 export interface Discovery {
@@ -326,12 +326,14 @@ export interface State {
   readonly sampleAt: number
   /** When somebody last dialled, asked for the list, or used a socket. */
   readonly usedAt: number
+  /** When it was last found that this machine had been away: nothing was heard before that could have been (H4). */
+  readonly backAt: number
   /** Unused for so long that nothing is kept and nothing asked (H10). */
   readonly dormant: boolean
   /** For one that answers while another does not (H3). */
   readonly witness: Search | undefined
-  /** For a listed one that can be reached (F2). */
-  readonly probe: Search | undefined
+  /** The questions to the listed ones of which none is known to be within reach (F2). */
+  readonly probe: { readonly nextAt: number } | undefined
   /** The questions to those that are out of service (H8). */
   readonly recovery: { readonly nextAt: number; readonly pause: number } | undefined
   readonly discovery: Discovery

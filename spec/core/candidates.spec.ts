@@ -5,39 +5,16 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { firstCandidate, SPREAD_REST } from '../../lib/core/candidates.ts'
 import type { Address } from '../../lib/core/endpoint.ts'
-import { DEFAULTS } from '../../lib/options.ts'
 import type { State } from '../../lib/core/state.ts'
 import { initialState, step } from '../../lib/core/step.ts'
+import { Turn } from '../../lib/core/turn.ts'
+import { DEFAULTS } from '../../lib/options.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Phase, Row } from '../support/core-rows.ts'
 import {
-  A,
-  at,
-  attemptFailed,
-  B,
-  C,
-  cause,
-  connect,
-  connected,
-  D,
-  deliver,
-  destroy,
-  dialled,
-  E,
-  failing,
-  given,
-  heartbeat,
-  local,
-  pending,
-  ready,
-  refused,
-  reject,
-  removed,
-  reportFailed,
-  reportFailover,
-  seed,
-  tick,
-  unlisted,
+  A, askDeep, at, attempt, attemptFailed, B, C, cause, connect, connected, D, deliver, destroy, dialled, E, failing,
+  front, given, hintsLoaded, local, pending, ready, refused, refusing, reject, removed, reportFailed, reportFailover,
+  seed, tick, unlisted, unready,
 } from '../support/core-given.ts'
 
 const early = { discovery: { listedAt: undefined } } as const
@@ -54,14 +31,15 @@ function inOrder(name: string, state: State, ...order: readonly Address[]): Row 
   return { name, given: state, phases: [...phases, last] }
 }
 
-const hint = { listed: false, origin: 'stored' } as const
-const alternate = { listed: false, origin: 'alternate' } as const
-const freshSeed = { listed: false, origin: 'seed' } as const
+/** Unverified, and asked before: nobody has to find out whether it can be reached. */
+const plain = { askedAt: 0 } as const
+const hint = { ...unlisted, origin: 'stored' } as const
+const alternate = { ...unlisted, origin: 'alternate' } as const
 
 const rows: readonly Row[] = [
   inOrder(
     'D1 before anything is learned the seed is dialled first, and hints and alternates behind it',
-    given({ peers: { [A]: hint, [B]: alternate, [C]: freshSeed }, ...early }),
+    given({ peers: { [A]: hint, [B]: alternate, [C]: front }, ...early }),
     C,
     A,
     B,
@@ -72,7 +50,7 @@ const rows: readonly Row[] = [
       peers: {
         [A]: { ...alternate, lot: 0.9 },
         [B]: { ...hint, lot: 0.5 },
-        [C]: freshSeed,
+        [C]: front,
         [D]: { ...alternate, lot: 0.1 },
       },
       ...early,
@@ -84,19 +62,19 @@ const rows: readonly Row[] = [
   ),
   inOrder(
     'D1 a hint that worked comes before a seed that was never reached',
-    given({ peers: { [A]: { ...hint, verified: true }, [B]: freshSeed }, ...early }),
+    given({ peers: { [A]: { ...hint, ...ready }, [B]: front }, ...early }),
     A,
     B,
   ),
   inOrder(
     'D1 a seed that failed comes behind hints that nobody tried yet',
-    given({ peers: { [A]: { ...freshSeed, ...failing(0) }, [B]: hint }, ...early }),
+    given({ peers: { [A]: { ...front, ...failing(0) }, [B]: hint }, ...early }),
     B,
     A,
   ),
   inOrder(
     'D1 before anything is learned a seed that works is ready like any other',
-    given({ peers: { [A]: { ...freshSeed, ...ready, lot: 0.9 }, [B]: { ...hint, ...ready } }, ...early }),
+    given({ peers: { [A]: { ...front, ...ready, lot: 0.9 }, [B]: { ...hint, ...ready } }, ...early }),
     B,
     A,
   ),
@@ -106,8 +84,8 @@ const rows: readonly Row[] = [
       peers: {
         [A]: removed,
         [B]: failing(5_000),
-        [C]: { verified: true, unready: true },
-        [D]: {},
+        [C]: { ...ready, ...unready },
+        [D]: plain,
         [E]: ready,
         '10.0.0.6:6443': ready,
       },
@@ -122,34 +100,41 @@ const rows: readonly Row[] = [
   ),
   inOrder(
     'D2 seeds that are not in the list come behind unverified ones and before those that are leaving',
-    given({ peers: { [A]: { unready: true }, [B]: { ...freshSeed }, [C]: {} } }),
+    given({ peers: { [A]: unready, [B]: front, [C]: plain } }),
     C,
     B,
     A,
   ),
   inOrder(
     'D2 a seed that is not in the list comes there although it is ready',
-    given({ peers: { [A]: { ...freshSeed, ...ready }, [B]: {}, [C]: ready } }),
+    given({ peers: { [A]: { ...front, ...ready }, [B]: plain, [C]: ready } }),
     C,
     B,
     A,
   ),
   inOrder(
-    'D2 a seed that is not in the list is first as long as it is the last working one',
-    given({ peers: { [A]: { ...freshSeed, ...ready }, [B]: ready }, current: A }),
+    'F1 a front that is the last working one stays first while no listed one is ready',
+    given({ peers: { [A]: { ...front, ...ready }, [B]: plain, [C]: { ...ready, ...unready } }, current: A }),
     A,
     B,
+    C,
+  ),
+  inOrder(
+    'F1 a front is not first though it is the last working one, where a listed one is ready',
+    given({ peers: { [A]: { ...front, ...ready }, [B]: ready }, current: A }),
+    B,
+    A,
   ),
   inOrder(
     'D2 a seed that dropped out of the list comes before those that are leaving, too',
-    given({ peers: { [A]: { unready: true }, [B]: { ...seed, ...removed, ...ready }, [C]: {} } }),
+    given({ peers: { [A]: unready, [B]: { ...seed, ...removed, ...ready }, [C]: plain } }),
     C,
     B,
     A,
   ),
   inOrder(
     'D2 a seed that is draining is leaving, in the list or not',
-    given({ peers: { [A]: { ...freshSeed, draining: true }, [B]: { unready: true }, [C]: freshSeed } }),
+    given({ peers: { [A]: { ...front, ...refusing() }, [B]: unready, [C]: front } }),
     C,
     A,
     B,
@@ -169,7 +154,7 @@ const rows: readonly Row[] = [
   ),
   inOrder(
     'D2 the last working one loses its place when it fails, and when it leaves',
-    given({ peers: { [A]: { ...ready, ...failing(0) }, [B]: { ...ready, draining: true }, [C]: {} }, current: A }),
+    given({ peers: { [A]: { ...ready, ...failing(0) }, [B]: { ...ready, ...refusing() }, [C]: plain }, current: A }),
     C,
     B,
     A,
@@ -188,7 +173,7 @@ const rows: readonly Row[] = [
   ),
   inOrder(
     'D2 within a rank the order is the one drawn, and not that of the list',
-    given({ peers: { [A]: { lot: 0.7 }, [B]: { lot: 0.1 }, [C]: { lot: 0.4 }, [D]: { lot: 0.2 } } }),
+    given({ peers: { [A]: { ...plain, lot: 0.7 }, [B]: { ...plain, lot: 0.1 }, [C]: { ...plain, lot: 0.4 }, [D]: { ...plain, lot: 0.2 } } }),
     B,
     D,
     C,
@@ -200,7 +185,7 @@ const rows: readonly Row[] = [
       peers: {
         [A]: failing(1e9, 99),
         [B]: { ...removed, ...failing(2e9, 99) },
-        [C]: { ...freshSeed, ...failing(3e9, 99) },
+        [C]: { ...front, ...failing(3e9, 99) },
       },
     }),
     A,
@@ -231,7 +216,7 @@ const rows: readonly Row[] = [
   },
   {
     name: 'D2 a dial after the last working one began to leave says so',
-    given: given({ peers: { [A]: { ...ready, unready: true }, [B]: ready }, current: A }),
+    given: given({ peers: { [A]: { ...ready, ...unready }, [B]: ready }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, B)]],
       [2, connected(1, 100), [deliver(1, 100, B), reportFailover(A, B, 'leaving')], { current: B }],
@@ -246,7 +231,7 @@ const rows: readonly Row[] = [
         {
           id: 1,
           tried: [A, C],
-          attempts: [{ id: 10, address: C, startedAt: 0, deadline: 5_000 }],
+          attempts: [attempt(10, C)],
           causes: [cause(A, refused)],
           nextAt: 250,
         },
@@ -258,7 +243,7 @@ const rows: readonly Row[] = [
     name: 'D2 an error of this machine, or of the caller, moves nobody away from the last working one',
     given: given({ peers: { [A]: ready, [B]: ready }, current: A }),
     phases: [
-      [0, dialled(1, true), [connect(1, 100, A)]],
+      [0, dialled(1, { own: true }), [connect(1, 100, A)]],
       [1, attemptFailed(1, 100, local), [connect(1, 101, B)]],
       [2, connected(1, 101), [deliver(1, 101, B)], { current: A, counters: { failovers: 0 } }],
     ],
@@ -272,7 +257,7 @@ const rows: readonly Row[] = [
         {
           id: 1,
           tried: [A, B],
-          attempts: [{ id: 10, address: B, startedAt: 0, deadline: 5_000 }],
+          attempts: [attempt(10, B)],
           causes: [cause(A, local)],
           nextAt: 250,
         },
@@ -282,7 +267,7 @@ const rows: readonly Row[] = [
   },
   {
     name: 'D2 the first that works is the last working one without a failover',
-    given: given({ peers: { [A]: freshSeed }, ...early }),
+    given: given({ peers: { [A]: front }, ...early }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [1, connected(1, 100), [deliver(1, 100, A)], { current: A, counters: { failovers: 0 } }],
@@ -290,13 +275,13 @@ const rows: readonly Row[] = [
   },
   {
     name: 'D1 hints that arrive while a dial has nothing else to try are tried at once',
-    given: given({ peers: { [A]: freshSeed }, discovery: pending }),
+    given: given({ peers: { [A]: front }, discovery: pending }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [250, tick, []],
       [
         400,
-        { type: 'hintsLoaded', endpoints: [at(B), at(C)] },
+        hintsLoaded(B, C),
         [connect(1, 101, B)],
         { deadline: { at: 650, why: 'dial' } },
       ],
@@ -305,15 +290,15 @@ const rows: readonly Row[] = [
   },
   {
     name: 'D1 hints that arrive while a dial still has candidates wait for their turn',
-    given: given({ peers: { [A]: freshSeed }, discovery: pending }),
+    given: given({ peers: { [A]: front }, discovery: pending }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [10, { type: 'hintsLoaded', endpoints: [at(B)] }, []],
+      [10, hintsLoaded(B), []],
       [250, tick, [connect(1, 101, B)]],
     ],
   },
   {
-    name: 'balance: spread reports a failover from the one that was chosen first',
+    name: 'D2 spread reports a failover from the one that was chosen first',
     given: given({ peers: { [A]: ready, [B]: failing(0) }, ...spread }),
     phases: [
       [1_000, dialled(1), [connect(1, 100, A)]],
@@ -321,26 +306,26 @@ const rows: readonly Row[] = [
       [
         1_260,
         connected(1, 101),
-        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), heartbeat(102, A)],
+        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), askDeep(102, A, { on: 'fresh' })],
         { current: B },
       ],
     ],
   },
   {
-    name: 'balance: spread chooses one that failed more than a minute ago, whose retry time has come',
+    name: 'D2 spread chooses one that failed more than a minute ago, whose retry time has come',
     given: given({ peers: { [A]: failing(SPREAD_REST + 5), [B]: unlisted }, ...spread }),
     phases: [[SPREAD_REST + 5, dialled(1), [connect(1, 100, A)]]],
   },
   inOrder(
-    'balance: spread leaves alone what failed less than a minute ago, though its retry time has come',
-    given({ peers: { [A]: { ...failing(0), failedAt: 900 }, [B]: ready }, ...spread }),
+    'D2 spread leaves alone what failed less than a minute ago, though its retry time has come',
+    given({ peers: { [A]: failing(0, 1, { at: 900 }), [B]: ready }, ...spread }),
     B,
     A,
   ),
   inOrder(
-    'balance: spread leaves alone what failed and is leaving, and falls back to the order where there is no choice',
+    'D2 spread leaves alone what failed and is leaving, and falls back to the order where there is no choice',
     given({
-      peers: { [A]: { ...failing(0), failedAt: -1e6, unready: true }, [B]: { unready: true }, [C]: unlisted },
+      peers: { [A]: { ...failing(0, 1, { at: -1e6 }), ...unready }, [B]: unready, [C]: unlisted },
       ...spread,
     }),
     C,
@@ -353,30 +338,29 @@ runRows('candidates', rows)
 
 describe('balance', () => {
   const state = given({
-    peers: { [A]: ready, [B]: {}, [C]: ready, [D]: { ...ready, draining: true }, [E]: { ...ready, ...failing(0) } },
+    peers: { [A]: ready, [B]: plain, [C]: ready, [D]: { ...ready, ...refusing() }, [E]: { ...ready, ...failing(0) } },
     current: A,
     ...spread,
   })
 
-  it('spread chooses among ready and unverified ones evenly, and never a leaving or failed one', () => {
+  it('D2 spread chooses among ready and unverified ones evenly, and never a leaving or failed one', () => {
     const counts = new Map<string, number>()
-    let each = state
+    const turn = new Turn(state, 1_000)
     for (let round = 0; round < 3_000; round += 1) {
-      const [peer, next] = firstCandidate(each, 1_000)
+      const peer = firstCandidate(turn)
       assert.ok(peer)
       counts.set(peer.address, (counts.get(peer.address) ?? 0) + 1)
-      each = next
     }
     assert.deepEqual([...counts.keys()].sort(), [A, B, C])
     for (const [address, count] of counts)
       assert.ok(count > 850 && count < 1_150, `${address} was chosen ${count} times`)
   })
 
-  it('sticky draws no number for a choice', () => {
+  it('D2 sticky draws no number for a choice', () => {
     const sticky = given({ peers: { [A]: ready, [B]: ready }, current: B })
-    const [peer, next] = firstCandidate(sticky, 0)
-    assert.equal(peer?.address, B)
-    assert.equal(next, sticky)
+    const turn = new Turn(sticky, 0)
+    assert.equal(firstCandidate(turn)?.address, B)
+    assert.equal(turn.state, sticky)
   })
 
   it('D2 the order within a rank differs from process to process, so that a fleet spreads', () => {

@@ -3,37 +3,13 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A,
-  attempt,
-  attemptFailed,
-  B,
-  C,
-  cancelled,
-  cause,
-  connect,
-  connected,
-  deliver,
-  destroy,
-  dialled,
-  failing,
-  given,
-  heartbeat,
-  local,
-  noConnection,
-  noDial,
-  ready,
-  refused,
-  reject,
-  reportFailed,
-  reportFailover,
-  reportWarning,
-  seed,
-  tick,
-  untrusted,
+  A, askDeep, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, deliver, destroy, dialled,
+  failing, given, local, noConnection, noConnectionIn, noDial, ready, refused, reject, rejectFailed, reportFailed,
+  reportFailover, reportWarning, seed, tick, untrusted,
 } from '../support/core-given.ts'
 
 const three = given({ peers: { [A]: ready, [B]: ready, [C]: ready }, current: A })
-const one = given({ peers: { [A]: seed } })
+const one = given({ peers: { [A]: { ...seed, askedAt: 0 } } })
 
 const rows: readonly Row[] = [
   {
@@ -86,8 +62,8 @@ const rows: readonly Row[] = [
       [
         260,
         connected(1, 101),
-        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), heartbeat(102, A)],
-        { current: B, peers: { [A]: { failures: 0 }, [B]: { sockets: 1 } }, counters: { failovers: 1, heartbeats: 1 } },
+        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), askDeep(102, A, { on: 'fresh' })],
+        { current: B, peers: { [A]: { standing: { is: 'ready' }, voice: { is: 'doubted' } }, [B]: { sockets: 1 } }, counters: { failovers: 1, heartbeats: 1 } },
       ],
     ],
   },
@@ -141,10 +117,10 @@ const rows: readonly Row[] = [
         tick,
         [
           destroy(1, 100),
-          reportFailed(A, { blame: 'endpoint', message: 'no connection within 200 ms' }),
+          reportFailed(A, noConnectionIn(200)),
           connect(1, 101, B),
         ],
-        { peers: { [A]: { failures: 1 } } },
+        { peers: { [A]: { standing: { is: 'failed', failures: 1 } } } },
       ],
     ],
   },
@@ -160,9 +136,9 @@ const rows: readonly Row[] = [
         [
           destroy(1, 100),
           reportFailed(A, noConnection),
-          reject(1, { kind: 'failed', causes: [cause(A, noConnection)] }),
+          rejectFailed(1, cause(A, noConnection)),
         ],
-        { deadline: null },
+        { deadline: { at: 9_968, why: 'recovery' } },
       ],
     ],
   },
@@ -178,12 +154,12 @@ const rows: readonly Row[] = [
         15_000,
         tick,
         [destroy(1, 11), reject(1, { kind: 'timedOut', causes: [cause(A, refused), cause(B, noDial)] })],
-        { deadline: null, peers: { [B]: { failures: 0 } } },
+        { deadline: { at: 120_000, why: 'unused' }, peers: { [B]: { standing: { is: 'ready' } } } },
       ],
     ],
   },
   {
-    name: 'D5 a caller who gives up ends its dial at once, and blames nobody',
+    name: 'D5 a caller who gives up ends its dial at once; whom it left waiting for 100 ms is doubted (H11)',
     given: three,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
@@ -191,8 +167,8 @@ const rows: readonly Row[] = [
       [
         251,
         cancelled(1, 'enough'),
-        [destroy(1, 100), destroy(1, 101), reject(1, { kind: 'cancelled', reason: 'enough' })],
-        { deadline: null, peers: { [A]: { failures: 0 }, [B]: { failures: 0 } } },
+        [destroy(1, 100), destroy(1, 101), reject(1, { kind: 'cancelled', reason: 'enough' }), askDeep(102, A, { on: 'fresh' })],
+        { peers: { [A]: { standing: { is: 'ready' }, voice: { is: 'doubted' } }, [B]: { voice: { is: 'well' } } } },
       ],
       [252, attemptFailed(1, 100), [], { same: true }],
     ],
@@ -210,9 +186,9 @@ const rows: readonly Row[] = [
         [
           reportFailed(C, untrusted),
           reportWarning(`identity ${C}`, 'wrong name'),
-          reject(1, { kind: 'failed', causes: [cause(A, refused), cause(B, local), cause(C, untrusted)] }),
+          rejectFailed(1, cause(A, refused), cause(B, local), cause(C, untrusted)),
         ],
-        { deadline: null },
+        { deadline: { at: 120_000, why: 'unused' } },
       ],
     ],
   },
@@ -237,7 +213,7 @@ const rows: readonly Row[] = [
         [deliver(1, 100, A)],
         {
           current: A,
-          peers: { [A]: { verified: true, failures: 0, lastError: undefined, heardAt: 7, sockets: 1 } },
+          peers: { [A]: { standing: { is: 'ready' }, connectMs: 7, heardAt: 7, sockets: 1 } },
           sockets: { 100: { address: A } },
           deadline: { at: 257, why: 'sample' },
         },
@@ -253,34 +229,34 @@ const rows: readonly Row[] = [
         1,
         attemptFailed(1, 100, local),
         [connect(1, 101, B)],
-        { peers: { [A]: { failures: 0, lastError: undefined } } },
+        { peers: { [A]: { standing: { is: 'ready' } } } },
       ],
     ],
   },
   {
     name: 'H1 an endpoint that goes on failing for the same reason is reported once',
-    given: given({ peers: { [A]: failing(0) } }),
+    given: given({ peers: { [A]: { ...failing(0), askedAt: 0 } } }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [
         1,
         attemptFailed(1, 100),
-        [reject(1, { kind: 'failed', causes: [cause(A, refused)] })],
-        { peers: { [A]: { failures: 2 } } },
+        [rejectFailed(1, cause(A, refused))],
+        { peers: { [A]: { standing: { is: 'failed', failures: 2 } } } },
       ],
     ],
   },
   {
     name: 'H1 an endpoint that fails for another reason is reported again',
-    given: given({ peers: { [A]: failing(0) } }),
+    given: given({ peers: { [A]: { ...failing(0), askedAt: 0 } } }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [
         1,
-        attemptFailed(1, 100, { blame: 'endpoint', message: 'reset' }),
+        attemptFailed(1, 100, broken),
         [
-          reportFailed(A, { blame: 'endpoint', message: 'reset' }),
-          reject(1, { kind: 'failed', causes: [cause(A, { blame: 'endpoint', message: 'reset' })] }),
+          reportFailed(A, broken),
+          rejectFailed(1, cause(A, broken)),
         ],
       ],
     ],

@@ -4,7 +4,9 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { snapshotOf } from '../../lib/core/snapshot.ts'
 import type { State } from '../../lib/core/state.ts'
-import { A, B, C, D, failing, given, pending, ready, removed, seed, unlisted } from '../support/core-given.ts'
+import {
+  A, at, B, C, D, failing, given, pending, ready, removed, seed, unlisted, unready,
+} from '../support/core-given.ts'
 
 const counters = { dials: 0, attempts: 0, failovers: 0, severed: 0, heartbeats: 0, refreshes: 0 }
 const plain = { sockets: 0, failures: 0 }
@@ -30,7 +32,7 @@ const rows: readonly Row[] = [
   {
     name: 'each status, the current one, sockets, failures, the retry time, and the age of the list',
     state: given({
-      peers: { [A]: ready, [B]: failing(1_500.6, 3), [C]: removed, [D]: { ...failing(900), unready: true } },
+      peers: { [A]: ready, [B]: failing(1_500.6, 3), [C]: removed, [D]: { ...failing(900), ...unready } },
       sockets: { 1: { address: A }, 2: { address: A } },
       current: A,
       discovery: { status: 'failing', listedAt: 200.2, lastError: 'it answered 500', via: 'endpointslices' },

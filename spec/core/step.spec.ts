@@ -12,42 +12,13 @@ import { Model } from '../support/core-model.ts'
 import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A,
-  abandon,
-  answered,
-  asking,
-  at,
-  attempt,
-  attemptFailed,
-  B,
-  C,
-  closed,
-  closeMonitor,
-  connect,
-  connected,
-  destroy,
-  dialled,
-  given,
-  known,
-  listOf,
-  local,
-  missed,
-  pending,
-  ready,
-  refreshRequested,
-  refused,
-  reject,
-  removed,
-  seed,
-  settleRefresh,
-  socketClosed,
-  tick,
-  untrusted,
-  used,
+  A, abandon, answered, asking, at, attempt, attemptFailed, B, C, closed, closeMonitor, connect, connected, destroy,
+  dialled, given, keptSince, known, listOf, local, missed, pending, ready, refreshRequested, refused, reject, removed,
+  seed, settleRefresh, socketClosed, suspectSince, tick, untrusted, used,
 } from '../support/core-given.ts'
 
 const everything = given({
-  peers: { [A]: { ...used, heartbeat: asking(7), monitoredAt: 0 }, [B]: { ...ready, monitoredAt: 3 }, [C]: {} },
+  peers: { [A]: { ...used, question: asking(7), ...keptSince(0) }, [B]: { ...ready, ...keptSince(3) }, [C]: {} },
   sockets: { 1: { address: A, wakeAt: 9_000 } },
   dials: [
     { id: 1, tried: [A, B], attempts: [attempt(10, A), attempt(11, B)], nextAt: 400 },
@@ -100,7 +71,7 @@ const closing: readonly Row[] = [
   },
   {
     name: 'heartbeats are waited for by nobody but the one who was asked',
-    given: given({ peers: { [A]: { heartbeat: asking(7) }, [B]: { heartbeat: asking(8) } } }),
+    given: given({ peers: { [A]: { question: asking(7) }, [B]: { question: asking(8) } } }),
     phases: [
       [1, answered(A, 8), [], { same: true }],
       [1, missed(B, 7), [], { same: true }],
@@ -129,47 +100,6 @@ describe('the beginning', () => {
   it('is off where refreshInterval is 0', () => {
     assert.equal(initialState({ ...DEFAULTS, refreshInterval: 0 }, [at(A)], [], 1).discovery.status, 'off')
   })
-})
-
-describe('nextDeadline', () => {
-  const rows: readonly (readonly [why: Deadline['why'], at: number, state: State])[] = [
-    [
-      'dial',
-      250,
-      given({ peers: { [A]: {} }, dials: [{ id: 1, tried: [A], attempts: [attempt(1, A)], nextAt: 250 }] }),
-    ],
-    ['heartbeat', 2_000, given({ peers: { [A]: { heartbeat: asking(7) } } })],
-    ['silence', 5_000, given({ peers: { [A]: used }, sockets: { 1: { address: A } } })],
-    ['monitor', 75_009, given({ peers: { [A]: { monitoredAt: 9 } } })],
-    ['forget', 300_000, given({ peers: { [A]: removed, [B]: {} } })],
-    ['sample', 77, given({ peers: { [A]: used }, sockets: { 1: { address: A } }, sampleAt: 77 })],
-    [
-      'witness',
-      88,
-      given({
-        peers: { [A]: { ...used, suspectSince: 1 } },
-        sockets: { 1: { address: A } },
-        witness: { asked: [], nextAt: 88 },
-      }),
-    ],
-    ['refresh', 600_000, given({ peers: { [A]: {} }, discovery: known })],
-    ['age', 99, given({ peers: { [A]: used }, sockets: { 1: { address: A, wakeAt: 99 } } })],
-  ]
-  for (const [why, when, state] of rows) {
-    it(`names ${why}, and the time has passed when it was handled`, () => {
-      assert.deepEqual(nextDeadline(state), { at: when, why })
-      const [early, none] = checkedStep(state, tick, when - 1)
-      assert.deepEqual(none, [])
-      assert.deepEqual(nextDeadline(early), { at: when, why })
-      const [next] = checkedStep(state, tick, when)
-      assert.ok((nextDeadline(next)?.at ?? Infinity) > when)
-    })
-  }
-
-  it('is undefined where nothing is waited for', () =>
-    assert.equal(nextDeadline(given({ peers: { [A]: ready } })), undefined))
-
-  it('names the earliest of all', () => assert.deepEqual(nextDeadline(everything), { at: 100, why: 'witness' }))
 })
 
 // ---- ids that answer nothing

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { draw } from '../../lib/core/random.ts'
+import { draw } from '../../lib/core/turn.ts'
 import { dueRows, earliestOf, emptyTable, rowOf, rowsOf, withoutRow, withRow } from '../../lib/core/table.ts'
 import type { Row, Table } from '../../lib/core/table.ts'
 import { deepFreeze } from '../support/core-freeze.ts'

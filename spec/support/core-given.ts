@@ -1,33 +1,21 @@
 /**
  * States, events and effects in few words, for the rows of spec/core. A state is built from parts, and never by
  * stepping there: a row says itself what it starts from. Draws are made once here and then fixed, so that a row can
- * name its times: the lots of peers rise in the order they are named, and every patience is 5 s.
+ * name its times: the lots of peers rise in the order they are named, and every patience is 5 s. What a state says
+ * twice is said once in a row: what the sockets of a peer add up to is found here, unless the row says it itself.
  */
-import type { Address, Endpoint } from '../../lib/core/endpoint.ts'
 import { parseAddress } from '../../lib/address.ts'
-import type { EndpointsBody, Via } from '../../lib/core/state.ts'
-import type { Settings } from '../../lib/core/state.ts'
-import { DEFAULTS } from '../../lib/options.ts'
-import { withNewPeer } from '../../lib/core/peers.ts'
+import { setDial } from '../../lib/core/dialling.ts'
+import type { Address, Endpoint } from '../../lib/core/endpoint.ts'
+import { addPeers } from '../../lib/core/peers.ts'
 import type {
-  Attempt,
-  Cause,
-  Dial,
-  Discovery,
-  Effect,
-  Event,
-  Failure,
-  HandedSocket,
-  Heartbeat,
-  Id,
-  Peer,
-  Reading,
-  RefreshOutcome,
-  Rejection,
-  State,
+  Attempt, Cause, Dial, Discovery, Effect, EndpointsBody, Event, Failure, HandedSocket, Id, Peer, Question, Reading,
+  RefreshOutcome, Rejection, Round, Settings, Standing, State,
 } from '../../lib/core/state.ts'
 import { initialState } from '../../lib/core/step.ts'
-import { emptyTable, withRow } from '../../lib/core/table.ts'
+import { withRow } from '../../lib/core/table.ts'
+import { Turn } from '../../lib/core/turn.ts'
+import { DEFAULTS } from '../../lib/options.ts'
 
 export const A = '10.0.0.1:6443'
 export const B = '10.0.0.2:6443'
@@ -41,127 +29,231 @@ export function at(address: Address): Endpoint {
   return endpoint
 }
 
+// ---- states
+
 export interface Given {
   readonly settings?: Partial<Settings>
-  /** Listed and unverified, and learned, but for what is said. */
+  /** Listed and unverified, learned and well, but for what is said. */
   readonly peers: Readonly<Record<Address, Partial<Peer>>>
+  /** Made and heard at 0, in use, and owed nothing, but for what is said. */
   readonly sockets?: Readonly<Record<Id, Partial<HandedSocket> & { readonly address: Address }>>
+  /** Begun at 0 by a caller as everyone, and holding nothing back, but for what is said. */
   readonly dials?: readonly (Partial<Dial> & { readonly id: Id })[]
   /** Off, and a list is known since 0, but for what is said. */
   readonly discovery?: Partial<Discovery>
   readonly current?: Address
   readonly nextId?: Id
   readonly sampleAt?: number
+  readonly usedAt?: number
+  readonly dormant?: boolean
   readonly witness?: State['witness']
+  readonly probe?: State['probe']
+  readonly recovery?: State['recovery']
   readonly warned?: ReadonlyMap<string, string>
-}
-
-/** Of a peer: verified before. */
-export const ready: Partial<Peer> = { verified: true }
-export const unlisted: Partial<Peer> = { listed: false }
-/** Of a peer that dropped out of the list at 0. */
-export const removed: Partial<Peer> = { listed: false, removedAt: 0 }
-/** Of a peer whose retry time is as given. */
-export function failing(retryAt: number, failures = 1): Partial<Peer> {
-  return { failures, failedAt: 0, retryAt, lastError: 'refused' }
-}
-export const seed: Partial<Peer> = { origin: 'seed' }
-/** Of a peer with sockets that spoke last at 0. */
-export const used: Partial<Peer> = { verified: true, heardAt: 0 }
-
-/** Of a discovery that works, and whose next refresh is far off. */
-export const known: Partial<Discovery> = { status: 'ok', listedAt: 0, startedAt: 0, nextAt: 600_000 }
-/** Of a discovery that was never begun. */
-export const pending: Partial<Discovery> = {
-  status: 'pending',
-  listedAt: undefined,
-  startedAt: -Infinity,
-  nextAt: Infinity,
 }
 
 export function given(parts: Given): State {
   const settings: Settings = { ...DEFAULTS, ...parts.settings }
-  let state = initialState(settings, [], [], 1)
-  const sockets = Object.entries(parts.sockets ?? {})
-  let lot = 0
-  for (const [address, change] of Object.entries(parts.peers)) {
-    state = withNewPeer(state, at(address), 'learned')
-    const made = state.peers.get(address)
+  const turn = new Turn(initialState(settings, [], [], 1), 0)
+  const sockets = Object.entries(parts.sockets ?? {}).map(([id, socket]) => madeSocket(Number(id), socket))
+  for (const [index, [address, change]] of Object.entries(parts.peers).entries()) {
+    addPeers(turn, [at(address)], 'learned')
+    const made = turn.peer(address)
     if (made === undefined) throw new Error(`${address} is not written as the core writes it`)
-    lot += 1
-    const count = sockets.filter(([, socket]) => socket.address === address).length
-    const peer = {
+    turn.setPeer({
       ...made,
-      lot: lot / 100,
-      listed: true,
+      ...sumOf(sockets.filter((socket) => socket.address === address)),
+      lot: (index + 1) / 100,
+      listing: { is: 'listed', ready: true },
       patience: 5_000,
-      sockets: count,
-      retired: count === 0,
       ...change,
-    }
-    state = { ...state, peers: new Map(state.peers).set(address, peer) }
+    })
   }
-  let table = state.sockets
-  for (const [id, socket] of sockets) {
-    const fresh = {
-      id: Number(id),
-      read: 0,
-      written: 0,
-      owedSince: Infinity,
-      idle: false,
-      retired: false,
-      wakeAt: Infinity,
-    }
-    table = withRow(table, { ...fresh, ...socket })
-  }
-  let dials = emptyTable<Dial>()
-  for (const dial of parts.dials ?? []) dials = withRow(dials, madeDial(settings, dial))
-  return {
-    ...state,
-    sockets: table,
-    dials,
+  turn.set({
+    sockets: sockets.reduce(withRow, turn.state.sockets),
     sampleAt: parts.sampleAt ?? Infinity,
+    usedAt: parts.usedAt ?? 0,
+    dormant: parts.dormant ?? false,
     nextId: parts.nextId ?? 100,
     current: parts.current,
     witness: parts.witness,
+    probe: parts.probe,
+    recovery: parts.recovery,
     warned: parts.warned ?? new Map(),
-    discovery: { ...state.discovery, status: 'off', listedAt: 0, ...parts.discovery },
+    discovery: { ...turn.state.discovery, status: 'off', listedAt: 0, ...parts.discovery },
+  })
+  for (const dial of parts.dials ?? []) setDial(turn, madeDial(settings, dial))
+  return turn.state
+}
+
+function madeSocket(id: Id, change: Partial<HandedSocket> & { readonly address: Address }): HandedSocket {
+  return {
+    id, madeAt: 0, heardAt: 0, read: 0, written: 0, owedSince: Infinity, surelyOwed: false, idle: false, retired: false,
+    wakeAt: Infinity, ...change,
   }
 }
 
-function madeDial(settings: Settings, dial: Partial<Dial> & { readonly id: Id }): Dial {
-  const made = {
+function sumOf(sockets: readonly HandedSocket[]): Partial<Peer> {
+  if (sockets.length === 0) return {}
+  const owed = sockets.map(({ owedSince }) => owedSince)
+  const surelyOwed = sockets.map(({ owedSince, surelyOwed: isSure }) => (isSure ? owedSince : Infinity))
+  return {
+    sockets: sockets.length,
+    usedSince: 0,
+    active: sockets.some(({ idle }) => !idle),
+    retired: sockets.every(({ retired }) => retired),
+    owedSince: Math.min(...owed),
+    surelyOwedSince: Math.min(...surelyOwed),
+  }
+}
+
+function madeDial(settings: Settings, change: Partial<Dial> & { readonly id: Id }): Dial {
+  return {
     own: false,
+    plain: true,
     deadline: settings.dialTimeout,
     graced: false,
     tried: [],
     attempts: [],
     causes: [],
     nextAt: Infinity,
-    ...dial,
+    hold: { is: 'over' },
+    failedAt: -Infinity,
+    wakeAt: Infinity,
+    ...change,
   }
-  const wakeAt = Math.min(made.deadline, made.nextAt, ...made.attempts.map((attempt) => attempt.deadline))
-  return { ...made, wakeAt }
 }
 
-export function attempt(id: Id, address: Address, startedAt = 0): Attempt {
-  return { id, address, startedAt, deadline: startedAt + DEFAULTS.attemptTimeout }
+// ---- peers
+
+/** Verified before. */
+export const ready: Partial<Peer> = { standing: { is: 'ready' } }
+/** Verified, and spoke last at 0. */
+export const used: Partial<Peer> = { ...ready, heardAt: 0 }
+export const seed: Partial<Peer> = { origin: 'seed' }
+export const unlisted: Partial<Peer> = { listing: { is: 'unlisted' } }
+/** A seed that the list does not hold (F1). */
+export const front: Partial<Peer> = { ...seed, ...unlisted }
+/** Listed among those that are not ready. */
+export const unready: Partial<Peer> = { listing: { is: 'listed', ready: false } }
+/** Dropped out of the list at 0. */
+export const removed: Partial<Peer> = removedAt(0)
+
+export function removedAt(time: number): Partial<Peer> {
+  return { listing: { is: 'removed', at: time } }
 }
 
-/** A heartbeat sent at `sentAt`. */
-export function asking(id: Id, sentAt = 0, change: Partial<Heartbeat> = {}): Heartbeat {
-  const deadline = sentAt + DEFAULTS.heartbeatTimeout
-  return { id, misses: 0, via: 'endpoints', reauthorized: false, otherStatus: undefined, deadline, ...change }
+/** Refused connections, and is tried again at `retryAt`. */
+export function failing(
+  retryAt: number, failures = 1, change: Partial<Standing & { is: 'failed' }> = {},
+): Partial<Peer> {
+  const failed = { failures, at: 0, retryAt, error: 'refused', reached: false, silent: false, untrusted: false }
+  return { standing: { is: 'failed', ...failed, ...change } }
+}
+
+/** Never verified, and met silence when it was last tried (D7). */
+export const unreached: Partial<Peer> = failing(0, 1, { silent: true, error: 'no connection within 5000 ms' })
+
+export const doubted: Partial<Peer> = { voice: { is: 'doubted' } }
+
+export function suspectSince(since: number): Partial<Peer> {
+  return { voice: { is: 'suspect', since } }
+}
+
+export function silentSince(since: number): Partial<Peer> {
+  return { voice: { is: 'silent', since } }
+}
+
+export function slowSince(since: number, error: string = noAnswer.message): Partial<Peer> {
+  return { voice: { is: 'slow', since, error } }
+}
+
+export function refusing(status = 503): Partial<Peer> {
+  return { voice: { is: 'refusing', status } }
+}
+
+export function hollowSince(since: number, strikes = 2, full = false): Partial<Peer> {
+  return { voice: { is: 'hollow', since, strikes, full } }
+}
+
+export function sickSince(since: number, strikes = 2, full = false): Partial<Peer> {
+  return { voice: { is: 'sick', since, strikes, full } }
+}
+
+/** Has a monitor connection. */
+export function keptSince(since: number, usedAt: number = since): Partial<Peer> {
+  return { kept: { since, usedAt } }
+}
+
+/** A question on a connection that is there, sent at `sentAt`. */
+export function asking(id: Id, sentAt = 0, change: Partial<Question> = {}): Question {
+  return {
+    id,
+    misses: 0,
+    depth: 'shallow',
+    on: 'kept',
+    via: 'endpoints',
+    reauthorized: false,
+    otherStatus: undefined,
+    after: undefined,
+    silent: true,
+    sentAt,
+    connectedAt: sentAt,
+    deadline: sentAt + DEFAULTS.heartbeatTimeout,
+    attempt: undefined,
+    ...change,
+  }
+}
+
+/** A question whose connection is being made since `sentAt`. */
+export function reaching(id: Id, sentAt = 0, change: Partial<Question> = {}): Question {
+  return asking(id, sentAt, { connectedAt: undefined, deadline: sentAt + DEFAULTS.attemptTimeout, ...change })
+}
+
+// ---- discovery and dials
+
+/** Works, and the next refresh is far off. */
+export const known: Partial<Discovery> = { status: 'ok', listedAt: 0, startedAt: 0, nextAt: 600_000 }
+/** Was never begun. */
+export const pending: Partial<Discovery> = {
+  status: 'pending', listedAt: undefined, startedAt: -Infinity, nextAt: Infinity,
+}
+
+/** A refresh that asks the last of `tried`. */
+export function roundOf(tried: readonly Address[], change: Partial<Round> = {}): Round {
+  return { tried, at: tried.at(-1), causes: [], complaint: undefined, depth: 'deep', ...change }
+}
+
+export function attempt(id: Id, address: Address, startedAt = 0, change: Partial<Attempt> = {}): Attempt {
+  const deadline = startedAt + DEFAULTS.attemptTimeout
+  return { id, address, startedAt, deadline, phase: 'connecting', isPrivate: undefined, ...change }
 }
 
 // ---- failures
 
-export const refused: Failure = { blame: 'endpoint', message: 'refused' }
-export const untrusted: Failure = { blame: 'identity', message: 'wrong name' }
-export const local: Failure = { blame: 'none', message: 'EMFILE' }
-export const noConnection: Failure = { blame: 'endpoint', message: 'no connection within 5000 ms' }
-export const noDial: Failure = { blame: 'endpoint', message: 'no connection within 15000 ms' }
-export const noAnswer: Failure = { blame: 'endpoint', message: 'no answer within 2000 ms' }
+export const refused: Failure = { kind: 'refused', message: 'refused' }
+export const broken: Failure = { kind: 'broken', message: 'reset' }
+export const untrusted: Failure = { kind: 'identity', message: 'wrong name' }
+export const local: Failure = { kind: 'local', message: 'EMFILE' }
+export const mistake: Failure = { kind: 'mistake', message: 'no such cipher' }
+export const unreachable: Failure = { kind: 'unreachable', message: 'EHOSTUNREACH' }
+export const nameless: Failure = { kind: 'name', message: 'ENOTFOUND' }
+export const noConnection: Failure = noConnectionIn(5_000)
+export const noDial: Failure = noConnectionIn(15_000)
+export const noAnswer: Failure = noAnswerIn(2_000)
+
+export function noConnectionIn(ms: number): Failure {
+  return { kind: 'silence', message: `no connection within ${ms} ms` }
+}
+
+export function noAnswerIn(ms: number): Failure {
+  return { kind: 'late', message: `no answer within ${ms} ms` }
+}
+
+/** An answer that was another than was asked for. */
+export function otherAnswer(status: number): Failure {
+  return { kind: 'answer', message: `it answered ${status}` }
+}
 
 export function cause(address: Address, failure: Failure): Cause {
   return { address, failure }
@@ -171,25 +263,36 @@ export function cause(address: Address, failure: Failure): Cause {
 
 export const tick: Event = { type: 'deadlineReached' }
 export const closed: Event = { type: 'closed' }
+export const trafficResumed: Event = { type: 'trafficResumed' }
+export const identityChanged: Event = { type: 'identityChanged' }
 
-export function dialled(dial: Id, own = false): Event {
-  return { type: 'dialRequested', dial, own }
+export function hintsLoaded(...addresses: readonly Address[]): Event {
+  return { type: 'hintsLoaded', endpoints: addresses.map(at) }
+}
+
+/** By default as everyone's, over HTTP/1.1. */
+export function dialled(dial: Id, parts: { readonly own?: boolean; readonly plain?: boolean } = {}): Event {
+  const { own = false, plain = !own } = parts
+  return { type: 'dialRequested', dial, own, plain }
 }
 
 export function cancelled(dial: Id, reason: unknown): Event {
   return { type: 'dialCancelled', dial, reason }
 }
 
-export function connected(dial: Id, id: Id): Event {
-  return { type: 'attemptConnected', dial, attempt: id }
+export function connected(dial: Id, id: Id, isPrivate?: boolean): Event {
+  return { type: 'attemptConnected', dial, attempt: id, ...(isPrivate === undefined ? {} : { isPrivate }) }
 }
 
 export function attemptFailed(dial: Id, id: Id, failure: Failure = refused): Event {
   return { type: 'attemptFailed', dial, attempt: id, failure }
 }
 
-export function socketClosed(socket: Id): Event {
-  return { type: 'socketClosed', socket }
+/** By default closed by the caller, after nothing was carried. */
+export function socketClosed(
+  socket: Id, parts: { readonly read?: number; readonly written?: number; readonly byPeer?: boolean } = {},
+): Event {
+  return { type: 'socketClosed', socket, read: 0, written: 0, byPeer: false, ...parts }
 }
 
 export function sampled(...readings: readonly Reading[]): Event {
@@ -200,30 +303,48 @@ export function reading(socket: Id, read: number, written: number, idle = false)
   return { socket, read, written, idle }
 }
 
+export function refusalSeen(socket: Id): Event {
+  return { type: 'refusalSeen', socket }
+}
+
+export function questionConnected(address: Address, question: Id): Event {
+  return { type: 'questionConnected', address, question }
+}
+
 export interface AnswerParts {
   readonly status?: number
-  readonly fresh?: boolean
+  readonly authorized?: boolean
   readonly body?: EndpointsBody
 }
 
-export function answered(address: Address, heartbeat: Id, parts: AnswerParts = {}): Event {
-  return { type: 'heartbeatAnswered', address, heartbeat, status: 200, fresh: false, ...parts }
+/** By default 200, to a question that went with its token, and without a list. */
+export function answered(address: Address, question: Id, parts: AnswerParts = {}): Event {
+  return { type: 'questionAnswered', address, question, status: 200, authorized: true, ...parts }
 }
 
-export function missed(address: Address, heartbeat: Id, failure: Failure = noAnswer): Event {
-  return { type: 'heartbeatFailed', address, heartbeat, failure }
+export function missed(address: Address, question: Id, failure: Failure = noAnswer): Event {
+  return { type: 'questionFailed', address, question, failure }
 }
 
 export function refreshRequested(refresh?: Id): Event {
   return { type: 'refreshRequested', ...(refresh === undefined ? {} : { refresh }) }
 }
 
+export function warningRaised(kind: string, message: string): Event {
+  return { type: 'warningRaised', kind, message }
+}
+
+export function warningPassed(kind: string): Event {
+  return { type: 'warningPassed', kind }
+}
+
 export function listOf(
   addresses: readonly Address[],
-  unready: readonly Address[] = [],
+  unreadyOnes: readonly Address[] = [],
   refusedParts: readonly string[] = [],
+  isPrivate = false,
 ): EndpointsBody {
-  return { kind: 'list', ready: addresses.map(at), unready: unready.map(at), refused: refusedParts }
+  return { kind: 'list', ready: addresses.map(at), unready: unreadyOnes.map(at), refused: refusedParts, isPrivate }
 }
 
 export function rejectedList(reason: string): EndpointsBody {
@@ -248,24 +369,36 @@ export function reject(dial: Id, rejection: Rejection): Effect {
   return { type: 'reject', dial, rejection }
 }
 
-export function heartbeat(
-  id: Id,
+/** All of its attempts failed, for these causes. */
+export function rejectFailed(dial: Id, ...causes: readonly Cause[]): Effect {
+  return reject(dial, { kind: 'failed', causes })
+}
+
+/** By default shallow, on the kept connection. */
+export function ask(
+  question: Id,
   address: Address,
-  parts: { readonly via?: Via; readonly fresh?: boolean; readonly reauthorize?: boolean } = {},
+  parts: Partial<Omit<Effect & { type: 'ask' }, 'type' | 'question' | 'endpoint'>> = {},
 ): Effect {
   return {
-    type: 'heartbeat',
-    heartbeat: id,
-    endpoint: at(address),
-    via: 'endpoints',
-    fresh: false,
-    reauthorize: false,
+    type: 'ask', question, endpoint: at(address), depth: 'shallow', on: 'kept', via: 'endpoints', reauthorize: false,
     ...parts,
   }
 }
 
-export function abandon(address: Address, id: Id): Effect {
-  return { type: 'abandon', address, heartbeat: id }
+/** Through to etcd, on the kept connection. */
+export function askDeep(
+  question: Id, address: Address, parts: Partial<Omit<Effect & { type: 'ask' }, 'type' | 'question' | 'endpoint'>> = {},
+): Effect {
+  return ask(question, address, { depth: 'deep', ...parts })
+}
+
+export function adopt(dial: Id, id: Id): Effect {
+  return { type: 'adopt', dial, attempt: id }
+}
+
+export function abandon(address: Address, question: Id): Effect {
+  return { type: 'abandon', address, question }
 }
 
 export function closeMonitor(address: Address): Effect {
@@ -276,8 +409,28 @@ export function retire(socket: Id): Effect {
   return { type: 'retire', socket }
 }
 
+/** H3: For the silence of its endpoint, whose last failure said why. */
 export function sever(socket: Id, address: Address, why: string): Effect {
-  return { type: 'sever', socket, address, reason: `it left two heartbeats in a row unanswered (${why})` }
+  return severFor(socket, address, `it left two heartbeats in a row unanswered (${why})`)
+}
+
+/** H9: A slow one's, for a long silence. */
+export function severSlow(socket: Id, address: Address, seconds: number, why: string = noAnswer.message): Effect {
+  return severFor(socket, address, `it has sent nothing for ${seconds} s (${why})`)
+}
+
+/** F4: As old as a connection that went deaf. */
+export function severDeaf(socket: Id, address: Address): Effect {
+  return severFor(socket, address, 'it left a question on an older connection unanswered, and answers on a new one')
+}
+
+/** H12: A sick one's. */
+export function severSick(socket: Id, address: Address): Effect {
+  return severFor(socket, address, 'it answers from its cache, and leaves all else unanswered')
+}
+
+function severFor(socket: Id, address: Address, reason: string): Effect {
+  return { type: 'sever', socket, address, reason }
 }
 
 export function settleRefresh(refresh: Id, outcome: RefreshOutcome): Effect {
@@ -298,6 +451,14 @@ export function reportEndpoints(...addresses: readonly Address[]): Effect {
 
 export function reportFailed(address: Address, failure: Failure = refused): Effect {
   return { type: 'report', report: { event: 'failed', address, failure } }
+}
+
+/** H12: It became sick; `full` where only small answers come from it. */
+export function reportSick(address: Address, full = false): Effect {
+  const message = full
+    ? 'small answers come from it, and whole packets do not'
+    : 'it answers from its cache, and nothing that goes through to etcd'
+  return reportFailed(address, { kind: 'silence', message })
 }
 
 export function reportFailover(from: Address, to: Address, reason: string): Effect {

@@ -7,31 +7,31 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Address } from '../../lib/core/endpoint.ts'
 import type {
-  Counters,
-  Deadline,
-  Discovery,
-  Effect,
-  Event,
-  HandedSocket,
-  Id,
-  Peer,
-  State,
+  Counters, Deadline, Dial, Discovery, Effect, Event, HandedSocket, Id, Peer, State,
 } from '../../lib/core/state.ts'
 import { nextDeadline, step } from '../../lib/core/step.ts'
 import { rowOf } from '../../lib/core/table.ts'
 import { deepFreeze } from './core-freeze.ts'
+
+/** Of each object in it, the fields that are named. */
+type Parts<T> = T extends readonly unknown[] | ReadonlyMap<unknown, unknown>
+  ? T
+  : T extends object ? { readonly [K in keyof T]?: Parts<T[K]> } : T
 
 /** What a state must show after a phase: of each part, the fields that are named. */
 export interface Expected {
   /** null: nothing is waited for. */
   readonly deadline?: Deadline | null
   readonly current?: Address | undefined
-  readonly peers?: Readonly<Record<Address, Partial<Peer>>>
+  readonly peers?: Readonly<Record<Address, Parts<Peer>>>
   /** Addresses that are not known, or not any more. */
   readonly unknown?: readonly Address[]
-  readonly sockets?: Readonly<Record<Id, Partial<HandedSocket>>>
-  readonly discovery?: Partial<Discovery>
+  readonly sockets?: Readonly<Record<Id, Parts<HandedSocket>>>
+  readonly dials?: Readonly<Record<Id, Parts<Dial>>>
+  readonly discovery?: Parts<Discovery>
   readonly counters?: Partial<Counters>
+  /** Anything else. */
+  readonly state?: Parts<Omit<State, 'peers' | 'sockets' | 'dials' | 'discovery' | 'counters' | 'current'>>
   /** The very state that was given: nothing changed. */
   readonly same?: true
 }
@@ -47,7 +47,7 @@ export interface Row {
 }
 
 /** An event that means nothing to any state, and so shows what is left to be done. */
-const NOTHING: Event = { type: 'socketClosed', socket: -1 }
+const NOTHING: Event = { type: 'socketClosed', socket: -1, read: 0, written: 0, byPeer: false }
 
 export function runRows(title: string, rows: readonly Row[]): void {
   describe(title, () => {
@@ -96,20 +96,34 @@ function assertExpected(before: State, state: State, expected: Expected, where: 
     assert.deepStrictEqual(nextDeadline(state), expected.deadline ?? undefined, `the deadline after ${where}`)
   }
   if ('current' in expected) assert.equal(state.current, expected.current, `the current endpoint after ${where}`)
-  for (const address of expected.unknown ?? [])
+  for (const address of expected.unknown ?? []) {
     assert.ok(!state.peers.has(address), `${address} is known after ${where}`)
+  }
   for (const [address, parts] of Object.entries(expected.peers ?? {})) {
     assertParts(state.peers.get(address), parts, `peer ${address} after ${where}`)
   }
   for (const [id, parts] of Object.entries(expected.sockets ?? {})) {
     assertParts(rowOf(state.sockets, Number(id)), parts, `socket ${id} after ${where}`)
   }
+  for (const [id, parts] of Object.entries(expected.dials ?? {})) {
+    assertParts(rowOf(state.dials, Number(id)), parts, `dial ${id} after ${where}`)
+  }
   if (expected.discovery !== undefined) assertParts(state.discovery, expected.discovery, `discovery after ${where}`)
   if (expected.counters !== undefined) assertParts(state.counters, expected.counters, `counters after ${where}`)
+  if (expected.state !== undefined) assertParts(state, expected.state, `state after ${where}`)
 }
 
-function assertParts<T extends object>(whole: T | undefined, parts: Partial<T>, what: string): void {
+function assertParts(whole: object | undefined, parts: object, what: string): void {
   assert.ok(whole !== undefined, `no ${what}`)
-  const actual = Object.fromEntries(Object.entries(whole).filter(([name]) => name in parts))
-  assert.deepStrictEqual(actual, { ...parts }, what)
+  assert.deepStrictEqual(namedIn(whole, parts), parts, what)
+}
+
+/** Gives of an object what another names, to its depth, and of all else the whole. */
+function namedIn(whole: unknown, parts: unknown): unknown {
+  if (!isPlain(whole) || !isPlain(parts)) return whole
+  return Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, namedIn(whole[name], part)]))
+}
+
+function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Map)
 }

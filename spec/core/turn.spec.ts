@@ -1,8 +1,33 @@
-// Draws: repeatable, in their bounds, and even.
+// A turn: what it warns of, as rows, and its draws: repeatable, in their bounds, and even.
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { draw } from '../../lib/core/random.ts'
+import { draw } from '../../lib/core/turn.ts'
+import { runRows } from '../support/core-rows.ts'
+import type { Row } from '../support/core-rows.ts'
+import { A, given, ready, reportWarning, seed, warningPassed, warningRaised } from '../support/core-given.ts'
+
+const warnings: readonly Row[] = [
+  {
+    name: 'R5 what another part warns of is told once for each kind, until its message changes, with its error',
+    given: given({ peers: { [A]: ready } }),
+    phases: [
+      [
+        0,
+        { type: 'warningRaised', kind: 'token', message: 'no file', error: 'E' },
+        [{ type: 'report', report: { event: 'warning', kind: 'token', message: 'no file', error: 'E' } }],
+      ],
+      [1, { type: 'warningRaised', kind: 'token', message: 'no file', error: 'E' }, [], { same: true }],
+      [2, warningRaised('store', 'no file'), [reportWarning('store', 'no file')]],
+      [3, warningRaised('token', 'empty'), [reportWarning('token', 'empty')]],
+      [4, warningPassed('token'), []],
+      [5, warningPassed('token'), [], { same: true }],
+      [6, warningRaised('token', 'empty'), [reportWarning('token', 'empty')]],
+    ],
+  },
+]
+
+runRows('warnings', warnings)
 
 describe('draw', () => {
   it('gives the numbers of mulberry32, so that a seed means the same on every machine', () => {

@@ -1,0 +1,37 @@
+// Traffic, as rows: when the bytes of sockets are looked at.
+
+import { runRows } from '../support/core-rows.ts'
+import type { Row } from '../support/core-rows.ts'
+import { A, closed, given, reading, sampled, socketClosed, tick, trafficResumed, used } from '../support/core-given.ts'
+
+const looked: readonly Row[] = [
+  {
+    name: 'H2 bytes are looked at every 250 ms while a socket is in use, and not while all wait in pools',
+    given: given({ peers: { [A]: used }, sockets: { 1: { address: A }, 2: { address: A } }, sampleAt: 250 }),
+    phases: [
+      [250, sampled(reading(1, 0, 0, true)), [], { deadline: { at: 500, why: 'sample' } }],
+      [500, sampled(reading(2, 0, 0, true)), [], { deadline: { at: 5_000, why: 'silence' } }],
+      [900, trafficResumed, [], { deadline: { at: 1_150, why: 'sample' } }],
+      [901, trafficResumed, [], { deadline: { at: 1_150, why: 'sample' }, state: { usedAt: 901 } }],
+      [1_150, tick, [], { deadline: { at: 1_400, why: 'sample' } }],
+    ],
+  },
+  {
+    name: 'H10 with no socket left no bytes are looked at, though a pool speaks of traffic',
+    given: given({ peers: { [A]: used }, sockets: { 1: { address: A } }, sampleAt: 250 }),
+    phases: [
+      [10, socketClosed(1), [], { deadline: { at: 120_000, why: 'unused' } }],
+      [20, trafficResumed, [], { deadline: { at: 120_020, why: 'unused' } }],
+    ],
+  },
+  {
+    name: 'H10 after close() traffic is of no interest',
+    given: given({ peers: { [A]: used }, sockets: { 1: { address: A } } }),
+    phases: [
+      [10, closed, []],
+      [20, trafficResumed, [], { same: true, deadline: null }],
+    ],
+  },
+]
+
+runRows('traffic', looked)
