@@ -8,12 +8,21 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
 import { setTimeout as delay } from 'node:timers/promises'
+import tls from 'node:tls'
 import { cheapPath, Client, Load, timed, watchPath, within, type ClientOptions, type Watch } from './client.ts'
 import type { ApiServer, Cluster, User } from './cluster.ts'
 
 const informers = 6
 const requestInterval = 200
 const configMaps = '/api/v1/namespaces/default/configmaps'
+/** Nobody watches there. 12 MB are more than the buffers of two kernels hold of an answer that is not read. */
+const largeFolder = '/api/v1/namespaces/kube-public/configmaps'
+const largeObjects = 24
+const largeSize = 500_000
+/** More than a server of few has seats for: the others wait in their user's queues, and are turned away after 15 s. */
+const lists = 80
+/** After how long who is turned away comes again, in ms. */
+const turnedAway = 100
 
 /** Six watches opened at once, before anything is learned, and a request every 200 ms, whatever the others do. */
 export class BusyClient implements Disposable {
@@ -213,6 +222,57 @@ export class StockClient implements Disposable {
     return new Promise((resolve, reject) => {
       https.get(this.#url + path, { agent: this.#agent, headers: this.#headers })
         .on('response', resolve).on('error', reject)
+    })
+  }
+}
+
+/**
+ * Expensive lists of one user, more at once than a server with few seats has, until it is disposed of. Nobody reads
+ * what is answered, so that each holds its seat without any work for this machine; who is turned away asks again.
+ */
+export class Saturation implements Disposable {
+  readonly #server: ApiServer
+  readonly #request: string
+  readonly #sockets = new Set<tls.TLSSocket>()
+  #on = true
+
+  private constructor(server: ApiServer, token: string) {
+    this.#server = server
+    this.#request = `GET ${largeFolder} HTTP/1.1\r\nHost: kubernetes\r\nAuthorization: Bearer ${token}\r\n\r\n`
+  }
+
+  /** Resolves when the lists are asked for; what they list is made first, by another server. */
+  static async start(cluster: Cluster, server: ApiServer, caller: User): Promise<Saturation> {
+    const maker = cluster.servers.find(each => each !== server) ?? server
+    for (let count = 0; count < largeObjects; count++) {
+      const body = { metadata: { name: `large-${count}` }, data: { filler: 'x'.repeat(largeSize) } }
+      await maker.request(largeFolder, { method: 'POST', body }) // 409 where it exists.
+    }
+    const saturation = new Saturation(server, cluster.token(caller))
+    const ca = readFileSync(cluster.caFile)
+    await Promise.all(Array.from({ length: lists }, () => saturation.#list(ca)))
+    return saturation
+  }
+
+  [Symbol.dispose](): void {
+    this.#on = false
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  async #list(ca: Buffer): Promise<void> {
+    const { host, port } = this.#server
+    const socket = tls.connect({ host, port, ca })
+    this.#sockets.add(socket)
+    socket.on('error', () => {}).once('close', () => {
+      this.#sockets.delete(socket)
+      if (this.#on) this.#list(ca).catch(() => {})
+    })
+    await once(socket, 'secureConnect')
+    socket.write(this.#request)
+    // The first bytes tell a list, which is left unread, from being turned away.
+    socket.once('data', (chunk: Buffer) => {
+      if (chunk.includes('HTTP/1.1 200')) socket.pause()
+      else setTimeout(() => socket.destroy(), turnedAway).unref()
     })
   }
 }

@@ -1,0 +1,188 @@
+/**
+ * Connections do not outlive the identity that made them (I5), on a real control plane: the client certificate is
+ * replaced every 5 s for a minute, under requests and watches, as files on disk and as the user of a KubeConfig of
+ * @kubernetes/client-node. Who each request came as is what the audit logs of the apiservers say; when it was made is
+ * in its own query.
+ */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { copyFileSync, readFileSync, renameSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import https from 'node:https'
+import { join } from 'node:path'
+import { after, afterEach, before, describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { withMultidialer, type KubeConfigLike } from '../../lib/adapters/client-node.ts'
+import { MultidialerAgent } from '../../lib/agent/agent.ts'
+import { installClients } from '../clients/install.ts'
+import { released, until } from './client.ts'
+import { Cluster, enterClientNamespace, unavailable, type KeyPair } from './cluster.ts'
+import { currentRun } from './namespaces.ts'
+
+// Outside of the namespace, where there is a network.
+if (unavailable() === undefined && currentRun() === undefined) assert.ok(installClients(), 'client-node is not there')
+await enterClientNamespace()
+
+const rotations = 12
+const rotationInterval = 5_000
+const requestInterval = 50
+const watchSeconds = 7
+const timeout = 150_000
+
+/** A client whose identity can be replaced: a request and a watch that say by which identity's time they were made. */
+interface Subject {
+  /** Before the first of the name, and at each rotation. */
+  rotate(pair: KeyPair): void
+  /** One list; rejects when it is not answered with success. */
+  list(selector: string): Promise<void>
+  /** One watch, until its server ends it; rejects when it ends otherwise. */
+  watch(selector: string): Promise<void>
+  close(): void
+}
+
+describe('client certificates of a real control plane', { skip: unavailable(), timeout: 300_000 }, () => {
+  let cluster: Cluster
+  before(async () => { cluster = await Cluster.start() })
+  after(() => cluster?.stop())
+  afterEach(released)
+
+  it('I5 replaced every 5 s for a minute: none outlives its successor, no request fails', { timeout }, async () => {
+    const names = ['files', 'config'] as const
+    const issued = (index: number): Promise<KeyPair[]> =>
+      Promise.all(names.map(name => cluster.clientCertificate(`${name}-${index}`)))
+    const indices = Array.from({ length: rotations + 1 }, (_, index) => index)
+    const [[ofFiles, ofConfig] = [], ...successors] = await Promise.all(indices.map(issued))
+    assert.ok(ofFiles !== undefined && ofConfig !== undefined)
+    const subjects: Subject[] = [files(cluster, ofFiles), await config(cluster, ofConfig)]
+    const failures: string[] = []
+    let current = 0
+    let counted = 0
+    let on = true
+    const loop = async (subject: Subject, verb: 'list' | 'watch', pause: number): Promise<void> => {
+      while (on) {
+        const selector = `metadata.name=made-${current}-${++counted}`
+        await subject[verb](selector).catch((error: unknown) => failures.push(`${verb} ${selector}: ${String(error)}`))
+        await delay(pause)
+      }
+    }
+    const loops = subjects.flatMap(subject =>
+      [loop(subject, 'list', requestInterval), loop(subject, 'list', requestInterval), loop(subject, 'watch', 0)])
+    try {
+      for (const next of successors) {
+        await delay(rotationInterval)
+        for (const [index, subject] of subjects.entries()) subject.rotate(next[index] ?? assert.fail())
+        current++
+      }
+      await delay(rotationInterval)
+    } finally {
+      on = false
+      await Promise.all(loops)
+      for (const subject of subjects) subject.close()
+    }
+    assert.deepEqual(failures, [])
+    await until(async () => (await made(cluster)).length >= counted)
+    const used = await made(cluster)
+    // Files are looked at now and then, so that one request may yet come as the one before.
+    assert.deepEqual(used.filter(({ identity, at }) => identity < at - 1), [], 'an identity of long ago was used')
+    for (const name of names) {
+      const identities = new Set(used.filter(({ user }) => user.startsWith(name)).map(({ identity }) => identity))
+      assert.equal(identities.size, rotations + 1, `${name}: ${[...identities].join(' ')}`)
+    }
+  })
+})
+
+interface Made {
+  readonly user: string
+  /** The number of the certificate that it came with. */
+  readonly identity: number
+  /** The number of the one that was current when it was made. */
+  readonly at: number
+}
+
+async function made(cluster: Cluster): Promise<Made[]> {
+  const logs = await Promise.all(cluster.servers.map(server => server.audited()))
+  return logs.flat().flatMap(({ user, uri }) => {
+    const at = /made-(\d+)-\d+/.exec(decodeURIComponent(uri))?.[1]
+    return at === undefined ? [] : [{ user, identity: Number(user.split('-')[1]), at: Number(at) }]
+  })
+}
+
+const folder = '/api/v1/namespaces/default/configmaps'
+
+/** The agent, with a certificate and a key on disk that are replaced as a kubelet does it: by renaming. */
+function files(cluster: Cluster, first: KeyPair): Subject {
+  const [certFile, keyFile] = [join(cluster.folder, 'rotated.crt'), join(cluster.folder, 'rotated.key')]
+  const rotate = (pair: KeyPair): void => {
+    for (const [from, to] of [[pair.keyFile, keyFile], [pair.certFile, certFile]] as const) {
+      copyFileSync(from, `${to}.new`)
+      renameSync(`${to}.new`, to)
+    }
+  }
+  rotate(first)
+  const { url } = cluster.server(0)
+  const agent = new MultidialerAgent({ server: url, caFile: cluster.caFile, certFile, keyFile, keepAlive: true })
+  const get = async (query: string): Promise<void> => {
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      https.get(`${url}${folder}?${query}`, { agent }).on('response', resolve).on('error', reject)
+    })
+    response.resume()
+    await once(response, 'end')
+    assert.equal(response.statusCode, 200)
+  }
+  return {
+    rotate,
+    list: selector => get(`fieldSelector=${selector}`),
+    watch: selector => get(`watch=1&timeoutSeconds=${watchSeconds}&fieldSelector=${selector}`),
+    close: () => agent.destroy(),
+  }
+}
+
+/** As much of client-node 1.x as is used here. */
+interface ClientNode {
+  readonly KubeConfig: new () => KubeConfig
+  readonly CoreV1Api: unknown
+  readonly Watch: new (config: KubeConfig) => {
+    watch(path: string, query: object, each: () => void, done: (error: unknown) => void): Promise<unknown>
+  }
+}
+
+interface KubeConfig extends KubeConfigLike {
+  users: object[]
+  loadFromOptions(options: object): void
+  makeApiClient(api: unknown): {
+    listNamespacedConfigMap(query: { namespace: string; fieldSelector: string }): Promise<unknown>
+  }
+}
+
+/** A KubeConfig whose user is another from time to time, under the adapter. */
+async function config(cluster: Cluster, first: KeyPair): Promise<Subject> {
+  const root = fileURLToPath(new URL('../clients/node_modules/client-node-1/', import.meta.url))
+  const k8s: ClientNode = await import(pathToFileURL(join(root, 'dist/index.js')).href)
+  const kubeConfig = new k8s.KubeConfig()
+  const user = ({ certFile, keyFile }: KeyPair): object => ({
+    name: 'user', certData: base64(certFile), keyData: base64(keyFile),
+  })
+  kubeConfig.loadFromOptions({
+    clusters: [{ name: 'cluster', server: cluster.server(0).url, caFile: cluster.caFile, skipTLSVerify: false }],
+    users: [user(first)],
+    contexts: [{ name: 'context', cluster: 'cluster', user: 'user' }],
+    currentContext: 'context',
+  })
+  const dialer = withMultidialer(kubeConfig)
+  const api = kubeConfig.makeApiClient(k8s.CoreV1Api)
+  const watching = new k8s.Watch(kubeConfig)
+  return {
+    rotate: pair => { kubeConfig.users = [user(pair)] },
+    list: async fieldSelector => { await api.listNamespacedConfigMap({ namespace: 'default', fieldSelector }) },
+    watch: fieldSelector => new Promise((resolve, reject) => {
+      const query = { timeoutSeconds: watchSeconds, fieldSelector }
+      watching.watch(folder, query, () => {}, error => (error === null ? resolve() : reject(error))).catch(reject)
+    }),
+    close: () => dialer.close(),
+  }
+}
+
+function base64(file: string): string {
+  return readFileSync(file).toString('base64')
+}
