@@ -189,9 +189,9 @@ export class Cluster implements AsyncDisposable {
     return Balancer.start(this.servers.map(({ address }) => address), { host: balancerAddress, ...options })
   }
 
-  /** A certificate that a server of the client's own proves its address by. */
-  servingCertificate(): Promise<KeyPair> {
-    return this.#around.certificates.server(clientAddress, 'own')
+  /** A certificate that a server at this address proves it by; by default at that of this process's host. */
+  servingCertificate(address: string = clientAddress): Promise<KeyPair> {
+    return this.#around.certificates.server(address, 'own')
   }
 
   /** A new client certificate of the group system:masters, the user's name being `name`. */

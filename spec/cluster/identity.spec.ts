@@ -84,7 +84,8 @@ describe('client certificates of a real control plane', { skip: unavailable(), t
     await until(async () => (await made(cluster)).length >= counted)
     const used = await made(cluster)
     // Files are looked at now and then, so that one request may yet come as the one before.
-    assert.deepEqual(used.filter(({ identity, at }) => identity < at - 1), [], 'an identity of long ago was used')
+    const outdated = used.filter(({ identity, at }) => identity < at - 1)
+    assert.deepEqual(outdated.slice(0, 3), [], `${outdated.length} of ${used.length} came as one of long ago`)
     for (const name of names) {
       const identities = new Set(used.filter(({ user }) => user.startsWith(name)).map(({ identity }) => identity))
       assert.equal(identities.size, rotations + 1, `${name}: ${[...identities].join(' ')}`)
