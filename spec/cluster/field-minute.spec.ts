@@ -1,8 +1,11 @@
 /**
- * Connections do not outlive the identity that made them (I5), on a real control plane: the client certificate is
- * replaced every 5 s for a minute, under requests and watches, as files on disk and as the user of a KubeConfig of
- * @kubernetes/client-node. Who each request came as is what the audit logs of the apiservers say; when it was made is
- * in its own query.
+ * What takes a minute, at the same time on one real control plane; neither touches what the other uses.
+ *
+ * An apiserver whose queues are full is not dead (H9): watches go on there, and what is new goes elsewhere.
+ *
+ * Connections do not outlive the identity that made them (I5): the client certificate is replaced every 5 s, under
+ * requests and watches, as files on disk and as the user of a KubeConfig of @kubernetes/client-node. Who each request
+ * came as is what the audit logs of the apiservers say; when it was made is in its own query.
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -10,7 +13,7 @@ import { copyFileSync, readFileSync, renameSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import https from 'node:https'
 import { join } from 'node:path'
-import { after, afterEach, before, describe, it } from 'node:test'
+import { after, before, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { withMultidialer, type KubeConfigLike } from '../../lib/adapters/client-node.ts'
@@ -18,6 +21,7 @@ import { MultidialerAgent } from '../../lib/agent/agent.ts'
 import { installClients } from '../clients/install.ts'
 import { released, until } from './client.ts'
 import { Cluster, enterClientNamespace, unavailable, type KeyPair } from './cluster.ts'
+import { BusyClient, Saturation, StockClient } from './field.ts'
 import { currentRun } from './namespaces.ts'
 
 // Outside of the namespace, where there is a network.
@@ -28,6 +32,9 @@ const rotations = 12
 const rotationInterval = 5_000
 const requestInterval = 50
 const watchSeconds = 7
+const saturated = 60_000
+/** What is promised where handshakes are done and answers do not come, in ms, with half as much again. */
+const elsewhere = 1.5 * 10_000
 const timeout = 150_000
 
 /** A client whose identity can be replaced: a request and a watch that say by which identity's time they were made. */
@@ -41,11 +48,34 @@ interface Subject {
   close(): void
 }
 
-describe('client certificates of a real control plane', { skip: unavailable(), timeout: 300_000 }, () => {
+describe('a minute of a real control plane', { skip: unavailable(), timeout: 300_000, concurrency: 2 }, () => {
   let cluster: Cluster
   before(async () => { cluster = await Cluster.start() })
-  after(() => cluster?.stop())
-  afterEach(released)
+  after(async () => {
+    await released().finally(() => cluster?.stop())
+  })
+
+  it('H9 its queues are full for a minute: new dials go elsewhere, and no watch is cut', { timeout }, async () => {
+    const server = cluster.server(0)
+    await server.kill()
+    await server.start('own', ['--max-requests-inflight=3', '--max-mutating-requests-inflight=1'])
+    await cluster.waitForEndpoints()
+    using busy = await BusyClient.open(cluster, { user: 'worker', caller: 'worker' })
+    using stock = new StockClient(cluster, server, 'worker')
+    await Promise.all([busy.client.learned(cluster.servers), stock.connect(1)])
+    assert.deepEqual(busy.watches.filter(({ host }) => host !== server.host), [])
+    using _saturation = await Saturation.start(cluster, server, 'worker')
+    const begun = performance.now()
+    assert.equal(await stock.unanswered(2_000), 1, 'the stock agent did not notice')
+    await until(async () => (await busy.client.dial()).host !== server.host, elsewhere)
+    busy.load.hosts.clear()
+    await busy.load.answers(20)
+    assert.ok([...busy.load.hosts].every(host => host !== server.host), 'requests went to the full queues')
+    await delay(Math.max(0, saturated - (performance.now() - begun)))
+    assert.equal(await stock.unanswered(2_000), 1, 'it was no longer overloaded')
+    assert.equal(busy.ended, 0, 'watches were cut')
+    assert.notEqual((await busy.client.dial()).host, server.host)
+  })
 
   it('I5 replaced every 5 s for a minute: none outlives its successor, no request fails', { timeout }, async () => {
     const names = ['files', 'config'] as const
@@ -121,7 +151,7 @@ function files(cluster: Cluster, first: KeyPair): Subject {
     }
   }
   rotate(first)
-  const { url } = cluster.server(0)
+  const { url } = cluster.server(1)
   const agent = new MultidialerAgent({ server: url, caFile: cluster.caFile, certFile, keyFile, keepAlive: true })
   const get = async (query: string): Promise<void> => {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
@@ -165,7 +195,7 @@ async function config(cluster: Cluster, first: KeyPair): Promise<Subject> {
     name: 'user', certData: base64(certFile), keyData: base64(keyFile),
   })
   kubeConfig.loadFromOptions({
-    clusters: [{ name: 'cluster', server: cluster.server(0).url, caFile: cluster.caFile, skipTLSVerify: false }],
+    clusters: [{ name: 'cluster', server: cluster.server(1).url, caFile: cluster.caFile, skipTLSVerify: false }],
     users: [user(first)],
     contexts: [{ name: 'context', cluster: 'cluster', user: 'user' }],
     currentContext: 'context',

@@ -1,7 +1,7 @@
 /**
- * An apiserver that is overloaded, or that ends gracefully, is not dead: what is open there goes on, and what is new
- * goes elsewhere. A stock agent beside it shows that it is felt. On one server of a real control plane, started with
- * flags of its own for it.
+ * An apiserver that ends gracefully is not dead: what is in flight there arrives, what is open goes on, and what is new
+ * goes elsewhere. A stock agent beside it shows that it is felt. On one server of a real control plane, started with a
+ * flag of its own for it.
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -11,52 +11,25 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Client, released, timed, until } from './client.ts'
 import { Cluster, enterClientNamespace, unavailable, type ApiServer } from './cluster.ts'
-import { BusyClient, Saturation, StockClient } from './field.ts'
+import { StockClient } from './field.ts'
 import { clientAddress } from './namespaces.ts'
 
 await enterClientNamespace()
 
-const timeout = 150_000
-const saturated = 60_000
-/** More than a promise of its own: H9's new dials go elsewhere once a question was late, twice at the most. */
-const elsewhere = 1.5 * 10_000
+const timeout = 90_000
 const answerTime = 12_000
 const shutdownDelay = 2_000
 const configMaps = '/api/v1/namespaces/default/configmaps'
 const hooks = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations'
 
-describe('a real apiserver that is overloaded, or ends', { skip: unavailable(), timeout: 400_000 }, () => {
+describe('a real apiserver that ends gracefully', { skip: unavailable(), timeout: 200_000 }, () => {
   let cluster: Cluster
   before(async () => { cluster = await Cluster.start() })
   after(() => cluster?.stop())
   beforeEach(() => cluster.waitForEndpoints())
   afterEach(released)
 
-  it('H9 its queues are full for a minute: new dials go elsewhere, and no watch is cut', { timeout }, async () => {
-    const server = cluster.server(0)
-    await server.kill()
-    await server.start('own', ['--max-requests-inflight=3', '--max-mutating-requests-inflight=1'])
-    await cluster.waitForEndpoints()
-    using busy = await BusyClient.open(cluster, { user: 'worker', caller: 'worker' })
-    using stock = new StockClient(cluster, server, 'worker')
-    await Promise.all([busy.client.learned(cluster.servers), stock.connect(1)])
-    assert.deepEqual(busy.watches.filter(({ host }) => host !== server.host), [])
-    using _saturation = await Saturation.start(cluster, server, 'worker')
-    const begun = performance.now()
-    assert.equal(await stock.unanswered(2_000), 1, 'the stock agent did not notice')
-    await until(async () => (await busy.client.dial()).host !== server.host, elsewhere)
-    busy.load.hosts.clear()
-    await busy.load.answers(20)
-    assert.ok([...busy.load.hosts].every(host => host !== server.host), 'requests went to the full queues')
-    await delay(Math.max(0, saturated - (performance.now() - begun)))
-    assert.equal(await stock.unanswered(2_000), 1, 'it was no longer overloaded')
-    assert.equal(busy.ended, 0, 'watches were cut')
-    assert.notEqual((await busy.client.dial()).host, server.host)
-  })
-
-  it('H3 it ends gracefully: what is in flight arrives, a silent watch goes on, new dials go elsewhere', {
-    timeout,
-  }, async () => {
+  it('H3 what is in flight arrives, a silent watch goes on, new dials go elsewhere', { timeout }, async () => {
     const server = cluster.server(0)
     await server.kill()
     await server.start('own', [`--shutdown-delay-duration=${shutdownDelay / 1_000}s`])
