@@ -62,7 +62,7 @@ describe('a minute of a real control plane', { skip: unavailable(), timeout: 300
     await cluster.waitForEndpoints()
     using busy = await BusyClient.open(cluster, { user: 'worker', caller: 'worker' })
     using stock = new StockClient(cluster, server, 'worker')
-    await Promise.all([busy.client.learned(cluster.servers), stock.connect(1)])
+    const [stockEnded] = await Promise.all([stock.watch(1), busy.client.learned(cluster.servers)])
     assert.deepEqual(busy.watches.filter(({ host }) => host !== server.host), [])
     using _saturation = await Saturation.start(cluster, server, 'worker')
     const begun = performance.now()
@@ -73,7 +73,8 @@ describe('a minute of a real control plane', { skip: unavailable(), timeout: 300
     assert.ok([...busy.load.hosts].every(host => host !== server.host), 'requests went to the full queues')
     await delay(Math.max(0, saturated - (performance.now() - begun)))
     assert.equal(await stock.unanswered(2_000), 1, 'it was no longer overloaded')
-    assert.equal(busy.ended, 0, 'watches were cut')
+    assert.equal(stockEnded(), 0, 'the server itself cuts watches')
+    assert.deepEqual(busy.watches.flatMap(({ endedWith }) => endedWith ?? []), [], 'watches were cut')
     assert.notEqual((await busy.client.dial()).host, server.host)
   })
 

@@ -45,11 +45,10 @@ describe('a real control plane and the path to it', { skip: unavailable(), timeo
     await Promise.all([client.get(), stock.connect(1)])
     await cluster.moveClient()
     try {
-      const requested = timed(() => client.get())
-      const [felt, { error }, request] = await Promise.all([
-        stock.unanswered(roamingWatchFreed), ending(watch, roamingWatchFreed), requested,
+      // The watch may be ended by the kernel before: keepalive finds a path that is dead without anybody's witness.
+      const [felt, request] = await Promise.all([
+        stock.unanswered(roamingWatchFreed), timed(() => client.get()), ending(watch, roamingWatchFreed),
       ])
-      severed(error, server)
       severed(request.error, server)
       assert.ok(request.ms < requestFreed, `the request was severed after ${request.ms} ms`)
       assert.equal((await client.get()).status, 200)
@@ -131,7 +130,7 @@ describe('a real control plane and the path to it', { skip: unavailable(), timeo
     }
     const outcome = await busy.load.stop()
     assert.ok(slowest.ofStock > 1_000, 'the stock agent did not notice')
-    assert.equal(busy.ended, 0, 'watches were cut')
+    assert.deepEqual(busy.watches.flatMap(({ endedWith }) => endedWith ?? []), [], 'watches were cut')
     assert.deepEqual(outcome.failed, [])
     assert.ok(outcome.slowest < limpingAnswer, `a request took ${outcome.slowest} ms`)
     assert.ok([...busy.load.hosts].some(host => host !== server.host), 'no other server was used')

@@ -1,7 +1,7 @@
 /**
  * What the promises of the field come to on a real control plane: the second half of measure.ts, which has the options.
  * Each row is a fault that is made and mended `runs` times; its figures are printed as median and worst, 60,000 being
- * never. None is judged.
+ * never; a request is given up after 30,000. None is judged.
  */
 import type { IncomingMessage } from 'node:http'
 import https from 'node:https'
