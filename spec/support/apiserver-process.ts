@@ -2,16 +2,16 @@
  * A stand-in apiserver seen from the spec's process: its child process, the conversation with it, and the signals that
  * make its faults real. Which servers there are, and what they are told of each other, is control-plane.ts's.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import net from 'node:net'
-import { fileURLToPath } from 'node:url'
 import type {
   ClusterState, Command, FromServer, Misbehaviour, ServerConfig, ServerStats, StoreEvent, StoreReply, StoreRequest,
   ToServer,
 } from './apiserver-protocol.ts'
+import { startChild } from './child-program.ts'
 import { stopProcess } from './stopped-process.ts'
 
-const PROGRAM = fileURLToPath(new URL('apiserver.ts', import.meta.url))
+const PROGRAM = new URL('apiserver.ts', import.meta.url)
 const STARTED_WITHIN = 30_000
 
 /** What may be said of one server when it is started; all of it is kept by a restart that does not say otherwise. */
@@ -77,21 +77,14 @@ export class ApiServer {
 
   /** Starts its process; ControlPlane and restart() call this. Rejects with PortTaken where another process listens. */
   async start(): Promise<void> {
-    const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...env } = process.env
-    const loader = process.features.typescript ? [] : ['--import', import.meta.resolve('tsx')]
-    const child = spawn(process.execPath, [...loader, '--disable-warning=ExperimentalWarning', PROGRAM], {
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env,
-    })
+    const child = startChild(PROGRAM)
     this.#child = child
     this.#state = 'running'
     this.#exited = new Promise<void>((resolve) => {
       child.once('error', () => resolve())
       child.once('exit', () => resolve())
     }).then(() => this.#onExit(child))
-    children.add(child)
     child.on('error', () => undefined)
-    child.unref()
-    child.channel?.unref()
     const listening = this.#listening(child)
     this.#started = listening.catch(() => undefined)
     await this.#held(listening)
@@ -228,7 +221,6 @@ export class ApiServer {
   }
 
   #onExit(child: ChildProcess): void {
-    children.delete(child)
     if (this.#child !== child) return
     this.#unwatch?.()
     this.#unwatch = undefined
@@ -255,9 +247,6 @@ export class ApiServer {
     }
   }
 }
-
-const children = new Set<ChildProcess>()
-process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')))
 
 /** Resolves when a connection to there is refused. */
 async function refused(host: string, port: number): Promise<void> {

@@ -1,0 +1,23 @@
+/**
+ * A TypeScript program of this folder as a child process that is talked to over IPC. It keeps nobody alive who does not
+ * wait for it, and ends with this process, however that ends: the program itself exits on 'disconnect'.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const children = new Set<ChildProcess>()
+process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')))
+
+/** Starts a program, unreferenced; its exit and its errors are the caller's to listen for. */
+export function startChild(program: URL): ChildProcess {
+  const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...env } = process.env
+  const loader = process.features.typescript ? [] : ['--import', import.meta.resolve('tsx')]
+  const child = spawn(process.execPath, [...loader, '--disable-warning=ExperimentalWarning', fileURLToPath(program)], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env,
+  })
+  children.add(child)
+  child.once('exit', () => children.delete(child))
+  child.unref()
+  child.channel?.unref()
+  return child
+}
