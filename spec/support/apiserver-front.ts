@@ -277,7 +277,8 @@ export class Front {
     const own = this.#config.host === '::1' ? 'ip6' : this.#config.host.split('.').at(-1) ?? '1'
     const wanted = name ?? this.#config.certificate
     const file = wanted === 'kubeadm' || wanted === 'own-ip' ? `${wanted}-${own}` : wanted
-    return { cert: pem(`${file}.crt`), key: pem('server.key') }
+    const cert = [file, ...this.#config.chain].map((each) => pem(`${each}.crt`)).join('')
+    return { cert, key: pem('server.key') }
   }
 }
 

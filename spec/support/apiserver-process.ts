@@ -24,6 +24,8 @@ export interface ServerOptions {
   readonly port?: number
   /** A fixture's name, or 'kubeadm' (the default) or 'own-ip' for the one that fits the host. */
   readonly certificate?: string
+  /** Fixtures that are sent behind it, none by default: they make a handshake as long as those of most clusters. */
+  readonly chain?: readonly string[]
   /** Whether it offers HTTP/2; false by default. */
   readonly http2?: boolean
   readonly minVersion?: 'TLSv1.2' | 'TLSv1.3'

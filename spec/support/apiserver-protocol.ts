@@ -87,6 +87,8 @@ export interface ServerConfig {
   readonly host: string
   readonly port: number
   readonly certificate: string
+  /** Fixtures that are sent behind it: they make a handshake as long as those of most clusters. */
+  readonly chain: readonly string[]
   readonly http2: boolean
   readonly minVersion: 'TLSv1.2' | 'TLSv1.3'
   readonly maxVersion: 'TLSv1.2' | 'TLSv1.3'

@@ -171,14 +171,16 @@ export class ControlPlane {
   }
 
   #make(options: ServerOptions, port: number): ApiServer {
-    const { certificate = 'kubeadm', http2 = false, minVersion = 'TLSv1.2', maxVersion = 'TLSv1.3' } = this.#options
+    const {
+      certificate = 'kubeadm', chain = [], http2 = false, minVersion = 'TLSv1.2', maxVersion = 'TLSv1.3',
+    } = this.#options
     const own = this.#options.sharedTickets === true ? this.#sharedTicket : randomBytes(48).toString('base64')
     this.#lastName += 1
     const host = options.host ?? this.#nextHost()
     this.#hadHosts.add(host)
     const { listed: _listed, name = `apiserver-${this.#lastName}`, ...rest } = options
     const config = {
-      certificate, http2, minVersion, maxVersion, ticketKeys: this.#options.ticketKeys ?? own, ...rest,
+      certificate, chain, http2, minVersion, maxVersion, ticketKeys: this.#options.ticketKeys ?? own, ...rest,
       name, host, port,
     }
     const server = new ApiServer(config, {
