@@ -73,7 +73,8 @@ async function assertAllMovedOn(busy: Busy, from: number, watchWithin: number = 
 
 const withAList: readonly Row[] = [
   {
-    name: 'F1 F3 the seed is a balancer; one of its back ends is stopped: the watches were on the apiservers themselves',
+    name: 'F1 F3 the seed is a balancer; one of its back ends is stopped: ' +
+      'the watches were on the apiservers themselves',
     body: async (scene) => {
       await using balancer = await balancerOf(scene.plane)
       const busy = await busyAndLearned(scene, { server: balancer.url })

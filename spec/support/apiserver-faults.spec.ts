@@ -139,7 +139,7 @@ describe('a server that answers badly', { concurrency: 1, timeout: 60_000 }, () 
 })
 
 describe('a server whose connections are of no use', { concurrency: 1, timeout: 60_000 }, () => {
-  it('mute: handshakes are done and nothing is answered, on old connections and new; afterwards all of it', async () => {
+  it('mute: handshakes are done and nothing is answered, on no connection; afterwards all of it is', async () => {
     const agent = newAgent()
     assert.equal(await statusOf('/version', { agent }), 200)
     await server.misbehave('mute')
@@ -173,7 +173,7 @@ describe('a server whose connections are of no use', { concurrency: 1, timeout: 
     assert.equal(await statusOf('/version'), 200)
   })
 
-  it('draining: refuses, closes what is idle, goes on with a request and a watch; listens again afterwards', async () => {
+  it('draining: refuses, closes what is idle, goes on with a request and a watch; then listens again', async () => {
     const idle = await secured()
     const watch = await ask('/tick?ms=20') ?? assert.fail('a watch')
     const slow = statusOf('/slow?ms=500')

@@ -282,7 +282,7 @@ export class Routes {
 
 const isDiscovery = (path: string): boolean => path === ENDPOINTS || path === SLICES || path === `${SLICES}/kubernetes`
 
-/** Whether kube-apiserver answers it without etcd: what is no object, a watch from some point on, a read of the cache. */
+/** Whether it is answered without etcd: what is no object, a watch from some point on, a read of the cache. */
 function isCached({ method, url }: Exchange): boolean {
   if (!isDiscovery(url.pathname) && !OBJECTS.test(url.pathname)) return true
   const version = url.searchParams.get('resourceVersion') ?? ''

@@ -133,7 +133,9 @@ class ApiServerProcess {
   }
 
   #hearing(): Promise<void> {
-    return this.#behaviour.silence !== undefined ? new Promise((resolve) => this.#heard.push(resolve)) : Promise.resolve()
+    return this.#behaviour.silence === undefined
+      ? Promise.resolve()
+      : new Promise((resolve) => this.#heard.push(resolve))
   }
 }
 
