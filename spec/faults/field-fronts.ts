@@ -3,12 +3,10 @@
  * dies behind it, or on the way, is found as if each address were one apiserver.
  */
 import assert from 'node:assert/strict'
-import net from 'node:net'
-import { describe } from 'node:test'
 import type { MultidialerOptions } from '../../lib/multidialer.ts'
 import { Balancer, type BalancerOptions } from '../support/balancer.ts'
 import { Busy, goOn, severed, SLACK, watchesOn } from '../support/busy.ts'
-import { happens, until } from '../support/client.ts'
+import { at, happens, until } from '../support/client.ts'
 import type { ApiServer, ControlPlane } from '../support/control-plane.ts'
 import { D, lane, LONG, type Row, type Scene } from '../support/lanes.ts'
 import { Wires } from '../support/wires.ts'
@@ -133,12 +131,16 @@ const withAList: readonly Row[] = [
   {
     name: 'the seed is a DNS name, the addresses behind it are replaced; with a list: the same',
     body: async (scene) => {
-      const name = new Name(scene.server(0))
+      const { plane } = scene
+      const name = new Name(plane)
+      await plane.setEndpoints({ addresses: plane.servers.map((_, index) => name.listedAs(index)) })
       const busy = await busyAndLearned(scene, { server: name.url, connectSocket: name.connectSocket })
-      const victim = scene.server(0)
-      name.lead(scene.server(1))
+      const victim = victimOf(scene, busy)
+      const index = plane.servers.indexOf(victim)
+      name.lead((index + 1) % plane.servers.length)
       const concerned = watchesOn(busy, victim)
-      await scene.plane.unlist(victim)
+      const left = plane.servers.flatMap((server, each) => (server === victim ? [] : [name.listedAs(each)]))
+      await plane.setEndpoints({ addresses: left })
       await victim.stop()
       const from = performance.now()
       await Promise.all([
@@ -196,9 +198,9 @@ const withoutAList: readonly Row[] = [
   {
     name: 'F4 the seed is a DNS name, the addresses behind it are replaced; without a list: the same',
     body: async (scene) => {
-      const name = new Name(scene.server(0))
+      const name = new Name(scene.plane)
       const busy = await busyWithoutList(scene, { server: name.url, connectSocket: name.connectSocket })
-      name.lead(scene.server(1))
+      name.lead(1)
       await scene.server(0).stop()
       const from = performance.now()
       await assertAllMovedOn(busy, from)
@@ -238,39 +240,39 @@ const ways: readonly Row[] = [
   },
 ]
 
-/** A DNS name as the resolver of this machine would give it, and one address behind it at a time. */
+/**
+ * A DNS name as a resolver would give it, one address behind it at a time, and private addresses for the list: a name
+ * must not make a client dial its own machine, so the loopback addresses of the servers would be refused (R4).
+ */
 class Name {
   readonly url: string
-  #server: ApiServer
+  readonly #plane: ControlPlane
+  #index = 0
 
-  constructor(server: ApiServer) {
-    this.#server = server
+  constructor(plane: ControlPlane) {
+    this.#plane = plane
     // One of the names that every apiserver's certificate has.
-    this.url = `https://kubernetes.default.svc.cluster.local:${server.port}`
+    this.url = `https://kubernetes.default.svc.cluster.local:${at(plane, 0).port}`
   }
 
-  lead(server: ApiServer): void {
-    this.#server = server
+  /** 'host:port' of a server, as the list is to have it. */
+  listedAs(index: number): string {
+    return `10.77.0.${index + 1}:${at(this.#plane, index).port}`
   }
 
-  readonly connectSocket: NonNullable<MultidialerOptions['connectSocket']> = ({ host, port }, { signal }) => {
-    const to = net.isIP(host) === 0 ? this.#server : { host, port }
-    return new Promise((resolve, reject) => {
-      const socket = net.connect({ host: to.host, port: to.port, noDelay: true })
-      const abort = (): void => { socket.destroy() }
-      signal.addEventListener('abort', abort, { once: true })
-      socket.once('error', reject)
-      socket.once('connect', () => {
-        socket.off('error', reject)
-        signal.removeEventListener('abort', abort)
-        resolve(socket)
-      })
-    })
+  lead(index: number): void {
+    this.#index = index
+  }
+
+  readonly connectSocket: NonNullable<MultidialerOptions['connectSocket']> = (endpoint, options) => {
+    const listed = /^10\.77\.0\.(\d+)$/.exec(endpoint.host)?.[1]
+    const { host, port } = at(this.#plane, listed === undefined ? this.#index : Number(listed) - 1)
+    return new Wires().connectSocket({ host, port }, options)
   }
 }
 
-describe('In the field: fronts', { concurrency: true }, () => {
+export function fronts(): void {
   lane('a balancer, and a list to learn', BEHIND, withAList)
   lane('a balancer, and nothing to learn', BEHIND, withoutAList)
   lane('the way', { servers: 2 }, ways)
-})
+}

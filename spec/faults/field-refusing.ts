@@ -4,7 +4,6 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { describe } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
 import { Busy, goOn, SLACK } from '../support/busy.ts'
@@ -152,11 +151,11 @@ const notRefusing: readonly Row[] = [
   })),
 ]
 
-describe('In the field: servers that refuse', { concurrency: true }, () => {
+export function refusing(): void {
   lane('answers 503 or 429', { servers: 2 }, answering)
   lane('answers that nobody passes on', { servers: 2 }, raw)
   lane('recovery', { servers: 3 }, recovering)
   lane('a caller\'s own 5xx', { servers: 2 }, notRefusing.slice(0, 1))
   lane('a graceful end, still listed', { servers: 2 }, notRefusing.slice(1, 2))
   lane('a graceful end, no longer listed', { servers: 2 }, notRefusing.slice(2))
-})
+}
