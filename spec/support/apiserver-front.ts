@@ -119,6 +119,9 @@ export class Front {
     if (behaviour.secured !== undefined && before.secured === undefined) {
       for (const socket of this.#sockets.keys()) this.#end(socket, behaviour.secured)
     }
+    if (behaviour.connection === 'refuse-clients' && before.connection !== 'refuse-clients') {
+      for (const socket of this.#sockets.keys()) socket.end()
+    }
     if (behaviour.draining && !before.draining) void this.#stopListening()
     if (!behaviour.draining && before.draining && !this.#tcp.listening) await this.listen()
   }

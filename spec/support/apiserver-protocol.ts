@@ -36,7 +36,8 @@ export type Misbehaviour =
   | 'reset-half-requests' // every second connection: RST at its first request
   | 'close-after-handshake'  // every connection, also those that are open: FIN as soon as TLS is done
   | 'reset-after-handshake'  // the same with RST
-  | 'refuse-clients'      // wants another client certificate, or any; TLS 1.3 says so after the handshake
+  | 'refuse-clients'      // closes what is open and wants another client certificate, or any: TLS 1.3 says so
+                          // when the handshake is over
   | 'deaf'                // keeps its connections, reads and writes nothing, still accepts TCP
   | 'mute'                // a deadlock: as deaf, but handshakes are done
   | 'draining'            // a graceful end that takes its time: refuses, closes what is idle, goes on with what is not

@@ -73,7 +73,8 @@ export class Client {
     const from = performance.now()
     return new Promise((resolve, reject) => {
       const request = this.request(path, options)
-      request.once('error', reject)
+      // Node says it twice when a connection ends before the answer and then cannot be written to either.
+      request.on('error', reject)
       request.once('response', (response) => {
         textOf(response).then((body) => {
           const server = String(response.headers['x-served-by'])

@@ -77,6 +77,8 @@ function played(plane: ControlPlane, { body, options = {} }: Row): Promise<void>
     } finally {
       for (const client of clients) await client.close()
     }
+    // One that says nothing does not notice either that a client has closed.
+    for (const server of plane.servers) if (server.state === 'running') await server.misbehave()
     await closedEverywhere(plane)
   })
 }
