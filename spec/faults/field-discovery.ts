@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Busy, SLACK } from '../support/busy.ts'
-import { type Client, until } from '../support/client.ts'
+import { type Client, timed, until } from '../support/client.ts'
 import { certificateFile, type Misbehaviour } from '../support/control-plane.ts'
 import { lane, LONG, ONLY_LONG, type Row, type Scene } from '../support/lanes.ts'
 
@@ -131,6 +131,29 @@ const failing: readonly Row[] = [
   },
 ]
 
+/** A heartbeatTimeout, twice. ms */
+const TWICE = 4_000
+
+const unanswered: readonly Row[] = [true, false].map((busy): Row => ({
+  name: 'H2 refresh() settles within two heartbeatTimeouts where discovery is never answered, ' +
+    `${busy ? 'with requests on new connections all the while' : 'without traffic'}`,
+  body: async (scene) => {
+    const { client, server } = scene
+    await server(0).misbehave({ heartbeat: 'silent' })
+    assert.equal((await client.get('/version')).status, 200)
+    let over = false
+    const { ms } = await timed(Promise.all([
+      client.dialer.refresh().then(() => assert.fail('there is no list'), () => undefined)
+        .finally(() => { over = true }),
+      until('it is settled', async () => {
+        if (busy) assert.equal((await client.fresh('/version')).status, 200)
+        return over
+      }, TWICE + SLACK + 10_000),
+    ]))
+    assert.ok(ms < TWICE + SLACK, `${Math.round(ms)} ms`)
+  },
+}))
+
 // ---- certificates
 
 const NAMES = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local']
@@ -198,5 +221,6 @@ export function discovery(): void {
   lane('an authenticating proxy', { servers: 3 }, proxies)
   lane('answers that are no list', { servers: 1 }, [...answers, ...(LONG ? [] : failing)])
   if (LONG) lane('answers that are no list, for long', { servers: 1 }, failing)
+  lane('discovery is never answered', { servers: 1 }, unanswered)
   lane('certificates', { servers: 2 }, certificates)
 }
