@@ -3,6 +3,7 @@
  * wait for it, and ends with this process, however that ends: the program itself exits on 'disconnect'.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 
 const TSX = fileURLToPath(import.meta.resolve('tsx/cjs'))
@@ -23,4 +24,22 @@ export function startChild(program: URL): ChildProcess {
   child.unref()
   child.channel?.unref()
   return child
+}
+
+const AT_ONCE = 2 * availableParallelism()
+const waiting: (() => void)[] = []
+let starting = 0
+
+/** Runs what starts a program when few others are starting: dozens at once are slower than anybody's patience. */
+export async function inTurn(start: () => Promise<void>): Promise<void> {
+  if (starting >= AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve))
+  else starting += 1
+  try {
+    await start()
+  } finally {
+    // Whoever waits takes the place over.
+    const next = waiting.shift()
+    if (next === undefined) starting -= 1
+    else next()
+  }
 }

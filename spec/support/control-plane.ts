@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ApiServer, PortTaken, type ServerOptions } from './apiserver-process.ts'
 import type { ClusterState, DiscoveryPath } from './apiserver-protocol.ts'
+import { inTurn } from './child-program.ts'
 import { discoveryOf, type DiscoveryOverride } from './control-plane-discovery.ts'
 import { Store } from './control-plane-store.ts'
 
@@ -161,7 +162,7 @@ export class ControlPlane {
       if (options.listed !== false) this.#listed.add(server)
       return server
     })
-    const results = await Promise.allSettled(made.map((server) => server.start()))
+    const results = await Promise.allSettled(made.map((server) => inTurn(() => server.start())))
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 
