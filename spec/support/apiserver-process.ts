@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import net from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import type {
   ClusterState, Command, FromServer, Misbehaviour, ServerConfig, ServerStats, StoreEvent, StoreReply, StoreRequest,
   ToServer,
@@ -23,6 +24,8 @@ export interface ServerOptions {
   readonly port?: number
   /** A fixture's name, or 'kubeadm' (the default) or 'own-ip' for the one that fits the host. */
   readonly certificate?: string
+  /** Fixtures that are sent behind it, none by default: they make a handshake as long as those of most clusters. */
+  readonly chain?: readonly string[]
   /** Whether it offers HTTP/2; false by default. */
   readonly http2?: boolean
   readonly minVersion?: 'TLSv1.2' | 'TLSv1.3'
@@ -32,6 +35,9 @@ export interface ServerOptions {
   /** Whether the Endpoints list it from the start; true by default. */
   readonly listed?: boolean
 }
+
+/** How long of how long a limping server is stopped. ms */
+export interface Limp { readonly stopped: number; readonly every: number }
 
 /** What a server needs of its control plane. */
 export interface Plane {
@@ -127,6 +133,29 @@ export class ApiServer {
     this.#unwatch = undefined
     this.#state = 'running'
     await this.stats()
+  }
+
+  /**
+   * Stopped for `stopped` ms of every `every`, from now on. Resolves with what ends it, which resolves when the server
+   * runs for good; whatever it is told meanwhile waits for the time between.
+   */
+  async limp({ stopped, every }: Limp = { stopped: 1_500, every: 2_000 }): Promise<() => Promise<void>> {
+    const over = new AbortController()
+    const pause = (ms: number): Promise<unknown> => delay(ms, undefined, { signal: over.signal }).catch(() => undefined)
+    await this.stop()
+    const limping = (async (): Promise<void> => {
+      for (;;) {
+        await pause(stopped)
+        await this.cont()
+        await pause(every - stopped)
+        if (over.signal.aborted) return
+        await this.stop()
+      }
+    })()
+    return async () => {
+      over.abort()
+      await limping
+    }
   }
 
   /** A new process at the same address (ended first if there is one), well behaved, listed. Statistics start anew. */
