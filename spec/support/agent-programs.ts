@@ -13,7 +13,8 @@ import { ProgramServer, type Answer } from './agent-program-server.ts'
 
 export type Random = (below: number) => number
 
-type Moment = 'at once' | 'tick' | 'immediate' | 'socket' | 'finish' | 'continue' | 'response' | 'data' | 'end'
+type Moment =
+  'at once' | 'tick' | 'immediate' | 'socket' | 'finish' | 'continue' | 'response' | 'data' | 'end' | 'timeout'
 type How = 'destroy' | 'destroy(error)' | 'abort' | 'signal'
 
 export interface Plan {
@@ -96,6 +97,9 @@ function planOf(random: Random, one: One, how: () => How, keepAlive: boolean): P
   const moments: Moment[] = ['tick', 'immediate', 'socket', 'finish', 'continue', 'response', 'data', 'end']
   // A stock agent of Node 24 keeps the socket that it made for a request which was given up at once; no dial is kept.
   if (!keepAlive) moments.push('at once')
+  const timeout = one('none', 'none', 'none', 'none', 'option', 'setTimeout')
+  // Which of the two comes first, the timeout or another moment, would be up to the machine.
+  const at = timeout === 'none' ? one(...moments) : 'timeout'
   return {
     kind,
     body: hasBody ? one(0, 5, 5_000, 300_000) : 0,
@@ -103,9 +107,9 @@ function planOf(random: Random, one: One, how: () => How, keepAlive: boolean): P
     stalled: hasBody && random(4) === 0,
     expect: hasBody && random(3) === 0,
     ownPool: random(4) === 0,
-    timeout: one('none', 'none', 'none', 'none', 'option', 'setTimeout'),
+    timeout,
     reader: one('reads', 'reads', 'reads', 'reads', 'nobody', 'destroys', 'pauses'),
-    giveUp: random(4) === 0 ? { at: one(...moments), how: how() } : undefined,
+    giveUp: random(4) === 0 ? { at, how: how() } : undefined,
   }
 }
 
@@ -209,6 +213,7 @@ class Sent {
     request.on('timeout', () => {
       this.timedOut = true
       events.push('timeout')
+      this.#reached('timeout')
     })
     request.on('error', (error) => events.push(`error ${codeOf(error)}`))
     request.on('close', () => {
@@ -432,21 +437,23 @@ class Player {
   }
 
   #unrestOf(sent: Sent, id: number): string | undefined {
-    if (sent.response !== undefined && !sent.responseClosed && (sent.closed || sent.response.complete) && !sent.paused) {
+    const { response, responseClosed, paused } = sent
+    if (response !== undefined && !responseClosed && !paused && (sent.closed || response.complete)) {
       return 'has a response that is not closed'
     }
     if (sent.closed) return undefined
     if (sent.givenUp) return 'is given up, and not closed'
     if (sent.plan.timeout !== 'none' && !sent.timedOut && sent.response === undefined) return 'has not timed out'
-    if (sent.paused) return undefined
+    if (paused) return undefined
     const state = this.#server.stateOf(id)
     if (state === undefined) return 'is not there'
     if (state === 'half') {
       return sent.plan.reader === 'nobody' || sent.received === this.#server.halfOf(id) ? undefined : 'has not its half'
     }
     if (state === 'answered') return sent.bodyEnded ? 'is answered' : undefined
-    return this.#server.isRead(id) || (sent.plan.stalled && !sent.bodyEnded && this.#server.bytesOf(id) === sent.plan.body)
-      ? undefined : 'is not read'
+    if (this.#server.isRead(id)) return undefined
+    const stalled = sent.plan.stalled && !sent.bodyEnded
+    return stalled && this.#server.bytesOf(id) === sent.plan.body ? undefined : 'is not read'
   }
 }
 
