@@ -228,10 +228,14 @@ export abstract class PooledAgent extends https.Agent {
   #begin({ request, dial }: Waiting, options: PooledOptions, callback: DialCallback): void {
     // These options live as long as the socket: they must not keep what it waited for.
     options[WAITING] = undefined
+    // Not that of the options, which may be those of the request whose place this one takes in the pool.
+    const agentTimeout = this.options.timeout ?? 0
+    const timeout = request.request.timeout || agentTimeout
     const giveUp = this.pool.dial(this.#dialRequest(options), (error, socket) => {
       request.scope.runInAsyncScope(() => {
         if (error === null && socket !== undefined && !socket.destroyed && !dial.destroyed) {
           this.#connected(dial, socket, options)
+          if (timeout > 0) socket.setTimeout(timeout)
           request.ended()
           callback(null, socket)
         } else {
@@ -242,7 +246,7 @@ export abstract class PooledAgent extends https.Agent {
       })
     })
     dial.dialling(giveUp)
-    request.dialling(dial, options.timeout ?? 0, this.options.timeout ?? 0)
+    request.dialling(dial, timeout, agentTimeout)
   }
 
   // The callback that follows puts the socket into the pool, in the same turn: nobody sees the pool without either.
@@ -255,7 +259,6 @@ export abstract class PooledAgent extends https.Agent {
 
     this.#dialled.add(socket)
     tellAnswers(socket, this.pool)
-    if (options.timeout) socket.setTimeout(options.timeout)
     // There are moments when neither request nor pool listens: before the first tick, and after each response.
     socket.on('error', ignore)
     socket.once('agentRemove', () => socket.removeListener('error', ignore))

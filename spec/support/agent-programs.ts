@@ -89,14 +89,20 @@ export function programOf(random: Random): Program {
   }
 }
 
+/**
+ * The stock agent makes a connection even for a request that was given up before it had one, and from Node 24 on it
+ * keeps that connection in its pool. No dial is made or kept for such a request.
+ */
+const STOCK_KEEPS = Number.parseInt(process.versions.node, 10) >= 24
+
 type One = <T>(...of: readonly T[]) => T
 
 function planOf(random: Random, one: One, how: () => How, keepAlive: boolean): Plan {
   const kind = one('GET', 'GET', 'GET', 'HEAD', 'POST', 'POST', 'PUT', 'DELETE', 'CONNECT', 'UPGRADE')
   const hasBody = kind === 'POST' || kind === 'PUT'
-  const moments: Moment[] = ['tick', 'immediate', 'socket', 'finish', 'continue', 'response', 'data', 'end']
-  // A stock agent of Node 24 keeps the socket that it made for a request which was given up at once; no dial is kept.
+  const moments: Moment[] = ['socket', 'finish', 'continue', 'response', 'data', 'end']
   if (!keepAlive) moments.push('at once')
+  if (!keepAlive || !STOCK_KEEPS) moments.push('tick', 'immediate')
   const timeout = one('none', 'none', 'none', 'none', 'option', 'setTimeout')
   // Which of the two comes first, the timeout or another moment, would be up to the machine.
   const at = timeout === 'none' ? one(...moments) : 'timeout'
@@ -270,7 +276,8 @@ const TIMEOUT = 15
 
 function optionsOf(id: number, plan: Plan): https.RequestOptions {
   const { kind, body, chunked, expect, ownPool, timeout } = plan
-  const headers: http.OutgoingHttpHeaders = {}
+  // Said by itself, as later Nodes name the pool of a CONNECT after the host that it asks for.
+  const headers: http.OutgoingHttpHeaders = { host: '127.0.0.1' }
   if (kind === 'UPGRADE') Object.assign(headers, { connection: 'Upgrade', upgrade: 'test' })
   if ((kind === 'POST' || kind === 'PUT') && !chunked) headers['content-length'] = body
   if (expect) headers['expect'] = '100-continue'
@@ -359,6 +366,7 @@ class Player {
   }
 
   #candidates(what: Step['do']): number[] {
+    const keepAlive = 'keepAlive' in this.#agent && this.#agent.keepAlive === true
     const live = this.#sent.flatMap((sent, id) => sent.closed || sent.givenUp ? [] : [id])
     return live.filter((id) => {
       const sent = this.#sent[id]
@@ -370,7 +378,8 @@ class Player {
         case 'cut': return this.#server.stateOf(id) !== undefined
         case 'end body': return sent.plan.stalled && !sent.bodyEnded && this.#server.hasBegun(id)
         case 'resume': return sent.paused
-        default: return true
+        case 'give up': return !(keepAlive && STOCK_KEEPS) || this.#server.stateOf(id) !== undefined
+        case 'send': return false
       }
     })
   }
@@ -411,9 +420,20 @@ class Player {
     for (; unrest !== undefined && performance.now() < over; unrest = this.#unrest()) {
       await new Promise((resolve) => setImmediate(resolve))
     }
-    this.#steps.push([what, unrest ?? 'at rest', count(this.#agent), this.#queued(),
-      this.#sent.flatMap((sent, id) => !sent.closed && this.#server.stateOf(id) !== undefined ? [id] : [])])
+    this.#steps.push([what, unrest ?? 'at rest', count(this.#agent), this.#queued(), this.#inUse()])
     return unrest === undefined
+  }
+
+  /**
+   * The requests that the server has, and the timeouts of their sockets. One that has none may have that of another in
+   * the stock agent, whose place it took.
+   */
+  #inUse(): unknown[] {
+    const agents = this.#agent.options.timeout !== undefined
+    return this.#sent.flatMap(({ closed, request, plan }, id) => {
+      if (closed || this.#server.stateOf(id) === undefined) return []
+      return [agents || plan.timeout !== 'none' ? [id, request.socket?.timeout] : [id]]
+    })
   }
 
   #queued(): number[][] {
