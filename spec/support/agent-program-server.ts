@@ -28,6 +28,8 @@ interface Held {
   state: 'waits' | 'half' | 'answered'
   /** It waits for a 100. */
   expected: boolean
+  /** Its connection is closed after the answer. */
+  closes: boolean
   read: boolean
   bytes: number
   half: number
@@ -85,6 +87,11 @@ export class ProgramServer {
     return this.#held.get(id)?.expected === true
   }
 
+  /** Whether its connection is closed after the answer. */
+  closes(id: number): boolean {
+    return this.#held.get(id)?.closes === true
+  }
+
   hasBegun(id: number): boolean {
     return this.#held.get(id)?.expected === false
   }
@@ -107,12 +114,14 @@ export class ProgramServer {
     const held = this.#held.get(id)
     if (held === undefined) return
     held.state = 'answered'
+    // Some Nodes close a connection whose client was never told to send the body that it announced, others do not.
+    held.closes = answer.close || held.expected
     const { response, socket, request } = held
     if (response === undefined) return answerRaw(request, socket, answer)
-    const { status, body, chunked, close, hint, early } = answer
+    const { status, body, chunked, hint, early } = answer
     if (early) response.writeEarlyHints({ link: '</x>; rel=preload' })
     const headers: Record<string, string | number> = {}
-    if (close) headers['connection'] = 'close'
+    if (held.closes) headers['connection'] = 'close'
     if (hint !== 0) headers['keep-alive'] = `timeout=${hint}`
     const bare = request.method === 'HEAD' || status === 204 || status === 304
     if (!chunked && status !== 204) headers['content-length'] = body
@@ -157,7 +166,8 @@ export class ProgramServer {
   #hold(request: IncomingMessage, response: ServerResponse | undefined, socket: Duplex, expected: boolean): void {
     const id = Number.parseInt(request.url?.replace('/', '') ?? '', 10)
     const held: Held = {
-      request, response, socket, state: 'waits', expected, read: response === undefined, bytes: 0, half: 0, rest: 0,
+      request, response, socket, state: 'waits', expected, closes: false, read: response === undefined, bytes: 0,
+      half: 0, rest: 0,
     }
     this.#held.set(id, held)
     socket.once('close', () => this.#held.delete(id))

@@ -470,7 +470,7 @@ class Player {
     if (state === 'half') {
       return sent.plan.reader === 'nobody' || sent.received === this.#server.halfOf(id) ? undefined : 'has not its half'
     }
-    if (state === 'answered') return sent.bodyEnded ? 'is answered' : undefined
+    if (state === 'answered') return sent.bodyEnded || this.#server.closes(id) ? 'is answered' : undefined
     if (this.#server.isRead(id)) return undefined
     const stalled = sent.plan.stalled && !sent.bodyEnded
     return stalled && this.#server.bytesOf(id) === sent.plan.body ? undefined : 'is not read'
