@@ -1,5 +1,6 @@
 /** What this package exports, and nothing else. */
 export { MultidialerAgent } from './agent/agent.ts'
+export type { MultidialerAgentOptions } from './agent/agent.ts'
 export type { Endpoint } from './core/endpoint.ts'
 export type { EndpointSnapshot, Snapshot } from './core/snapshot.ts'
 export type { Counters, Origin, Status } from './core/state.ts'
