@@ -14,7 +14,10 @@ const COMPILED = join(ROOT, 'node_modules/.cache/compiled')
 const LOADER = new URL('compiled/loader.mjs', import.meta.url).href
 /** These have commands of their own. */
 const OTHERS = ['spec/cluster/', 'spec/clients/']
-const AT_ONCE = 2 * availableParallelism()
+/** These take longest, mostly by waiting. They begin first, so that nothing is left to wait for them alone. */
+const LONGEST = ['spec/properties/', 'spec/faults/', 'spec/package/']
+/** More would make each other late, and some of them assert how long things take. */
+const AT_ONCE = availableParallelism() + 1
 
 function compile(): boolean {
   rmSync(COMPILED, { recursive: true, force: true })
@@ -33,7 +36,12 @@ function specFiles(wanted: readonly string[]): string[] {
     .map((name) => join('spec', name))
     .filter((path) => !OTHERS.some((other) => path.startsWith(other)))
     .filter((path) => wanted.length === 0 || wanted.some((part) => path.includes(part)))
-    .sort()
+    .sort((one, other) => placeOf(one) - placeOf(other) || one.localeCompare(other))
+}
+
+function placeOf(path: string): number {
+  const place = LONGEST.findIndex((folder) => path.startsWith(folder))
+  return place < 0 ? LONGEST.length : place
 }
 
 function test(files: readonly string[], options: readonly string[]): number {
