@@ -1,7 +1,7 @@
 /**
- * One client of bench/failover.ts, in a process of its own: requests at a fixed pace, never retried, and a watch that
- * is opened again when it ends. It is told when a fault begins, and says what it saw since. Several of the same kind
- * run side by side, one for each lane, and know nothing of each other.
+ * One client of bench/failover, in a process of its own. It makes requests at a fixed pace and never retries them, and
+ * it opens its watch again when that ends. It is told when a fault begins, and says what it saw since. Several clients
+ * of one kind run side by side, one for each lane.
  */
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
@@ -24,14 +24,15 @@ export interface Begin {
   /** Each request on a connection of its own. */
   readonly unkept: boolean
   /**
-   * A balancer's: the server that is to fail, by its name in `x-served-by`. Connections are made until they are its.
+   * Behind a balancer: the name, in `x-served-by`, of the server that is to fail. Connections are made until one is to
+   * that server.
    */
   readonly wanted: string | undefined
 }
 
 export type FailoverQuestion = Begin | { readonly what: 'mark' | 'seen' | 'end'; readonly lane: number }
 
-/** In ms; Infinity is what was not over when it was asked. */
+/** Times in ms. Infinity: it was not over when this was asked. */
 export interface Seen {
   /** The longest time between two answers. */
   readonly gap: number
@@ -45,19 +46,19 @@ export interface Seen {
 
 const NOTHING: Seen = { gap: 0, slowest: 0, watchGap: 0, failed: 0, answered: 0 }
 const WATCHED = '/api/v1/namespaces/default/configmaps'
-/** So many requests may wait; a client that goes on without end says nothing more. */
+/** At most so many requests wait at once: more would say nothing new. */
 const WAITING = 50
 const WATCH_AGAIN = 50
 
 /** What each kind of client does in its own way. */
 interface Way {
-  /** One request; resolves with the name of the server, or an empty string where that is not to be had. */
+  /** Makes a request; resolves with the name of the server, or an empty string where the server gives none. */
   request(): Promise<string>
-  /** A watch: resolves when it is over, for whatever reason. */
+  /** Opens a watch; resolves when it is over, for whatever reason. */
   watch(onEvent: () => void): Promise<void>
-  /** Resolves when it knows all it will need. */
+  /** Resolves when it has learned of the other servers, where it can. */
   ready(): Promise<void>
-  /** From now on any server will do. */
+  /** Accepts any server from now on. */
   settle(): void
   end(): void
 }
@@ -79,7 +80,7 @@ class Pulse {
     this.beats = 0
   }
 
-  /** Infinity where it has stopped: what came last is longer ago than any pause before, and than `patience`. */
+  /** Infinity where the pulse has stopped: the pause at the end is the longest, and longer than `patience`. */
   longest(patience: number): number {
     const silent = performance.now() - this.#last
     return silent > this.#longest && silent > patience ? Infinity : this.#longest
@@ -122,7 +123,7 @@ class Session {
   }
 
   seen(): Seen {
-    // Ten times what is normal is not over.
+    // What takes ten times as long as usual counts as not over.
     const patience = Math.max(1_000, 10 * this.#begin.pace)
     const oldest = Math.max(0, ...[...this.#waiting].map(({ since }) => performance.now() - since))
     return {
@@ -201,7 +202,7 @@ class AgentWay implements Way {
         response.once('error', reject).once('end', () => {
           if (response.statusCode === 200) resolve(server)
           else reject(new Error(`status ${response.statusCode}`))
-          // On the wrong one: the next request is to try another connection.
+          // It was the wrong server, so the next request tries another connection.
           if (!this.#isWanted(server)) setImmediate(() => socket.destroy())
         }).once('close', () => reject(new Error('cut short'))).resume()
       })

@@ -1,7 +1,7 @@
 /**
- * What a fault costs a client: this module, Node's agent, @kubernetes/client-node alone and with this module, and
- * HAProxy in front. All of them suffer the same fault of the same server at the same moment, each in a process of its
- * own.
+ * What a fault costs a client: one of this module, of Node's agent, of @kubernetes/client-node alone and with this
+ * module, and one behind HAProxy. All of them suffer the same fault of the same server at the same moment. Each is a
+ * process of its own.
  */
 import { enterClientNamespace, unavailable } from '../../spec/cluster/enter.ts'
 import { type HAProxy, haproxyVersion, startHAProxy } from './haproxy.ts'
@@ -19,11 +19,11 @@ type Client = Worker<FailoverQuestion, Seen>
 interface Manner {
   /** ms from its beginning, and from its end where it ends by itself. */
   readonly window: number
-  /** It befalls connections being made: each request makes one, at this pace in ms. Undefined: kept connections. */
+  /** ms between two requests, each on a new connection, where the fault is in the handshake. Undefined: kept ones. */
   readonly unkeptPace?: number
   /**
-   * Kept connections cost next to nothing, and waiting nothing at all: several of these at once do not disturb each
-   * other.
+   * How many of these run side by side. Kept connections cost next to nothing, and waiting nothing at all, so several
+   * do not disturb each other.
    */
   readonly lanes: number
 }
@@ -32,12 +32,10 @@ const AT_ONCE: Manner = { window: 2_000, lanes: 2 }
 const SILENT: Manner = { window: 11_000, lanes: 5 }
 const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 5 }
 const LASTING: Manner = { window: 1_500, lanes: 3 }
-/**
- * Servers that start compete for the machine with the clients that wait for them: the fewer at once, the more it says.
- */
+/** Servers that start compete for the machine with the clients that wait for them, so few run at once. */
 const OUTAGE: Manner = { window: 1_500, lanes: 2 }
 const KEPT_PACE = 20
-/** Dials that are measured by themselves; before them, so many until the code of both sides is compiled. */
+/** Runs of dials that are measured by themselves, dials in each, and dials before them to compile the code. */
 const DIAL_RUNS = 5
 const DIAL_TURNS = 100
 const WARM_UP = 1_500
@@ -100,7 +98,7 @@ export async function run(options: Options): Promise<Report> {
     const first = await laneOf(0, options)
     const lanes = [first]
     try {
-      // Before there are others to share the machine with.
+      // This comes first, while there are no other lanes to share the machine with.
       const dial = await dials(first, options)
       const others = options.cluster || options.quick ? 0 : SILENT.lanes - 1
       lanes.push(...await Promise.all(Array.from({ length: others }, (_, index) => laneOf(index + 1, options))))
@@ -135,7 +133,7 @@ function contendersHere({ cluster, nodes }: Options, notes: string[]): Contender
   return contenders
 }
 
-/** One control plane, and a proxy of its own in front of it. */
+/** One control plane with a proxy in front of it. */
 interface Lane {
   readonly number: number
   readonly stage: Stage
@@ -155,7 +153,7 @@ async function laneOf(number: number, { cluster }: Options): Promise<Lane> {
   }
 }
 
-/** Ten runs of one fault, spread over the lanes. */
+/** Plays one fault so many times, spread over the lanes. */
 async function suffer(
   fault: FaultName, lanes: readonly Lane[], contenders: readonly Contender[], runs: number, options: Options,
 ): Promise<Map<Kind, Sample[]>> {
@@ -211,7 +209,7 @@ interface Dials {
   readonly fresh: readonly number[]
 }
 
-/** What a dial costs whose server was killed, and beside it a handshake with one that lives. */
+/** Measures a dial whose server was killed, and beside it a handshake with one that lives. */
 async function dials({ stage }: Lane, { dist, quick }: Options): Promise<Dials> {
   const begin = stage.faults.get('killed')
   const [, other] = stage.addresses
@@ -225,7 +223,7 @@ async function dials({ stage }: Lane, { dist, quick }: Options): Promise<Dials> 
       const mend = await begin()
       const seen = await client.ask({ what: 'measure' })
       await mend()
-      // The first run is the one that compiles.
+      // The first run compiles the code, and is not counted.
       if (run > 0) runs.push(seen)
     }
   } finally {
@@ -257,8 +255,8 @@ function summaryOf(samples: readonly Sample[]): Summary {
 }
 
 /**
- * What two of the same can differ by: the longest pause of a client with nothing wrong, the pace of its requests or of
- * its events included. A peer that is ahead by less is at the same floor.
+ * What two of the same can differ by: the longest pause of a client with nothing wrong. The pace of its requests and
+ * events is part of it. A peer that is ahead by less is not ahead.
  */
 function noiseOf(row: Row): Pick<Summary, Measure> {
   const calm = [...row.samples.values()].flat().map((sample) => sample.calm)
@@ -272,26 +270,26 @@ function noiseOf(row: Row): Pick<Summary, Measure> {
 
 const MEASURES = ['gap', 'watchGap', 'failed'] as const
 type Measure = (typeof MEASURES)[number]
-/** While nothing serves, each request fails: how many there were says how many were asked for. */
+/** While nothing serves, each request fails, so the number of failed ones only says how many were made. */
 const UNCOUNTED: FaultName = 'all down for 4 s'
 
-/** The measures in which a peer is ahead of this module, and by more than noise. */
+/** The measures in which a peer is ahead of this module by more than noise. */
 function behind(row: Row, kind: Kind): string[] {
   const mine = row.samples.get('mine') ?? []
   const theirs = row.samples.get(kind) ?? []
   const { gap, slowest } = summaryOf(theirs)
-  // It hangs: what does not end does not fail.
+  // A peer that hangs is not ahead: what does not end does not fail.
   if (gap === Infinity || slowest === Infinity) return []
   const noise = noiseOf(row)
   return MEASURES.filter((measure) => {
     if (measure === 'failed' && row.fault === UNCOUNTED) return false
-    // Of each run, as both suffered the same fault in it: servers take longer to start in one than in another.
+    // The difference is taken within a run: servers take longer to start in one run than in another.
     const behindBy = mine.map(({ seen }, run) => difference(seen[measure], theirs[run]?.seen[measure] ?? NaN))
     return median(behindBy) > noise[measure]
   })
 }
 
-/** That of two that are both Infinity is none. */
+/** Two that are both Infinity do not differ. */
 function difference(one: number, other: number): number {
   return one === other ? 0 : one - other
 }

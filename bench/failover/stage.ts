@@ -1,6 +1,6 @@
 /**
- * Where bench/failover.ts lets its faults happen: the embedded control plane, or the real one. The same few words for
- * both; a fault that one of them cannot have is undefined there.
+ * The control plane that faults happen to in bench/failover: the embedded one, or the real one, behind the same
+ * interface. A fault that one of them cannot have is missing there.
  */
 import https from 'node:https'
 import { readFileSync } from 'node:fs'
@@ -16,10 +16,10 @@ export interface Stage {
   readonly url: string
   readonly caFile: string
   readonly token: string
-  /** Of the server at `url`, which all faults befall. */
+  /** The name of the server at `url`. All faults happen to that one. */
   readonly name: string | undefined
   readonly addresses: readonly Address[]
-  /** What can happen here, by name: it begins, and what it returns ends it. */
+  /** The faults by name. Each function begins its fault, and resolves with a function that ends it. */
   readonly faults: ReadonlyMap<FaultName, () => Promise<() => Promise<void>>>
   stop(): Promise<void>
 }
@@ -136,7 +136,7 @@ export async function real(): Promise<Stage> {
   }
 }
 
-/** Changes one object again and again, so that a watch that lives has something to tell. */
+/** Changes one object again and again, so that a watch that works brings events. */
 class Feed {
   readonly #agent: https.Agent
   readonly #url: string
@@ -164,7 +164,7 @@ class Feed {
     const request = https.request(url, {
       method, agent: this.#agent, headers, timeout: 2_000,
     }, (response) => response.resume())
-    // Its own server may be what is down.
+    // Its own server may be down.
     request.once('error', () => undefined).once('timeout', () => request.destroy())
     const object = {
       apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'feed', namespace: 'default' },

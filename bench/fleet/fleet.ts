@@ -14,11 +14,11 @@ import type { Cell, Figure, Options, Report, Table } from '../report.ts'
 import { Worker } from '../support/worker.ts'
 
 const SIZES: readonly number[] = [3, 5, 7]
-/** For each server: enough for chance alone to keep max/mean well below 1.1. */
+/** Clients for each server: so many that chance alone keeps max/mean well below 1.1. */
 const ENOUGH = 800
-/** In all, where nothing is promised. */
+/** Clients in all, where nothing is promised. */
 const FEW = 1_000
-/** In a smaller fleet chance makes peaks: that of a number as small as a few dozen a second is far above its mean. */
+/** Clients in all, where a peak is judged. In a smaller fleet the peak is far above the mean by chance. */
 const MANY = 10_000
 
 export async function run({ quick, dist, seed, only, clients }: Options): Promise<Report> {
@@ -26,7 +26,7 @@ export async function run({ quick, dist, seed, only, clients }: Options): Promis
   const wanted = SCENARIOS.filter(({ name }) => name.includes(only))
   const few = quick ? 300 : FEW
   const enough = (servers: number): number => clients ?? servers * (quick ? 100 : ENOUGH)
-  // So many are for what is promised, and not for the contrast.
+  // A given number of clients is for what is promised, not for the modes that are there for contrast.
   const others = clients === undefined ? MODES.filter(({ name }) => name !== BEST) : []
   const plays = wanted.flatMap(({ name: scenario, outage }): Play[] => [
     ...others.flatMap(({ name: mode }) => SIZES.map((servers) => ({ scenario, mode, clients: few, servers, seed }))),
@@ -52,7 +52,7 @@ export async function run({ quick, dist, seed, only, clients }: Options): Promis
   }
 }
 
-/** Side by side, the longest first; in the order in which they were asked for. */
+/** Plays them side by side, the longest first. The outcomes are in the order of `plays`. */
 async function playAll(plays: readonly Play[], dist: string): Promise<Outcome[]> {
   const outcomes = new Map<Play, Outcome>()
   const left = plays.toSorted((one, other) => one.clients * one.servers - other.clients * other.servers)
@@ -77,7 +77,7 @@ interface Brief {
   readonly megabytes: number
 }
 
-/** A start-up and two minutes, whatever the number of clients, to see that the cost of each stays the same. */
+/** Plays a start-up and two minutes: the cost of one client must not depend on how many there are. */
 function briefly(core: Core, settings: Settings, clients: number, seed: number): Brief {
   globalThis.gc?.()
   const before = process.memoryUsage()
@@ -117,7 +117,7 @@ function growth(growing: readonly Brief[]): Table {
   }
 }
 
-/** What a fleet costs the servers whose watches carry nothing at all: each client asks its own. */
+/** A fleet whose watches carry nothing: each client sends heartbeats to its server. */
 function silence(core: Core, clients: number, seed: number): Table {
   const settings = core.defaults
   const fleet = new Fleet(core, { clients, servers: 3, settings, seed, startWithin: 10_000, silent: true })
@@ -148,10 +148,10 @@ function figures(aged: readonly Outcome[]): Figure[] {
 }
 
 function linear(growing: readonly Brief[]): Figure[] {
-  // The smallest fleet bears the cost of what is compiled on the way, and says nothing.
+  // The smallest fleet also pays for what is compiled on the way, so it is left out.
   const [, fewest, most] = growing
   if (fewest === undefined || most === undefined) return []
   const value = (most.microseconds / most.clients) / (fewest.microseconds / fewest.clients)
-  // Linear but for the caches of the CPU, and noise: what is quadratic would be ten times it.
+  // Caches of the CPU make it a little more than linear. Something quadratic would be 10 ×.
   return [{ name: `cost per client of ${most.clients} over that of ${fewest.clients}`, value, unit: '×', most: 2 }]
 }

@@ -1,10 +1,10 @@
-/** What befalls a fleet, and what comes of it: the scenarios of bench/fleet.ts, in virtual time. */
+/** The scenarios of bench/fleet in virtual time: what happens to a fleet, and what comes of it. */
 import type { Settings } from '../../lib/core/state.ts'
 import type { Core } from '../support/dist.ts'
 import { Fleet, mean, peak, RETRY_WINDOW } from './simulation.ts'
 
 export const MINUTE = 60_000
-/** ms. Long beside a watch (2 to 4 minutes), which it waits for: only an idle connection is not used again. */
+/** ms. It is long beside a watch (2 to 4 minutes): a connection is only retired when its watch has ended. */
 export const AGE: number = 12 * MINUTE
 export const BALANCED = 1.1
 /** How often the load is looked at. */
@@ -25,11 +25,11 @@ export const BEST = 'spread, age'
 
 export interface Scenario {
   readonly name: string
-  /** Before it begins, in ms; the clients start at random within that time, or all within 10 s where there is none. */
+  /** ms before it begins. The clients start at random within that time, or within 10 s where it is 0. */
   readonly before: number
-  /** Lets the fault come and go; returns when it is over. */
+  /** Plays the fault from beginning to end, and calls `look` now and then. */
   readonly play: (fleet: Fleet, look: () => void) => void
-  /** Where all servers were down there are peaks to be bounded. */
+  /** All servers are down for a while, so that there is a peak with a bound. */
   readonly outage?: boolean
 }
 
@@ -55,7 +55,7 @@ function rollingRestart(fleet: Fleet, look: () => void): void {
 function oneDown(fleet: Fleet, look: () => void): void {
   const last = fleet.servers.length - 1
   fleet.down(last)
-  // The lease of a server that was killed ends, and the others drop it.
+  // The lease of the killed server ends, and the others take it off the list.
   pass(fleet, 20_000, look)
   fleet.list(last, false)
   pass(fleet, 10 * MINUTE - 20_000, look)
@@ -84,13 +84,13 @@ export interface Outcome {
   readonly servers: number
   readonly during: number
   readonly after: number
-  /** ms from the end of the fault until max/mean is 1.1 for the first time; Infinity where it never is. */
+  /** ms from the end of the fault until max/mean is first at most 1.1; Infinity where it never is. */
   readonly balancedIn: number
-  /** Handshakes in its worst second of each server, from the beginning of the fault. */
+  /** For each server, the handshakes of its worst second since the fault began. */
   readonly peaks: readonly number[]
-  /** The same from the end of the fault, of the server that has the most. */
+  /** The same since the fault ended, of the server that has the most. */
   readonly peakAfter: number
-  /** A second, of the fleet, when it is calm again. */
+  /** A second, of the whole fleet, once it is calm again. */
   readonly heartbeats: number
   readonly refreshes: number
   readonly handshakes: number
@@ -101,7 +101,7 @@ export interface Outcome {
   readonly events: number
 }
 
-/** One scenario, as it is asked for of another process. */
+/** One scenario with its parameters, as another process is asked to play it. */
 export interface Play {
   readonly scenario: string
   readonly mode: string
@@ -117,7 +117,7 @@ export function simulate(core: Core, asked: Play): Outcome {
   const from = process.cpuUsage()
   const startWithin = scenario.before === 0 ? 10_000 : scenario.before
   const fleet = new Fleet(core, { clients, servers, settings, seed, startWithin, silent: false })
-  // As long again, so that the fleet has forgotten how it started.
+  // As long again, so that how it started no longer shows.
   fleet.runUntil(2 * scenario.before)
   const began = fleet.now
   let during = 0
@@ -151,7 +151,7 @@ function named<T extends { readonly name: string }>(all: readonly T[], name: str
   return found
 }
 
-/** µs of CPU, as other processes take their share of the clock. */
+/** µs of CPU since `from`. The clock would count what other processes take, too. */
 export function spent(from: NodeJS.CpuUsage): number {
   const { user, system } = process.cpuUsage(from)
   return user + system

@@ -1,6 +1,6 @@
 /**
- * A fleet in virtual time: the very `step` that a dialer runs, once for each of many clients, and servers that are
- * only counted. Everything that the core would be told by a runtime is told here, at times drawn from one seed.
+ * A fleet in virtual time: the same `step` that a dialer runs, once for each of many clients, and servers that only
+ * count. What a runtime would tell the core is told here, at times drawn from one seed.
  *
  * A client keeps one watch open. When a watch ends by itself its connection is used for the next one, unless it was
  * told to retire; when its connection is cut, or refused to a new one, the client dials again as client-go's reflector
@@ -15,7 +15,7 @@ import type { Effect, Event, State } from '../../lib/core/state.ts'
 import type { Core } from '../support/dist.ts'
 import { type Entry, EventQueue } from './event-queue.ts'
 
-/** How long a watch lasts, in ms. Those of client-go's informers last 5 to 10 minutes; here time is half as long. */
+/** How long a watch lasts, in ms: half as long as those of client-go's informers, which take 5 to 10 minutes. */
 const WATCH = { least: 120_000, most: 240_000 }
 /** The mean time between two requests of a client, in ms. */
 const REQUEST_EVERY = 300_000
@@ -38,7 +38,7 @@ const CUT = 7
 const REQUEST = 8
 const REQUEST_ENDS = 9
 const RETRY = 10
-/** Not on a connection that was kept, but on one made for it. */
+/** Answered, on a connection that was made for the question. */
 const ANSWERED_ANEW = 11
 
 interface Server {
@@ -65,7 +65,7 @@ interface Client {
   pause: number
   /** Sockets of requests: id and server. */
   readonly requests: Map<number, number>
-  /** One bit for each server that it has a monitor connection to. */
+  /** A bit for each server to which it has a monitor connection. */
   monitors: number
 }
 
@@ -93,7 +93,7 @@ export class Fleet {
   events = 0
   /** Requests for the list, of each second: heartbeats, whether they broke a silence or were a refresh. */
   readonly heartbeats: number[] = []
-  /** Of them: the rounds of refreshing, each of one request or, where it was not answered, of several. */
+  /** Rounds of refreshing. Each is one request, or several where the first was not answered. */
   readonly refreshes: number[] = []
   readonly dials: { asked: number; failed: number } = { asked: 0, failed: 0 }
 
@@ -128,7 +128,7 @@ export class Fleet {
 
   // ---- the servers
 
-  /** It is gone: what it held is cut, and it refuses. It stays listed until told otherwise. */
+  /** Takes a server down: its connections are cut, and it refuses new ones. It stays listed. */
   down(index: number): void {
     const server = this.#server(index)
     server.up = false
@@ -156,7 +156,7 @@ export class Fleet {
     this.#relist()
   }
 
-  /** The most watches on one server over the mean of those that are up. */
+  /** The watches of the fullest server over the mean of those that are up. */
   imbalance(): number {
     const loads = this.servers.filter(({ up }) => up).map(({ watches }) => watches)
     const mean = loads.reduce((total, load) => total + load, 0) / loads.length
@@ -168,7 +168,7 @@ export class Fleet {
     return this.servers.reduce((total, { watches }) => total + watches, 0)
   }
 
-  /** A number that differs where anything that happened differs: of two runs of the same seed it is the same. */
+  /** A number that two runs share if the same things happened in them. */
   get checksum(): number {
     let sum = this.events
     for (const { handshakes } of this.servers) {
@@ -265,7 +265,7 @@ export class Fleet {
       client.requests.set(socket, index)
       this.#queue.push(this.now + REQUEST_LASTS, REQUEST_ENDS, number, socket)
     }
-    // It went down while the last of the handshake was on its way.
+    // It went down while the handshake was finishing.
     if (!server.up) this.#queue.push(this.now + TRIP, CUT, number, socket)
     this.#tell(client, number, { type: 'socketsSampled', readings: [{ socket, read: 1, written: 1, idle: true }] })
   }
@@ -303,7 +303,7 @@ export class Fleet {
   }
 
   #wake(client: Client, number: number): void {
-    // One that was set before an earlier one, which has been here and set another.
+    // An earlier timer was set after this one, and has set another since.
     if (client.timerAt > this.now) return
     client.timerAt = Infinity
     const at = this.#core.nextDeadline(client.state)?.at ?? Infinity
@@ -378,7 +378,7 @@ export class Fleet {
     return least + this.#draw() * (most - least)
   }
 
-  /** It, and up to as much again. */
+  /** At least `base`, and less than twice as much. */
   #upTo(base: number): number {
     return base * (1 + this.#draw())
   }
@@ -388,7 +388,7 @@ export class Fleet {
   }
 }
 
-/** The most in one second of those from `from` to `to`, in ms. */
+/** The count of the fullest second between two times in ms. */
 export function peak(counts: readonly number[], from: number, to: number): number {
   let most = 0
   for (let second = Math.floor(from / 1_000); second < to / 1_000; second += 1) {
@@ -397,7 +397,7 @@ export function peak(counts: readonly number[], from: number, to: number): numbe
   return most
 }
 
-/** For each second of those from `from` to `to`, in ms. */
+/** The mean count of a second between two times in ms. */
 export function mean(counts: readonly number[], from: number, to: number): number {
   let total = 0
   for (let second = Math.floor(from / 1_000); second < to / 1_000; second += 1) total += counts[second] ?? 0
@@ -406,7 +406,7 @@ export function mean(counts: readonly number[], from: number, to: number): numbe
 
 function count(counts: number[], now: number): void {
   const second = Math.floor(now / 1_000)
-  // No holes: an array with holes is slow to read.
+  // An array with holes is slow to read.
   while (counts.length <= second) counts.push(0)
   counts[second] = (counts[second] ?? 0) + 1
 }

@@ -1,4 +1,4 @@
-/** Plays scenarios of bench/fleet.ts in a process of its own, so that several are played side by side. */
+/** Plays scenarios of bench/fleet in a process of its own, so that several are played side by side. */
 import { loadCore } from '../support/dist.ts'
 import { type Outcome, type Play, simulate } from './scenarios.ts'
 import { answerAll } from '../support/worker.ts'

@@ -62,7 +62,7 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
     figures: rows.filter(({ watches }) => watches >= PROMISED).flatMap(figuresOf),
     notes: [
       'growth: the CPU of an event over what it is in the first row; https.Agent² is the stock one once more',
-      ...(most < MOST ? [`a process may open ${most + OWN_DESCRIPTORS} descriptors here: ${most} watches at most`] : []),
+      ...(most < MOST ? [`a process may open ${most + OWN_DESCRIPTORS} descriptors here, so ${most} watches`] : []),
     ],
   }
 }
