@@ -13,25 +13,25 @@ import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, abandon, answered, asking, at, attempt, attemptFailed, B, C, closed, closeMonitor, connect, connected, destroy,
-  dialled, given, keptSince, known, listOf, local, missed, pending, ready, refreshRequested, refused, reject, removed,
-  seed, settleRefresh, socketClosed, suspectSince, tick, untrusted, used,
+  dialled, given, identityChanged, keptSince, known, listOf, local, missed, pending, ready, refreshRequested,
+  refusalSeen, refused, reject, roundOf, seed, settleRefresh, socketClosed, tick, trafficResumed, untrusted, used,
 } from '../support/core-given.ts'
 
 const everything = given({
-  peers: { [A]: { ...used, question: asking(7), ...keptSince(0) }, [B]: { ...ready, ...keptSince(3) }, [C]: {} },
+  peers: { [A]: { ...used, question: asking(7), deaf: { question: 6, since: 0, until: 900 }, ...keptSince(0) }, [B]: { ...ready, ...keptSince(3) }, [C]: {} },
   sockets: { 1: { address: A, wakeAt: 9_000 } },
   dials: [
     { id: 1, tried: [A, B], attempts: [attempt(10, A), attempt(11, B)], nextAt: 400 },
     { id: 2, tried: [A], attempts: [attempt(12, A)], nextAt: 300 },
   ],
-  discovery: { ...known, nextAt: Infinity, round: { tried: [A], at: A, causes: [] }, waiting: [5, 6] },
+  discovery: { ...known, nextAt: Infinity, round: roundOf([A]), waiting: [5, 6] },
   witness: { asked: [B], nextAt: 100 },
   sampleAt: 250,
 })
 
 const closing: readonly Row[] = [
   {
-    name: 'close() ends every dial, heartbeat, monitor and refresh(), once, and waits for nothing any more',
+    name: 'D5 close() ends every dial, question, monitor and refresh(), once, and waits for nothing any more',
     given: everything,
     phases: [
       [
@@ -44,6 +44,7 @@ const closing: readonly Row[] = [
           destroy(2, 12),
           reject(2, { kind: 'closed' }),
           abandon(A, 7),
+          abandon(A, 6),
           closeMonitor(A),
           closeMonitor(B),
           settleRefresh(5, { kind: 'closed' }),
@@ -57,21 +58,25 @@ const closing: readonly Row[] = [
       [54, attemptFailed(1, 11), [], { same: true }],
       [55, answered(A, 7), [], { same: true }],
       [56, missed(A, 7), [], { same: true }],
+      [57, trafficResumed, [], { same: true }],
+      [57, refusalSeen(1), [], { same: true }],
+      [57, identityChanged, [], { same: true }],
+      [57, refreshRequested(), [], { same: true }],
       [1e9, tick, [], { same: true }],
       [1e9, socketClosed(1), [], { peers: { [A]: { sockets: 0 } }, deadline: null }],
     ],
   },
   {
-    name: 'a dial that is requested twice is one dial',
-    given: given({ peers: { [A]: seed } }),
+    name: 'D3 a dial that is requested twice is one dial',
+    given: given({ peers: { [A]: { ...seed, askedAt: 0 } } }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [0, dialled(1), [], { same: true }],
     ],
   },
   {
-    name: 'heartbeats are waited for by nobody but the one who was asked',
-    given: given({ peers: { [A]: { question: asking(7) }, [B]: { question: asking(8) } } }),
+    name: 'H2 questions are waited for by nobody but the one who was asked',
+    given: given({ peers: { [A]: { ...ready, question: asking(7) }, [B]: { question: asking(8) } } }),
     phases: [
       [1, answered(A, 8), [], { same: true }],
       [1, missed(B, 7), [], { same: true }],
