@@ -10,6 +10,7 @@ import {
   becomeFailed, becomeHeard, becomeHollow, becomeRefusing, becomeSilent, becomeSlow, becomeSuspect, becomeVerified,
   becomeWell, drawPatience, isMissing, statusOf,
 } from './peers.ts'
+import { spoil } from './holding.ts'
 import { cutSick } from './severing.ts'
 import type { Event, Failure, Id, Peer, Question } from './state.ts'
 import { forgetOwed } from './traffic.ts'
@@ -41,8 +42,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   proven(turn, peer, question, authorized ? status : peer.answer)
   const isBad = status === 429 || status >= 500
   if (isBad && question.depth === 'deep') {
-    askAgain(turn, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
-    return roundMissed(turn, address, { kind: 'answer', message: `it answered ${status}` })
+    return askAgain(turn, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
   }
   judge(turn, address, question, status, isBad)
   answered(turn, address, question, event)
@@ -93,6 +93,12 @@ function judge(turn: Turn, address: Address, question: Question, status: number,
   cutSick(turn, address)
 }
 
+/** F4: Its kept connection left a question unanswered, which is listened to beside the next. */
+function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt }: Question): void {
+  endDeaf(turn, peer.address)
+  turn.changePeer(peer.address, { deaf: { question: id, since: sentAt, until: Infinity } })
+}
+
 /** F4: A fresh connection was answered and the kept one was not: that one has `heartbeatTimeout` more. */
 function expectDeaf(turn: Turn, address: Address, { misses, on, after }: Question): void {
   const peer = turn.peer(address)
@@ -129,7 +135,7 @@ export function questionsDue(turn: Turn): void {
     const waited = Math.round(question.deadline - (question.connectedAt ?? question.sentAt))
     const what = question.connectedAt === undefined ? 'no connection' : 'no answer'
     const isKept = question.on === 'kept' && question.misses === 0 && question.connectedAt !== undefined
-    if (isKept) turn.setPeer({ ...peer, deaf: { question: question.id, since: question.sentAt, until: Infinity } })
+    if (isKept) becomeDeaf(turn, peer, question)
     else turn.emit({ type: 'abandon', address: peer.address, question: question.id })
     const current = turn.peer(peer.address) ?? peer
     const kind = question.connectedAt === undefined ? 'silence' : 'late'
@@ -140,12 +146,16 @@ export function questionsDue(turn: Turn): void {
 /** H2, H12: Asks again on another connection, or gives the verdict. */
 function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): void {
   const { address } = peer
+  // The connection that it was on is kept no longer. One that was there before is, where a fresh one was not made.
+  const hadKept = question.connectedAt !== undefined && question.on !== 'full' && question.attempt === undefined
+  if (hadKept) turn.changePeer(address, { kept: undefined })
+  if (question.attempt !== undefined) spoil(turn, question.attempt)
   if (failure.kind === 'local' || failure.kind === 'mistake') {
     release(turn, address, question.id)
+    endDeaf(turn, address)
     return roundMissed(turn, address, failure)
   }
   if (failure.kind !== 'identity') becomeSuspect(turn, address)
-  if (question.on !== 'full') turn.changePeer(address, { kept: undefined })
   const next = nextTry(turn.peer(address) ?? peer, question, failure)
   if (next === undefined) verdict(turn, peer, question, failure)
   else send(turn, turn.peer(address) ?? peer, { ...question, ...next, silent: question.silent && isSilence(failure) })

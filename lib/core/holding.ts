@@ -29,7 +29,9 @@ export function attemptConnected(turn: Turn, id: Id, attemptId: Id, isPrivate: b
   const held: Attempt = { ...attempt, phase: 'held', isPrivate }
   if (dial.hold.is === 'over') return deliver(turn, dial, held)
   if (dial.hold.is !== 'wanted') return holdBack(turn, withAttempt(dial, held), held)
-  const hold: Hold = { is: 'list', until: turn.now + turn.state.settings.attemptDelay }
+  // Never so long that nothing else could be done.
+  const patience = Math.min(turn.state.settings.attemptDelay, (dial.deadline - turn.now) / 2)
+  const hold: Hold = { is: 'list', until: turn.now + patience }
   holdBack(turn, { ...withAttempt(dial, held), hold, nextAt: Infinity }, held)
 }
 
@@ -121,6 +123,18 @@ function expire(turn: Turn, dial: Dial): void {
     next = withStarted(turn, next, attempt.address)
   }
   setDial(turn, next)
+}
+
+/** F3: A question was lost on the connection of an attempt, which cannot be handed over any more: another is made. */
+export function spoil(turn: Turn, attemptId: Id): void {
+  for (const dial of rowsOf(turn.state.dials)) {
+    const spoilt = dial.attempts.find(({ id }) => id === attemptId)
+    if (spoilt === undefined) continue
+    turn.emit({ type: 'destroy', dial: dial.id, attempt: attemptId })
+    const attempts = dial.attempts.filter((each) => each !== spoilt)
+    const hold = attempts.some(({ phase }) => phase !== 'connecting') ? dial.hold : OVER
+    setDial(turn, withStarted(turn, { ...dial, attempts, hold }, spoilt.address))
+  }
 }
 
 /** Those whose question has been answered are held by nothing but the decision. */

@@ -79,6 +79,7 @@ function newPeer(turn: Turn, endpoint: Endpoint, origin: Origin): Peer {
     listing: UNLISTED,
     standing: { is: 'unverified' },
     voice: { is: 'well' },
+    mute: false,
     sockets: 0,
     usedSince: Infinity,
     active: false,
@@ -115,7 +116,23 @@ export function drawPatience(turn: Turn): number {
 /** H1: Makes it ready: its TLS and identity were good just now. */
 export function becomeVerified(turn: Turn, address: Address): void {
   const peer = becomeHeard(turn, address)
-  if (peer !== undefined && peer.standing.is !== 'ready') turn.setPeer({ ...peer, standing: { is: 'ready' } })
+  if (peer !== undefined && peer.standing.is !== 'ready') turn.setPeer({ ...peer, standing: { is: 'ready' }, mute: false })
+}
+
+/** D7: Notes that it kept somebody waiting for a connection, and was never reached before. */
+export function becomeMute(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
+  if (peer !== undefined && !peer.mute && !wasReached(peer)) turn.setPeer({ ...peer, mute: true })
+}
+
+/** D7: Tells whether it was never reached, and met silence when it was last tried. */
+export function isFutile(peer: Peer | undefined): boolean {
+  if (peer === undefined || wasReached(peer)) return false
+  return peer.mute || (peer.standing.is === 'failed' && peer.standing.silent)
+}
+
+function wasReached({ standing }: Peer): boolean {
+  return standing.is === 'ready' || (standing.is === 'failed' && standing.reached)
 }
 
 /** H1: Makes it failed, which moves it down the order and never out of it. */
@@ -130,7 +147,9 @@ export function becomeFailed(turn: Turn, address: Address, failure: Failure): vo
   if (before?.error !== failure.message) {
     turn.report({ event: 'failed', address, failure })
   }
+  const isSilent = failure.kind === 'silence' || failure.kind === 'unreachable'
   turn.changePeer(address, {
+    mute: peer.mute && isSilent,
     standing: {
       is: 'failed',
       failures,
@@ -138,7 +157,7 @@ export function becomeFailed(turn: Turn, address: Address, failure: Failure): vo
       retryAt: turn.now + pause,
       error: failure.message,
       reached: before?.reached ?? standing.is === 'ready',
-      silent: failure.kind === 'silence' || failure.kind === 'unreachable',
+      silent: isSilent,
       untrusted: failure.kind === 'identity',
     },
   })

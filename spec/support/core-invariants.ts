@@ -76,10 +76,8 @@ export class Invariants {
     this.#assertCounts()
     assert.ok(state.warned.size <= state.peers.size + 5, `${state.warned.size} warnings are remembered`)
     if (state.discovery.round !== undefined) assert.equal(state.discovery.nextAt, Infinity, 'a round waits for another')
-    for (const { address, kept, question } of state.peers.values()) {
-      const isMaking = question !== undefined && question.on !== 'full' && question.connectedAt !== undefined
-      if (kept === undefined && !isMaking) continue
-      if (question?.attempt === undefined) assert.ok(this.#model.kept.has(address), `${address} has no monitor connection`)
+    for (const { address, kept } of state.peers.values()) {
+      if (kept !== undefined) assert.ok(this.#model.kept.has(address), `${address} has no monitor connection`)
     }
     if (state.dormant) this.#assertAtRest()
     if (event.type !== 'deadlineReached' || state.dormant) return

@@ -338,8 +338,7 @@ export class Model {
         return void this.#endQuestion(event.question)
       case 'questionFailed': {
         const question = this.#endQuestion(event.question)
-        const isOurs = event.failure.kind === 'local' || event.failure.kind === 'mistake'
-        if (question !== undefined && !isOurs) this.#endConnection(question)
+        if (question !== undefined) this.#endConnection(question)
         return
       }
       default:
@@ -355,6 +354,13 @@ export class Model {
   /** A connection that a question ended with is not kept. */
   #endConnection({ address, connection }: ModelQuestion): void {
     if (connection !== undefined && this.kept.get(address) === connection) this.kept.delete(address)
+  }
+
+  /** The monitor connection, unless a question that went unanswered is still on it. */
+  #idle(address: Address): ModelConnection | undefined {
+    const connection = this.kept.get(address)
+    for (const question of this.questions.values()) if (question.connection === connection) return undefined
+    return connection
   }
 
   // ---- effects
@@ -449,14 +455,13 @@ export class Model {
       assert.ok(each.address !== address || peer?.deaf?.question === other, `${address} is asked twice at a time`)
     }
     const question: ModelQuestion = { address, depth, on, sentAt: this.now, attempt, connection: undefined }
-    this.questions.set(id, question)
     const madeAt = attempt === undefined ? undefined : this.attempts.get(attempt)?.madeAt
     if (madeAt !== undefined) question.connection = { madeAt }
-    else if (on === 'kept') question.connection = this.kept.get(address)
+    else if (on === 'kept') question.connection = this.#idle(address)
+    this.questions.set(id, question)
     const isThere = question.connection !== undefined
     if (peer?.question?.id === id) assert.equal(peer.question.connectedAt !== undefined, isThere, `the connection of ${id}`)
     if (question.connection !== undefined) return this.#answer(id, question, question.connection)
-    if (on !== 'full') this.kept.delete(address)
     const fate = this.world.connect(address, this.now)
     if (fate === undefined) return
     this.#later(fate.at, 'failure' in fate
