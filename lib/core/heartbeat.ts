@@ -12,7 +12,7 @@ import {
 } from './peers.ts'
 import { spoil } from './holding.ts'
 import { cutSick } from './severing.ts'
-import type { Event, Failure, Id, Peer, Question } from './state.ts'
+import type { Deaf, Event, Failure, Id, Peer, Question } from './state.ts'
 import { forgetOwed } from './traffic.ts'
 import { LATE } from './turn.ts'
 import type { Turn } from './turn.ts'
@@ -37,7 +37,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   const { address, status, authorized } = event
   const peer = turn.peer(address)
   const question = peer?.question
-  if (peer?.deaf?.question === event.question) return deafAnswered(turn, address)
+  if (peer?.deaf !== undefined && peer.deaf.question === event.question) return deafAnswered(turn, peer, peer.deaf)
   if (peer === undefined || question?.id !== event.question) return
   proven(turn, peer, question, authorized ? status : peer.answer)
   const isBad = status === 429 || status >= 500
@@ -108,9 +108,9 @@ function expectDeaf(turn: Turn, address: Address, { misses, on, after }: Questio
   turn.setPeer({ ...peer, deaf: { ...peer.deaf, until: turn.now + turn.state.settings.heartbeatTimeout } })
 }
 
-/** F4: The old connection was not deaf, but slow. */
-function deafAnswered(turn: Turn, address: Address): void {
-  turn.changePeer(address, { deaf: undefined })
+/** F4: The old connection was not deaf, but slow. It is kept on, unless another has taken its place. */
+function deafAnswered(turn: Turn, { address, kept }: Peer, { since }: Deaf): void {
+  turn.changePeer(address, { deaf: undefined, kept: kept ?? { since, usedAt: turn.now } })
   becomeHeard(turn, address)
 }
 

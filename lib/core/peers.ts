@@ -4,7 +4,7 @@
  */
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
-import type { Failure, Listing, Origin, Peer, State, Status } from './state.ts'
+import type { Failure, Listing, Origin, Peer, State, Status, Voice } from './state.ts'
 import type { Turn } from './turn.ts'
 
 /** H1: the first retry within 250 ms, doubling to 30 s, as client-go's and gRPC's reconnection backoffs end up. */
@@ -207,7 +207,12 @@ export function becomeSuspect(turn: Turn, address: Address): void {
 export function becomeSilent(turn: Turn, address: Address): void {
   const voice = turn.peer(address)?.voice
   if (voice === undefined) return
-  turn.changePeer(address, { voice: { is: 'silent', since: 'since' in voice ? voice.since : turn.now } })
+  turn.changePeer(address, { voice: { is: 'silent', since: missingSince(voice) ?? turn.now } })
+}
+
+/** H3: Gives since when it has been missing: an answer of another's since then is a witness. */
+function missingSince(voice: Voice): number | undefined {
+  return voice.is === 'suspect' || voice.is === 'silent' || voice.is === 'slow' ? voice.since : undefined
 }
 
 /** H9: Makes it slow: its handshake was done, and its answer did not come. */
@@ -215,7 +220,7 @@ export function becomeSlow(turn: Turn, address: Address, failure: Failure): void
   const voice = turn.peer(address)?.voice
   if (voice === undefined) return
   if (voice.is !== 'slow') turn.report({ event: 'failed', address, failure })
-  const since = 'since' in voice ? voice.since : turn.now
+  const since = missingSince(voice) ?? turn.now
   turn.changePeer(address, { voice: { is: 'slow', since, error: failure.message } })
 }
 

@@ -142,7 +142,9 @@ function searchWitness(turn: Turn, depth: Depth): void {
     if (candidate === undefined) return restSearch(turn, search.nextAt, depth)
     const nextAt = turn.now + state.settings.attemptDelay
     // One that is being asked less than is wanted is asked when that is over.
-    if (depth === 'deep' && candidate.question?.depth === 'shallow') return turn.set({ witness: { ...search, nextAt } })
+    if (depth === 'deep' && candidate.question?.depth === 'shallow') {
+      return search.nextAt > turn.now ? undefined : turn.set({ witness: { ...search, nextAt } })
+    }
     turn.set({ witness: { asked: [...search.asked, candidate.address], nextAt } })
     ask(turn, candidate.address, depth)
   }

@@ -123,9 +123,9 @@ function settle(turn: Turn, before: State): void {
   const { dials, peers } = turn.state
   if (dials.size > 0 && peers.size > before.peers.size) newcomersDue(turn)
   settleRound(turn)
+  settleDoubts(turn)
   settleHeld(turn)
   settleProbe(turn)
-  settleDoubts(turn)
   settleLeaving(turn)
   settleRecovery(turn)
   settleWarnings(turn)

@@ -19,6 +19,8 @@ interface Misses {
 
 export class Invariants {
   readonly #model: Model
+  /** The sockets that a pool held, as far as the machine knew before the last event. */
+  #idle: ReadonlySet<Id> = new Set()
   readonly #misses = new Map<Address, Misses>()
   /** When each endpoint last answered, and last answered deep. */
   readonly #answeredAt = new Map<Address, number>()
@@ -34,6 +36,8 @@ export class Invariants {
   /** Notes what an event means, before its effects are performed. */
   note(before: State, event: Event): void {
     const { state, now } = this.#model
+    const known = event.type === 'socketsSampled' ? event.readings.filter(({ idle }) => idle).map(({ socket }) => socket) : []
+    this.#idle = new Set([...known, ...[...rowsOf(before.sockets)].filter(({ idle }) => idle).map(({ id }) => id)])
     switch (event.type) {
       case 'questionAnswered': {
         const question = before.peers.get(event.address)?.question
@@ -153,7 +157,7 @@ export class Invariants {
     if (/its cache/.test(reason)) return this.#assertWitnessed(this.#answeredDeepAt, address, -Infinity)
     assert.ok(misses !== undefined && misses.count >= 2, `${address} was severed without two misses: ${reason}`)
     this.#assertWitnessed(this.#answeredAt, address, misses.first)
-    if (!socket.idle) assert.ok(silence >= heartbeatTimeout, `${address} spoke ${silence} ms ago and was severed`)
+    if (!this.#idle.has(id)) assert.ok(silence >= heartbeatTimeout, `${address} spoke ${silence} ms ago and was severed`)
     const since = world.upSince(address)
     assert.ok(since === undefined || since >= misses.lastSentAt, `${address} is healthy and was severed`)
   }

@@ -10,7 +10,7 @@ import type { Effect, Event, Id, Reading, Settings, State } from '../../lib/core
 import { initialState, nextDeadline } from '../../lib/core/step.ts'
 import { at, refused, socketClosed } from './core-given.ts'
 import { Invariants } from './core-invariants.ts'
-import { checkedStep } from './core-rows.ts'
+import { checkedStep, settledStep } from './core-rows.ts'
 import { Draws, World } from './core-world.ts'
 
 /** H4, as the core has it. */
@@ -136,7 +136,8 @@ export class Model {
     this.seen.set(event.type, (this.seen.get(event.type) ?? 0) + 1)
     const before = this.state
     this.#arrived(event)
-    const [next, effects] = checkedStep(before, event, this.now)
+    // That the same input gives the same output is looked at now and then: it takes as long as all else.
+    const [next, effects] = (this.events % 16 === 0 ? checkedStep : settledStep)(before, event, this.now)
     this.state = next
     this.#invariants.note(before, event)
     for (const effect of effects) this.#perform(effect, event)
@@ -309,7 +310,7 @@ export class Model {
       { type: 'warningPassed', kind: 'nothing' },
     ])
     this.events += 1
-    const [next, effects] = checkedStep(before, event, this.now)
+    const [next, effects] = settledStep(before, event, this.now)
     const expected = event.type === 'attemptConnected' ? [{ type: 'destroy', dial: event.dial, attempt: event.attempt }] : []
     assert.deepStrictEqual(effects, expected, `a stale ${event.type} had effects`)
     assert.equal(next, before, `a stale ${event.type} changed the state`)
