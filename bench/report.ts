@@ -14,6 +14,11 @@ export interface Figure {
   /** What it may be at most, or must be at least; a figure without either is only told. */
   readonly most?: number
   readonly least?: number
+  /**
+   * The same ratio of two of the same: 1 where they do not differ. A bound that is missed by less than this differs
+   * from 1 is not judged.
+   */
+  readonly noise?: number
 }
 
 export interface Table {
@@ -52,13 +57,32 @@ export interface Options {
   readonly only: string
 }
 
-export type Verdict = 'met' | 'NOT MET' | ''
+export type Verdict = 'met' | 'NOT MET' | 'noise' | ''
 
-export function verdictOf({ value, most, least }: Figure): Verdict {
+export function verdictOf(figure: Figure): Verdict {
+  const { value, most, least } = figure
   if (most === undefined && least === undefined) return ''
-  // Written so that NaN, which compares as false, is not met.
-  const met = (most === undefined || value <= most) && (least === undefined || value >= least)
-  return met ? 'met' : 'NOT MET'
+  if (isWithin(value, most, least)) return 'met'
+  const noise = noiseOf(figure)
+  return isWithin(value, most === undefined ? most : most * noise, least === undefined ? least : least / noise)
+    ? 'noise'
+    : 'NOT MET'
+}
+
+/** Written so that NaN, which compares as false, is not within. */
+function isWithin(value: number, most: number | undefined, least: number | undefined): boolean {
+  return (most === undefined || value <= most) && (least === undefined || value >= least)
+}
+
+/** What two of the same differ by, whichever of them is ahead: 1 or more. */
+function noiseOf({ noise = 1 }: Figure): number {
+  return Number.isFinite(noise) && noise > 0 ? Math.max(noise, 1 / noise) : 1
+}
+
+/** The verdict, as it is read. */
+function verdictText(figure: Figure): string {
+  const verdict = verdictOf(figure)
+  return verdict === 'noise' ? `noise: two of the same differ by ${show(noiseOf(figure))} ×` : verdict
 }
 
 export interface Machine {
@@ -104,7 +128,7 @@ export function figuresTable(bench: string, figures: readonly Figure[]): Table {
   const rows = figures.map((figure) => {
     const { name, value, unit, most, least } = figure
     const bound = most !== undefined ? `≤ ${show(most)}` : least !== undefined ? `≥ ${show(least)}` : ''
-    return [name, `${show(value)} ${unit}`.trim(), bound, verdictOf(figure)]
+    return [name, `${show(value)} ${unit}`.trim(), bound, verdictText(figure)]
   })
   return { title: `${bench}: figures`, columns: ['figure', 'measured', 'promised', 'verdict'], rows }
 }

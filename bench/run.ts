@@ -17,7 +17,7 @@ import {
   figuresTable, machine, machineText, type Options, type Report, reportText, tableText, verdictOf,
 } from './report.ts'
 
-const BENCHES = ['footprint', 'step', 'agent', 'calls', 'fleet', 'failover'] as const
+const BENCHES = ['footprint', 'step', 'agent', 'burst', 'scale', 'calls', 'fleet', 'failover'] as const
 type Bench = (typeof BENCHES)[number]
 const WITH_CLIENTS: readonly Bench[] = ['footprint', 'calls', 'failover']
 
@@ -76,7 +76,8 @@ function wholeNumber(option: string, value: string): number {
 async function runOne(file: string): Promise<void> {
   const [name] = positionals.map(benchOf)
   const options: Options = {
-    quick: values.quick, seed, clients, cluster: values.cluster, only: values.only, dist: values.dist ?? buildDist(),
+    quick: values.quick, seed, clients, cluster: values.cluster, only: values.only,
+    dist: values.dist ?? await buildDist(),
     nodes: { 1: values['node-1'], 2: values['node-2'] },
   }
   const report = await runOf(name ?? 'step', options)
@@ -88,6 +89,8 @@ async function runOne(file: string): Promise<void> {
 async function runOf(bench: Bench, options: Options): Promise<Report> {
   switch (bench) {
     case 'agent': return (await import('./agent/agent.ts')).run(options)
+    case 'burst': return (await import('./burst/burst.ts')).run(options)
+    case 'scale': return (await import('./scale/scale.ts')).run(options)
     case 'failover': return (await import('./failover/failover.ts')).run(options)
     case 'calls': return (await import('./calls/calls.ts')).run(options)
     case 'step': return (await import('./step/step.ts')).run(options)
@@ -102,7 +105,7 @@ async function runAll(named: readonly Bench[]): Promise<number> {
   const startedAt = performance.now()
   const benches = named.length === 0 ? BENCHES : named
   const given = [
-    '--dist', buildDist(), ...(benches.some((bench) => WITH_CLIENTS.includes(bench)) ? clientArguments() : []),
+    '--dist', await buildDist(), ...(benches.some((bench) => WITH_CLIENTS.includes(bench)) ? clientArguments() : []),
   ]
   const folder = mkdtempSync(join(tmpdir(), 'bench-'))
   const reports: Report[] = []

@@ -1,12 +1,14 @@
 /**
- * The errors that callers see, each with a code that a program can go by and a message that a person can act on.
+ * The errors that callers see, each with a code that a program can go by and a message that a person can act on, and
+ * what can be told from an error that others have thrown: its text, its code, its kind.
  *
- * What a message may hold is decided here, also for the errors that other files make of these: addresses, causes
- * and option names; never a token, a key, or the contents of a file.
+ * What others throw may be anything: nothing at all, an error of another realm (which `instanceof` does not know), an
+ * object without a prototype, a Proxy whose traps throw. All of it is read here, and nothing here throws for it. The
+ * kind of a failure is a fact; whom to blame for it is decided in core/. What a message may show is for secrets.ts.
  */
-import { optionError, invalidOption } from './options.ts'
-
-export { optionError, invalidOption }
+import { types } from 'node:util'
+import type { FailureKind } from './core/state.ts'
+import { shownValue, withoutCredentials } from './secrets.ts'
 
 /** An Error with a code, as Node's own have. */
 export type CodedError<Code extends string = string> = Error & { code: Code }
@@ -59,87 +61,150 @@ export class MultidialError extends AggregateError {
 /** The codes of node:tls and OpenSSL for a certificate that does not prove who the server must be. */
 const IDENTITY: RegExp = new RegExp('^(ERR_TLS_CERT_.*|CERT_.*|CRL_.*|UNABLE_TO_.*|SELF_SIGNED_.*|DEPTH_ZERO_.*' +
   '|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED|HOSTNAME_MISMATCH|ERROR_IN_CERT_.*)$')
+const NAME = /^(ENOTFOUND|EAI_.*|ENODATA|ESERVFAIL|ETIMEOUT)$/
 
-/**
- * What a code tells, the most telling first. The order is that of how long the cause will last if nobody acts, and
- * of how sure it is: a program retries what is near the end, a person is needed for what is at the start.
- */
-const TELLING: readonly (readonly [string, RegExp])[] = [
-  // A server is there and is not who it must be: a wrong CA, name or date, or somebody in between. It stays so until
-  // a person acts, and is lost among refusals if it is not put first.
+const KINDS: readonly (readonly [kind: FailureKind, codes: RegExp])[] = [
+  ['local', /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL|ABORT_ERR)$/],
   ['identity', IDENTITY],
-  // A server is there and does not speak TLS as we do, or refuses our client certificate.
-  ['tls', /^(EPROTO|ERR_SSL_.*|ERR_TLS_.*|ERR_OSSL_.*)$/],
-  // The cause is on this machine; looking at the servers would be in vain.
-  ['local', /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL|EACCES|EPERM)$/],
-  // The name is wrong, or its resolver.
-  ['name', /^(ENOTFOUND|EAI_.*|ENODATA|ESERVFAIL)$/],
-  // The host is there, the apiserver is not.
   ['refused', /^ECONNREFUSED$/],
-  // It began to answer and stopped (ECONNRESET, EPIPE), there is no way to it (EHOSTUNREACH), or something rarer.
-  ['other', /^(?!ETIMEDOUT$|ABORT_ERR$)/],
-  // Silence: what every cause looks like from afar.
-  ['silence', /^ETIMEDOUT$/],
-  // Given up because the dial ended; says nothing of the endpoint.
-  ['given up', /^ABORT_ERR$/],
+  ['unreachable', /^(EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENETDOWN)$/],
+  ['name', NAME],
+  ['silence', /^(ETIMEDOUT|ERR_SOCKET_CONNECTION_TIMEOUT)$/],
 ]
 
-/** Whether a code says that the server is not who it must be: a matter for a warning, and for a person. */
-export function isIdentityCode(code: string | undefined): boolean {
-  return code !== undefined && IDENTITY.test(code)
+/** For errors without a telling code. The first two are those of signals: aborted by somebody, or by the clock. */
+const KIND_OF_NAMES: ReadonlyMap<string, FailureKind> = new Map([
+  ['AbortError', 'local'], ['TimeoutError', 'silence'], ['TypeError', 'mistake'], ['RangeError', 'mistake'],
+])
+
+/** The kind of whatever was thrown: by its code, and where that tells nothing, by its name. */
+export function kindOf(error: unknown): FailureKind {
+  const code = codeOf(error) ?? ''
+  const known = KINDS.find(([, codes]) => codes.test(code))
+  if (known !== undefined) return known[0]
+  const name = read(error, 'name')
+  return (typeof name === 'string' && KIND_OF_NAMES.get(name)) || 'broken'
 }
 
-/** Whether the cause is on this machine, so that no endpoint is to blame (H1). */
-export function isLocalCode(code: string | undefined): boolean {
-  return code !== undefined && /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL|ABORT_ERR)$/.test(code)
-}
-
-/** The error of a failure; one that was found by the clock has none of its own. */
-export function failureError(failure: { readonly message: string; readonly error?: unknown }): Error {
-  return failure.error instanceof Error ? failure.error : coded('ETIMEDOUT', failure.message)
-}
+/**
+ * The codes in the order of what they tell a person, the most telling first: of how long the cause will last if nobody
+ * acts, and of how sure it is. A program retries what is near the end; a person is needed for what is at the start.
+ */
+const TELLING: readonly RegExp[] = [
+  // A server is there and is not who it must be: a wrong CA, name or date, or somebody in between. It stays so until
+  // a person acts, and is lost among refusals if it is not put first.
+  IDENTITY,
+  // A server is there and does not speak TLS as we do, or refuses our client certificate.
+  /^(EPROTO|ERR_SSL_.*|ERR_TLS_.*|ERR_OSSL_.*)$/,
+  // The cause is on this machine; looking at the servers would be in vain.
+  /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL|EACCES|EPERM)$/,
+  // The name is wrong, or its resolver.
+  NAME,
+  // The host is there, the apiserver is not.
+  /^ECONNREFUSED$/,
+  // It began to answer and stopped (ECONNRESET, EPIPE), there is no way to it (EHOSTUNREACH), or something rarer.
+  /^(?!ETIMEDOUT$|ABORT_ERR$)/,
+  // Silence: what every cause looks like from afar.
+  /^ETIMEDOUT$/,
+  // Given up because the dial ended; says nothing of the endpoint.
+  /^ABORT_ERR$/,
+]
 
 /** The code that tells a person most; among equals the first. Undefined if none has a code. */
 export function mostTellingCode(codes: readonly (string | undefined)[]): string | undefined {
   const present = codes.filter((code) => code !== undefined)
-  for (const [, pattern] of TELLING) {
+  for (const pattern of TELLING) {
     const found = present.find((code) => pattern.test(code))
     if (found !== undefined) return found
   }
   return undefined
 }
 
+/** The error of a failure; one that was found by the clock has none of its own. */
+export function failureError(failure: { readonly message: string; readonly error?: unknown }): Error {
+  return failure.error === undefined ? coded('ETIMEDOUT', failure.message) : toError(failure.error)
+}
+
+/** What was thrown, if it is an error of any realm; else an error that says what it says, and has it as its cause. */
+export function toError(thrown: unknown): Error {
+  if (isError(thrown)) return thrown
+  const error = new Error(causeText(thrown), { cause: thrown })
+  const code = codeOf(thrown)
+  return code === undefined ? error : Object.assign(error, { code })
+}
+
+/** instanceof knows the errors of this realm alone, and isNativeError no DOMException, as aborted signals have. */
+function isError(value: unknown): value is Error {
+  try {
+    return types.isNativeError(value) || value instanceof Error
+  } catch {
+    return false
+  }
+}
+
 /** The code of whatever was thrown, if it is an object that has one. */
 export function codeOf(error: unknown): string | undefined {
-  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined
-  return typeof error.code === 'string' && error.code !== '' ? error.code : undefined
+  const code = read(error, 'code')
+  return typeof code === 'string' && code !== '' ? code : undefined
 }
 
 /** One line that says what went wrong, from whatever was thrown; at most 200 characters. */
 export function causeText(error: unknown): string {
-  const text = messageOf(error).replace(/\s+/g, ' ').trim()
+  const text = withoutCredentials(messageOf(error).slice(0, 2_000)).replace(/\s+/g, ' ').trim()
   return text.length > 200 ? `${text.slice(0, 200)}...` : text
 }
 
-/** How much of a secret says too much: less is found in many a text by chance. */
-const TELLTALE = 8
-
-/** The text, unless it has a part of this secret in it. For what quotes a server that was given the secret. */
-export function withoutSecret(text: string, secret: string | undefined): string {
-  if (secret === undefined || secret === '') return text
-  for (let at = 0; at === 0 || at + TELLTALE <= secret.length; at += 1) {
-    if (text.includes(secret.slice(at, at + TELLTALE))) return '(not shown, as it has the token in it)'
-  }
-  return text
+function messageOf(error: unknown): string {
+  const message = typeof error === 'string' ? error : read(error, 'message')
+  if (typeof message === 'string' && message !== '') return message
+  // net.connect to a name with several addresses: an AggregateError without a message of its own.
+  const errors = itemsOf(read(error, 'errors')).map(ownMessageOf)
+  return errors.length > 0 ? errors.join(', ') : ownMessageOf(error)
 }
 
-function messageOf(error: unknown): string {
-  if (typeof error === 'string' && error !== '') return error
-  if (!(error instanceof Error)) return codeOf(error) ?? 'unknown error'
-  if (error.message !== '') return error.message
-  // net.connect to a name with several addresses: an AggregateError without a message of its own.
-  if (error instanceof AggregateError && error.errors.length > 0) return error.errors.map(messageOf).join(', ')
-  return codeOf(error) ?? error.name
+/** Without a look at the errors in it: one of them may be the error itself. */
+function ownMessageOf(error: unknown): string {
+  const texts = [error, read(error, 'message'), read(error, 'code'), read(error, 'name')]
+  return texts.find((text): text is string => typeof text === 'string' && text !== '') ?? 'unknown error'
+}
+
+/** The first few items of a list; none of anything else. */
+function itemsOf(list: unknown): readonly unknown[] {
+  try {
+    return Array.isArray(list) ? Array.from({ length: Math.min(list.length, 16) }, (_, i): unknown => list[i]) : []
+  } catch {
+    return []
+  }
+}
+
+/** A property of whatever was thrown; undefined where there is none, and where reading it throws. */
+function read(value: unknown, name: string): unknown {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined
+  try {
+    return Reflect.get(value, name)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Makes the error of an option that is wrong: "The option 'attemptDelay' must be a number of milliseconds from 1 to
+ * 2147483647. Received 'x'". The value is shown as far as it is known to be no secret.
+ *
+ * @param expected what it must be, to be read after "must be", without a full stop
+ */
+export function invalidOption(
+  name: string,
+  value: unknown,
+  expected: string,
+): TypeError & { code: 'ERR_INVALID_ARG_VALUE' } {
+  return optionError(`The option '${name}' must be ${expected}. Received ${shownValue(name, value)}`)
+}
+
+/** The same error in words of its own, for options that do not go together or whose file cannot be used. */
+export function optionError(message: string): TypeError & { code: 'ERR_INVALID_ARG_VALUE' } {
+  const code: 'ERR_INVALID_ARG_VALUE' = 'ERR_INVALID_ARG_VALUE'
+  return Object.assign(new TypeError(message), { code })
 }
 
 /** A request to a host that is not this cluster's: sent to an apiserver, it would carry what was meant for another. */

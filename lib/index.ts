@@ -13,5 +13,5 @@ export type {
   CreateConnection, FailedEvent, FailoverEvent, MultidialerEvents, MultidialerOptions,
 } from './multidialer.ts'
 export type { DialCallback, DialRequest } from './pool.ts'
-export type { EndpointStore } from './runtime.ts'
+export type { EndpointStore } from './discovery/lists.ts'
 export type { ConnectSocket } from './connect/attempt.ts'

@@ -6,10 +6,12 @@ import type { Endpoint } from './core/endpoint.ts'
 import { checkOptions, MAX_MS } from './options.ts'
 import type { Snapshot } from './core/snapshot.ts'
 import type { Report } from './core/state.ts'
+import type { RouteOptions } from './connect/route.ts'
+import { checkRoute } from './connect/route.ts'
 import { Credentials } from './credentials/credentials.ts'
 import { coded, failureError } from './errors.ts'
 import type { DialCallback, DialerPool, DialRequest } from './pool.ts'
-import type { EndpointStore } from './runtime.ts'
+import type { EndpointStore } from './discovery/lists.ts'
 import { onAbort, Runtime } from './runtime.ts'
 import type { ConnectSocket } from './connect/attempt.ts'
 
@@ -17,7 +19,7 @@ import type { ConnectSocket } from './connect/attempt.ts'
  * How to reach the cluster, and how to go about it. All of tls.SecureContextOptions (`ca`, `cert`, `key`, `pfx`, ...)
  * is taken as well. Times are milliseconds.
  */
-export interface MultidialerOptions extends SecureContextOptions {
+export interface MultidialerOptions extends SecureContextOptions, RouteOptions {
   /** The seed or seeds, `https://host:port`; port 443 by default. Kept for good. */
   server: string | URL | readonly (string | URL)[]
   /** 'host:port' of others known beforehand, used until the first list arrives. */
@@ -114,14 +116,20 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
     super()
     const checked = checkOptions(options)
     const { connectSocket, mapEndpoint, store, signal } = options
-    const credentials = new Credentials(options, { onWarning: (warning) => runtime.warn('credentials', warning) })
+    const credentials = new Credentials(options, {
+      onWarning: (warning) => runtime.warn('credentials', warning),
+      onPassed: () => runtime.passed('credentials'),
+    })
     const onReport = (report: Report): void => this.#report(report)
-    const runtime = new Runtime({ checked, credentials, connectSocket, mapEndpoint, store, onReport })
+    const route = checkRoute(options)
+    const runtime = new Runtime({ checked, route, credentials, connectSocket, mapEndpoint, store, onReport })
     runtimes.set(this, runtime)
     // Node's type has a socket beside an error, too; no Node calls it so.
     this.createConnection = (request: DialRequest, callback?: (error: Error | null, socket: TLSSocket) => void) =>
       callback && createConnection(runtime, request, callback as DialCallback)
-    this.#unlisten = onAbort(signal, () => this.close())
+    // Weakly: a signal may live as long as the process, and must not keep a dialer that nobody else has (H10).
+    const self = new WeakRef(this)
+    this.#unlisten = onAbort(signal, () => self.deref()?.close())
     if (signal?.aborted === true) runtime.close()
   }
 

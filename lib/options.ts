@@ -3,15 +3,13 @@
  *
  * Here live the settings with their defaults and reasons, and one check for every option: a wrong one is found when
  * the dialer is constructed, not on the night an apiserver fails. Here is no file, no PEM and no TLS: whether a file
- * can be read and a key fits its certificate is for ../credentials.ts. As everything in core/, this imports nothing
- * from outside it, and reads no clock, random source, environment or network.
- *
- * The error says what was received, as that saves a search; but never for an option that holds a secret, nor for
- * anything that could hold one by mistake: a URL with a password in it, or a PEM where a file name belongs.
+ * can be read and a key fits its certificate is for credentials/. The clock, the environment and the network are not
+ * read. The error says what was received, as that saves a search, as far as secrets.ts lets it.
  */
 import { canonicalIP, parseAddress } from './address.ts'
 import type { Endpoint } from './core/endpoint.ts'
 import type { Settings } from './core/state.ts'
+import { invalidOption, optionError } from './errors.ts'
 
 /** Everything checked that is not a credential, a function or a signal, in its one canonical form. */
 export interface CheckedOptions {
@@ -61,68 +59,6 @@ export const DEFAULTS: Settings = Object.freeze({
 
 /** setTimeout's limit: a longer one fires at once, which is the opposite of what was asked for. */
 export const MAX_MS = 2_147_483_647
-
-/** Never shown in a message, whatever is wrong with them. */
-const SECRETS: ReadonlySet<string> = new Set(['token', 'key', 'passphrase', 'pfx', 'cert', 'ticketKeys'])
-
-/**
- * Makes the error of an option that is wrong: "The option 'attemptDelay' must be a number of milliseconds from 1 to
- * 2147483647. Received 'x'". The value is shortened, and not shown where it is, or could be, a secret.
- *
- * @param expected what it must be, to be read after "must be", without a full stop
- */
-export function invalidOption(
-  name: string,
-  value: unknown,
-  expected: string,
-): TypeError & { code: 'ERR_INVALID_ARG_VALUE' } {
-  return optionError(`The option '${name}' must be ${expected}. Received ${describe(name, value)}`)
-}
-
-/** The same error in words of its own, for options that do not go together or whose file cannot be used. */
-export function optionError(message: string): TypeError & { code: 'ERR_INVALID_ARG_VALUE' } {
-  const code: 'ERR_INVALID_ARG_VALUE' = 'ERR_INVALID_ARG_VALUE'
-  return Object.assign(new TypeError(message), { code })
-}
-
-function describe(name: string, value: unknown): string {
-  const base = name.replace(/[[.].*$/, '')
-  switch (typeof value) {
-    case 'undefined':
-      return 'undefined'
-    case 'string':
-      return value === '' ? 'an empty string' : describeText(base, value)
-    case 'number':
-    case 'bigint':
-    case 'boolean':
-    case 'symbol':
-      return SECRETS.has(base) ? `a ${typeof value}` : String(value).slice(0, 60)
-    case 'function':
-      return 'a function'
-    case 'object':
-      return describeObject(value)
-  }
-}
-
-function describeObject(value: object | null): string {
-  if (value === null) return 'null'
-  if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array'
-  return 'an object'
-}
-
-function describeText(base: string, text: string): string {
-  if (SECRETS.has(base) || mayHoldSecret(text)) return `a string of ${text.length} characters (not shown)`
-  const visible = text.replace(/[^\x20-\x7e]/g, '?')
-  return visible.length > 60 ? `'${visible.slice(0, 60)}...'` : `'${visible}'`
-}
-
-/**
- * Whether a text could be a secret in the wrong place: a URL with a password or a query, a PEM, a JWT, or a long run
- * of what keys and tokens are written in.
- */
-export function mayHoldSecret(text: string): boolean {
-  return /[@?#=\r\n]|-----BEGIN|eyJ[\w-]|[\w+-]{40}/.test(text)
-}
 
 /**
  * Checks every option but the contents of credentials, and gives back those that the core goes by.
@@ -295,15 +231,16 @@ function checkTogether(
   throw optionError(`The option '${present}' needs '${need[0]}' or '${need[1]}': ${why}`)
 }
 
-/** Options of node:tls that say whom to trust, and whose silent loss would trust more. */
+/** Options of node:tls and node:http whose silent loss would trust more, or go another way, than was asked for. */
 const UNSUPPORTED: readonly (readonly [string, string])[] = [
   ['checkServerIdentity', "give 'servername', or give it with the request it is for"],
   ['secureContext', "give what it was made of ('ca', 'cert', 'key', ...), or give it with the request it is for"],
+  ['proxyEnv', "give 'connectSocket: throughProxy(url)' to go through a proxy"],
 ]
 
 function checkUnsupported(options: Readonly<Record<string, unknown>>): void {
   for (const [name, instead] of UNSUPPORTED) {
-    if (given(options, name)) throw optionError(`The option '${name}' is none of a dialer: ${instead}`)
+    if (given(options, name)) throw optionError(`The option '${name}' is not supported here: ${instead}`)
   }
 }
 

@@ -1,13 +1,13 @@
-// Addresses: what is an IP literal, how it is written, how far it reaches; checked against node:net throughout.
+// Addresses: what is an IP literal, how it is written, how far it reaches; checked against node:net and by bits.
 
 import assert from 'node:assert/strict'
 import { isIP as isIPOfNode } from 'node:net'
 import { describe, it } from 'node:test'
 import { addressOf } from '../lib/core/endpoint.ts'
-import { canonicalIP, isIP, parseAddress, scopeOf } from '../lib/address.ts'
+import { canonicalIP, isIP, isPrivate, parseAddress, scopeOf } from '../lib/address.ts'
 import type { Scope } from '../lib/address.ts'
 import { Random } from './support/grammar.ts'
-import { scopeByBlockList } from './support/http1-fuzz.ts'
+import { scopeByBits } from './support/http1-fuzz.ts'
 
 const CANONICAL: readonly (readonly [text: string, canonical: string])[] = [
   ['10.0.0.1', '10.0.0.1'],
@@ -39,7 +39,7 @@ const NO_IP = ['', '.', '1', '1.2.3', '1.2.3.4.5', '1.2.3.', '.1.2.3', '1..2.3',
     '1.2.3.4%eth0', 'localhost',
   ':', ':::', ':1', '1:', '1:2:3:4:5:6:7', '1:2:3:4:5:6:7:8:9', '1::2::3', '1:::2', '::1::', '1::2:3:4:5:6:7:8',
     '12345::', 'g::', '::-1', '::1 ', '::1\n',
-  'fe80::1%eth0', 'fe80::1%', '[::1]', '::1.2.3', '::1.2.3.04', '::1.2.3.256', '1.2.3.4::', '::1.2.3.4:5',
+  'fe80::1%eth0', 'fe80::1%', '[::1]', '1.2.3.4\0', '::1\0', '::1\0::', '::1/64', '::1?', '::1#', '::1]@[::2', '::1.2.3', '::1.2.3.04', '::1.2.3.256', '1.2.3.4::', '::1.2.3.4:5',
     '1:2:3:4:5:6:7:1.2.3.4', '::ffff:1.2.3.4.5',
   '0000:0000:0000:0000:0000:0000:255.255.255.2555', '0'.repeat(100_000), ':'.repeat(100_000), '1.'.repeat(100_000)]
 
@@ -149,7 +149,7 @@ describe('A scope', () => {
       '127.1']) assert.equal(scopeOf(host), undefined)
   })
 
-  it('is what a BlockList of the ranges says it is', (t) => {
+  it('is what its bits say it is', (t) => {
     const seed = Date.now() % 0x1_0000_0000
     t.diagnostic(`seed ${seed}`)
     const random = new Random(seed)
@@ -159,10 +159,24 @@ describe('A scope', () => {
       const scope = scopeOf(text)
       if (scope === undefined) continue
       found.set(scope, (found.get(scope) ?? 0) + 1)
-      assert.equal(scope, scopeByBlockList(text), text)
+      assert.equal(scope, scopeByBits(text), text)
     }
     assert.deepEqual([...found.keys()].sort(), ['global', 'link-local', 'loopback', 'multicast', 'unspecified'])
   })
+})
+
+describe('A private address', () => {
+  for (const host of [
+    '10.0.0.0', '10.255.255.255', '172.16.0.1', '172.31.255.255', '192.168.0.1', '192.168.255.255', '100.64.0.0',
+    '100.127.255.255', 'fc00::', 'fdff::1', '127.0.0.1', '::1', '169.254.1.1', 'fe80::1', '::ffff:10.0.0.1',
+    '64:ff9b::10.0.0.1', '2002:a00:1::',
+  ]) it(`is ${host}`, () => assert.ok(isPrivate(host)))
+
+  for (const host of [
+    '9.255.255.255', '11.0.0.0', '172.15.255.255', '172.32.0.0', '192.167.255.255', '192.169.0.0', '100.63.255.255',
+    '100.128.0.0', '8.8.8.8', '224.0.0.1', '0.0.0.0', '::', 'fbff::1', 'fe00::1', '2001:db8::1', '::ffff:8.8.8.8',
+    'localhost', 'api.example.com', '', 'fe80::1%eth0', '10.0.1',
+  ]) it(`is not ${host || 'nothing'}`, () => assert.ok(!isPrivate(host)))
 })
 
 describe('An address', () => {

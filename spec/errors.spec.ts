@@ -2,10 +2,12 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { runInNewContext } from 'node:vm'
 import {
-  abortError, AttemptError, causeText, closedError, codeOf, failureError, foreignHost, invalidOption, isIdentityCode,
-  isLocalCode, mostTellingCode, MultidialError, severedError, timeoutError,
+  abortError, AttemptError, causeText, closedError, codeOf, failureError, foreignHost, invalidOption,
+  kindOf, mostTellingCode, MultidialError, severedError, timeoutError, toError,
 } from '../lib/errors.ts'
+import type { FailureKind } from '../lib/core/state.ts'
 
 const coded = (code: string, message = code): Error => Object.assign(new Error(message), { code })
 
@@ -70,13 +72,13 @@ describe('mostTellingCode', () => {
     }
   }
   it('the first of these ranks is that of identity, and no other', () => {
-    assert.ok(order[0]?.every(isIdentityCode))
-    for (const code of [undefined, ...order.slice(1).flat()]) assert.equal(isIdentityCode(code), false)
+    assert.ok(order[0]?.every((code) => kindOf({ code }) === 'identity'))
+    for (const code of [undefined, ...order.slice(1).flat()]) assert.notEqual(kindOf({ code }), 'identity')
   })
   it('H1 errors of this machine blame no endpoint, and no other is taken for one', () => {
-    for (const code of ['EMFILE', 'ENFILE', 'ENOBUFS', 'ABORT_ERR']) assert.ok(isLocalCode(code), code)
+    for (const code of ['EMFILE', 'ENFILE', 'ENOBUFS', 'ABORT_ERR']) assert.equal(kindOf({ code }), 'local', code)
     for (const code of [undefined, 'ECONNREFUSED', 'ETIMEDOUT', 'ECONNRESET', 'EPROTO', 'CERT_HAS_EXPIRED']) {
-      assert.equal(isLocalCode(code), false)
+      assert.notEqual(kindOf({ code }), 'local')
     }
   })
   it('among equals the first counts', () => {
@@ -108,6 +110,103 @@ describe('causeText and codeOf', () => {
   it('a code is a string that is not empty', () => {
     for (const error of [undefined, null, 'EX', {}, { code: 5 }, { code: '' }]) assert.equal(codeOf(error), undefined)
     assert.equal(codeOf({ code: 'EX' }), 'EX')
+  })
+})
+
+/** What connectSocket, a store, a token function or a signal may reject with, and must harm nobody. */
+const throwing = new Proxy({}, {
+  get() { throw new Error('get') }, has() { throw new Error('has') },
+  getPrototypeOf() { throw new Error('getPrototypeOf') }, ownKeys() { throw new Error('ownKeys') },
+})
+const revoked = ((): unknown => {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  return proxy
+})()
+const cyclic = new AggregateError([])
+cyclic.errors.push(cyclic, cyclic)
+const ODD: readonly (readonly [name: string, value: unknown])[] = [
+  ['undefined', undefined], ['null', null], ['a number', 5], ['a symbol', Symbol('s')], ['a bigint', 5n],
+  ['an object without a prototype', Object.create(null)], ['a Proxy whose traps throw', throwing],
+  ['a revoked Proxy', revoked], ['an error whose message is a number', Object.assign(new Error('x'), { message: 5 })],
+  ['an error whose message is an object', Object.assign(new Error('x'), { message: { a: 1 } })],
+  ['an error whose code is a symbol', Object.assign(new Error('x'), { code: Symbol('c') })],
+  ['an error whose getters throw', Object.defineProperties(new Error('x'), Object.fromEntries(
+    ['message', 'code', 'name', 'errors'].map((name) => [name, { get() { throw new Error('getter') } }])))],
+  ['an aggregate that holds itself', cyclic], ['an object whose errors are a revoked Proxy', { errors: revoked }],
+  ['an object with a million errors', { errors: Array(1e6).fill(throwing) }],
+  ['a function', () => {}], ['a text of 10 MB', 'x '.repeat(5e6)],
+]
+
+describe('whatever was thrown', () => {
+  for (const [name, value] of ODD) {
+    it(`may be ${name}`, () => {
+      const text = causeText(value)
+      assert.ok(typeof text === 'string' && text !== '' && text.length <= 203)
+      assert.ok(['undefined', 'string'].includes(typeof codeOf(value)))
+      assert.equal(kindOf(value), 'broken')
+      const error = toError(value)
+      assert.ok(error instanceof Error)
+      assert.equal(toError(error), error)
+      assert.ok(new AttemptError({ address: 'h:1', error: value }).message.startsWith('h:1 ('))
+      assert.ok(failureError({ message: 'x', error: value }) instanceof Error)
+    })
+  }
+  it('may be an error of another realm, and is known as one', () => {
+    const error: unknown = runInNewContext("Object.assign(new Error('connect refused'), { code: 'ECONNREFUSED' })")
+    assert.equal(error instanceof Error, false)
+    assert.equal(causeText(error), 'connect refused')
+    assert.equal(codeOf(error), 'ECONNREFUSED')
+    assert.equal(kindOf(error), 'refused')
+    assert.equal(toError(error), error)
+    assert.equal(failureError({ message: 'x', error }), error)
+    assert.equal(causeText(runInNewContext("new AggregateError([new Error('a'), new Error('b')])")), 'a, b')
+    assert.equal(kindOf(runInNewContext("new TypeError('x')")), 'mistake')
+  })
+  it('becomes an error that has its code and its words, and itself as the cause', () => {
+    const thrown = { code: 'ECONNREFUSED', message: 'no' }
+    const error = toError(thrown)
+    assert.equal(error.message, 'no')
+    assert.equal(codeOf(error), 'ECONNREFUSED')
+    assert.equal(error.cause, thrown)
+    assert.equal(codeOf(toError('words')), undefined)
+  })
+  it('says no password of a URL, and nothing that is certainly a token', () => {
+    assert.equal(causeText(new Error('407 of https://u:p@proxy:1 for Bearer x1')),
+      '407 of https://proxy:1 for Bearer (not shown)')
+  })
+})
+
+describe('the kind of a failure', () => {
+  const kinds: Readonly<Record<FailureKind, readonly string[]>> = {
+    local: ['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL', 'ABORT_ERR'],
+    identity: ['CERT_HAS_EXPIRED', 'ERR_TLS_CERT_ALTNAME_INVALID', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+      'SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'INVALID_PURPOSE', 'CRL_HAS_EXPIRED'],
+    refused: ['ECONNREFUSED'],
+    unreachable: ['EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN'],
+    name: ['ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'ENODATA', 'ESERVFAIL', 'ETIMEOUT'],
+    silence: ['ETIMEDOUT', 'ERR_SOCKET_CONNECTION_TIMEOUT'],
+    mistake: [],
+    // What the core itself finds: no error has them.
+    late: [],
+    answer: [],
+    broken: ['ECONNRESET', 'EPIPE', 'EPROTO', 'ERR_SSL_TLSV1_ALERT_BAD_CERTIFICATE', 'EACCES', 'HPE_INVALID',
+      'toString'],
+  }
+  for (const [kind, codes] of Object.entries(kinds)) {
+    for (const code of codes) it(`of ${code} is ${kind}`, () => assert.equal(kindOf(coded(code)), kind))
+  }
+  it('of a TypeError or a RangeError is a mistake, unless its code says more', () => {
+    assert.equal(kindOf(new TypeError('x')), 'mistake')
+    assert.equal(kindOf(Object.assign(new RangeError('x'), { code: 'ERR_SOCKET_BAD_PORT' })), 'mistake')
+    assert.equal(kindOf(Object.assign(new TypeError('x'), { code: 'ECONNREFUSED' })), 'refused')
+  })
+  it('of a signal that was aborted is local, and of one that timed out silence', async () => {
+    assert.equal(kindOf(AbortSignal.abort().reason), 'local')
+    assert.equal(kindOf(abortError()), 'local')
+    assert.equal(kindOf(new DOMException('x', 'TimeoutError')), 'silence')
+    assert.equal(kindOf(timeoutError('x', 1)), 'silence')
+    assert.equal(toError(AbortSignal.abort().reason).name, 'AbortError')
   })
 })
 

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import {
-  checkOptions, DEFAULTS, invalidOption, isToken, mayHoldSecret, toEndpoint, toHost,
-} from '../lib/options.ts'
+import { invalidOption } from '../lib/errors.ts'
+import { checkOptions, DEFAULTS, isToken, toEndpoint, toHost } from '../lib/options.ts'
+import { isHarmless } from '../lib/secrets.ts'
 
 const CANARY = 'canary-7f3a'
 const server = 'https://10.77.0.1:6443'
@@ -233,6 +233,19 @@ describe('options: functions, signal and store', () => {
   }
 })
 
+describe('options: those of others that are not supported', () => {
+  for (const [name, value, words] of [
+    ['checkServerIdentity', () => undefined, /is not supported here: give 'servername'/],
+    ['secureContext', {}, /is not supported here: give what it was made of/],
+    ['proxyEnv', process.env, /is not supported here: give 'connectSocket: throughProxy\(url\)'/],
+  ] as const) {
+    it(`${name} says what to give in its place`, () => refused({ server, [name]: value }, name, words))
+    it(`${name} may be undefined`, () => {
+      assert.deepEqual(checkOptions({ server, [name]: undefined }).seeds, [seed])
+    })
+  }
+})
+
 describe('options: as a whole', () => {
   for (const value of [undefined, null, 'https://h', 5, [server], () => {}]) {
     it(`are refused as ${typeof value} ${JSON.stringify(value)}`, () => refused(value, 'options'))
@@ -274,7 +287,7 @@ describe('invalidOption', () => {
     `https://u:${CANARY}@h`, `h?token=${CANARY}`, `-----BEGIN KEY----- ${CANARY}`, `a\n${CANARY}`, `eyJ${CANARY}`,
   ]) {
     it(`shows no ${JSON.stringify(value).replace(CANARY, '...')} under any name`, () => {
-      assert.ok(mayHoldSecret(value))
+      assert.ok(!isHarmless(value))
       assert.ok(!invalidOption('caFile', value, 'x').message.includes(CANARY))
     })
   }

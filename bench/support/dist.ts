@@ -2,7 +2,7 @@
  * The package as it is published: built into a folder of its own, so that what is measured is what users run, and not
  * TypeScript that a loader has rewritten. The core, which is published as a part of a bundle, is beside it by itself.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -22,12 +22,11 @@ export interface Core {
 const COMPILED = '../compiled'
 
 /** Builds what is published of lib/; the folder is removed when this process ends. */
-export function buildDist(): string {
+export async function buildDist(): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'kube-multidialer-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
   const dist = join(folder, 'dist')
-  build(dist)
+  await build(dist)
   compile(join(dist, COMPILED))
   return dist
 }

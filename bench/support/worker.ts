@@ -51,6 +51,15 @@ export class Worker<Q, A> {
     })
   }
 
+  /** It stops in the middle of what it does, as a process does that hangs; `resume` lets it go on. */
+  suspend(): void {
+    this.#child.kill('SIGSTOP')
+  }
+
+  resume(): void {
+    this.#child.kill('SIGCONT')
+  }
+
   async end(): Promise<void> {
     this.#child.kill('SIGKILL')
     await this.#ended

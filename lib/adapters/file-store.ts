@@ -6,12 +6,13 @@
  * throws, and the dialer makes that a warning and an empty list.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
-import { open, rename, unlink } from 'node:fs/promises'
-import { resolve } from 'node:path'
-import { isRecord, toEndpoint } from '../options.ts'
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
+import { lstat, open, realpath, rename, stat, unlink } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import type { Endpoint } from '../core/endpoint.ts'
 import { causeText, codeOf, invalidOption } from '../errors.ts'
+import { isRecord, toEndpoint } from '../options.ts'
+import { shownFile } from '../secrets.ts'
 
 /** Says whose file it is and how to read it, lest another program's be taken for a list, or overwritten. */
 const KIND = 'kube-multidialer/endpoints'
@@ -33,8 +34,9 @@ export interface FileStore {
  *
  * `load()` gives an empty list if there is no such file yet, and throws an Error that names the file if it is damaged,
  * not one of ours, or not readable. `save()` replaces the file as a whole (mode 0600, never half of it to be seen) and
- * rejects if that fails, or if the file holds something else, as a mistaken path must not cost anyone a file; a
- * damaged one of ours is replaced. Of several saves at once the newest wins. The folder must exist.
+ * rejects if that fails, or if there is anything else than a file of ours, as a mistaken path must not cost anyone a
+ * file or a device; an empty file and a damaged one of ours are replaced. A symbolic link stays, and what it leads to
+ * is judged in the same way. Of several saves at once the newest wins. The folder must exist.
  *
  * @throws TypeError with code ERR_INVALID_ARG_VALUE if `path` is not the path of a file
  */
@@ -43,18 +45,19 @@ export function fileStore(path: string): FileStore {
     throw invalidOption('path', path, 'the path of a file')
   }
   const file = resolve(path)
+  const name = shownFile(path, file)
   let running: Promise<void> | undefined
   let next: { text: string; readonly done: Promise<void> } | undefined
 
   function write(text: string): Promise<void> {
-    running = replace(file, text).finally(() => {
+    running = save(file, name, text).finally(() => {
       running = undefined
     })
     return running
   }
 
   return {
-    load: () => load(file),
+    load: () => load(file, name),
     save(endpoints) {
       const text = serialise(endpoints)
       if (next !== undefined) {
@@ -81,42 +84,26 @@ function serialise(endpoints: readonly Endpoint[]): string {
   return `${JSON.stringify({ kind: KIND, version: VERSION, endpoints: list }, undefined, 2)}\n`
 }
 
-/** How every file of ours begins, and a damaged one as far as it goes. */
-const BEGINNING = `{\n  "kind": "${KIND}"`
-
-async function refuseForeign(file: string): Promise<void> {
-  const handle = await open(file, READ).catch((error: unknown) => {
-    if (codeOf(error) !== 'ENOENT') throw error
-  })
-  if (handle === undefined) return
-  try {
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(BEGINNING.length), 0, BEGINNING.length, 0)
-    if (BEGINNING.startsWith(buffer.toString('latin1', 0, bytesRead))) return
-    throw new Error('it holds something else; remove it, or choose another file')
-  } finally {
-    await handle.close()
-  }
-}
-
-function load(file: string): Endpoint[] {
+function load(file: string, name: string): Endpoint[] {
   try {
     return parse(read(file))
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return []
-    throw new Error(`the stored endpoints in '${file}' cannot be used: ${causeText(error)}`, { cause: error })
+    throw storeError(`the stored endpoints in ${name} cannot be used`, error)
   }
 }
 
 /** Without waiting: to open a pipe that nobody writes to would stop the process. Windows has neither. */
 const READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
+const NO_FILE = 'it is not a regular file'
 
-/** By one descriptor, so that what was measured is what is read. */
+/** By one descriptor, so that what was measured is what is read. Not opened to measure: that rewinds some devices. */
 function read(file: string): string {
+  if (!statSync(file).isFile()) throw new Error(NO_FILE)
   const fd = openSync(file, READ)
   try {
-    const stat = fstatSync(fd)
-    if (!stat.isFile()) throw new Error('it is not a regular file')
-    if (stat.size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`)
+    const { size } = fstatSync(fd)
+    if (size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`)
     return readFileSync(fd, 'utf8')
   } finally {
     closeSync(fd)
@@ -147,14 +134,55 @@ function parseJSON(text: string): unknown {
   }
 }
 
+async function save(file: string, name: string, text: string): Promise<void> {
+  try {
+    await replace(await targetOf(file), text)
+  } catch (error) {
+    throw storeError(`the endpoints cannot be stored in ${name}`, error)
+  }
+}
+
+/** Where the file is or is to be, behind any links. Throws if there is something else than a file of ours. */
+async function targetOf(file: string): Promise<string> {
+  const target = await realpath(file).catch(async (error: unknown) => {
+    // A link that leads nowhere is no missing file.
+    if (codeOf(error) === 'ENOENT' && await isMissing(file)) return undefined
+    throw error
+  })
+  if (target === undefined) return file
+  if (!(await stat(target)).isFile()) throw new Error(NO_FILE)
+  await refuseForeign(target)
+  return target
+}
+
+async function isMissing(file: string): Promise<boolean> {
+  return lstat(file).then(() => false, (error: unknown) => codeOf(error) === 'ENOENT')
+}
+
+/** How every file of ours begins, and a damaged one as far as it goes: what is shorter than this could be anyone's. */
+const BEGINNING = `{\n  "kind": "${KIND}"`
+const LEAST = '{\n  "kind"'.length
+
+async function refuseForeign(file: string): Promise<void> {
+  const handle = await open(file, READ)
+  try {
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(BEGINNING.length), 0, BEGINNING.length, 0)
+    const isOurs = bytesRead >= LEAST && BEGINNING.startsWith(buffer.toString('latin1', 0, bytesRead))
+    if (isOurs || bytesRead === 0) return
+    throw new Error('it holds something else; remove it, or choose another file')
+  } finally {
+    await handle.close()
+  }
+}
+
 /**
  * Writes beside the file and renames over it. Synced before that: after a power failure the name must not lead to an
  * empty file. The folder is not synced, as then the older list is found, which serves as well.
  */
 async function replace(file: string, text: string): Promise<void> {
-  const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`
+  // Not after the file's own name, which may be as long as a name can be.
+  const temporary = join(dirname(file), `.multidialer-${randomBytes(6).toString('hex')}.tmp`)
   try {
-    await refuseForeign(file)
     const handle = await open(temporary, 'wx', 0o600)
     try {
       await handle.writeFile(text)
@@ -165,6 +193,13 @@ async function replace(file: string, text: string): Promise<void> {
     await rename(temporary, file)
   } catch (error) {
     await unlink(temporary).catch(() => {})
-    throw new Error(`the endpoints cannot be stored in '${file}': ${causeText(error)}`, { cause: error })
+    throw error
   }
+}
+
+/** Has the code of its cause, but not the cause: Node's errors repeat the path, which may not always be shown. */
+function storeError(what: string, error: unknown): Error {
+  const code = codeOf(error)
+  const cause = code === undefined ? causeText(error) : causeText(error).replace(/, \w+ '.*$/, '')
+  return Object.assign(new Error(`${what}: ${cause}`), code === undefined ? {} : { code })
 }

@@ -2,7 +2,10 @@
  * A connector for undici 6, 7 and 8, and so for `fetch`: how undici asks for a connection, told to a dialer. It has no
  * pool and no request in it: those are undici's. Nothing of undici is imported: its types are met by their structure.
  */
+import { isIP, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { tellUndiciAnswers } from '../agent/answers.ts'
+import { connectPlain, connectTLS, type Foreign, isDirect } from '../connect/direct.ts'
 import { optionError } from '../errors.ts'
 import { Multidialer, poolOf } from '../multidialer.ts'
 import type { DialerPool } from '../pool.ts'
@@ -17,12 +20,12 @@ export interface UndiciConnectOptions {
   readonly servername?: string | null | undefined
   readonly localAddress?: string | null | undefined
   readonly socketPath?: string | null | undefined
-  readonly httpSocket?: unknown
+  readonly httpSocket?: Socket | null | undefined
   /** The option of the dispatcher. undici 6 does not pass it on. */
   readonly allowH2?: boolean | undefined
 }
 
-export type UndiciConnectCallback = (...result: [error: null, socket: TLSSocket] | [error: Error, socket: null]) => void
+export type UndiciConnectCallback = (...result: [error: null, socket: Socket] | [error: Error, socket: null]) => void
 
 /** As `buildConnector.connector` of undici. */
 export type UndiciConnector = (options: UndiciConnectOptions, callback: UndiciConnectCallback) => void
@@ -30,6 +33,12 @@ export type UndiciConnector = (options: UndiciConnectOptions, callback: UndiciCo
 export interface UndiciConnectorOptions {
   /** Whether HTTP/2 is offered where the dispatcher's own `allowH2` says nothing, as that of undici 6: false. */
   readonly allowH2?: boolean | undefined
+  /**
+   * What becomes of a connection to a host that is not this cluster's. 'refuse', the default: it fails with
+   * ERR_MULTIDIALER_FOREIGN_HOST. 'direct': it is made as undici's own connector would, with nothing of the dialer's
+   * options, so that a dispatcher with this connector can be given to setGlobalDispatcher().
+   */
+  readonly foreign?: Foreign | undefined
 }
 
 /**
@@ -38,34 +47,73 @@ export interface UndiciConnectorOptions {
  * (MultidialError, ERR_MULTIDIALER_FOREIGN_HOST, ERR_MULTIDIALER_CLOSED), and `fetch` has it as the cause of its own.
  * undici keeps a connection that is under way when its request is aborted, for the next one; `dialer.close()` ends it.
  *
- * @throws TypeError with code ERR_INVALID_ARG_VALUE for anything but a Multidialer
+ * Idle connections are undici's to close: after 4 s, its `keepAliveTimeout`, or after what the Keep-Alive header of a
+ * server says. An Agent with `keepAliveTimeout: 50_000` needs fewer handshakes; more is too much, as kube-apiserver
+ * closes after 90 s and balancers after 60.
+ *
+ * @throws TypeError with code ERR_INVALID_ARG_VALUE for anything but a Multidialer, or for an unknown `foreign`
  */
 export function undiciConnector(
   dialer: Multidialer,
-  { allowH2 = false }: UndiciConnectorOptions = {},
+  { allowH2 = false, foreign }: UndiciConnectorOptions = {},
 ): UndiciConnector {
   const pool = checkedPool(dialer)
+  const direct = isDirect(foreign)
   return (options, callback) => {
+    const { hostname, port, servername, localAddress } = options
+    // undici speaks HTTP/2 on any socket on which it was negotiated, whether it was to or not.
+    const ALPNProtocols = options.allowH2 ?? allowH2 ? ['h2', 'http/1.1'] : ['http/1.1']
+    if (direct && !pool.serves({ host: hostname, port: portOf(options) })) {
+      return connectDirectly(options, ALPNProtocols, callback)
+    }
     const refusal = refusalOf(options)
     if (refusal !== undefined) {
       process.nextTick(callback, refusal, null)
       return
     }
-    const { hostname, port, servername, localAddress } = options
     const request = {
       host: hostname,
       port,
       ...(servername && servername !== hostname ? { servername } : {}),
       ...(localAddress ? { localAddress } : {}),
-      // undici speaks HTTP/2 on any socket on which it was negotiated, whether it was to or not.
-      ALPNProtocols: options.allowH2 ?? allowH2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+      ALPNProtocols,
     }
     pool.dial(request, (error, socket) => {
       if (socket === undefined) return callback(error ?? new Error('no connection'), null)
       tellWhenIdle(socket, pool)
+      tellUndiciAnswers(socket, pool)
       callback(null, socket)
     })
   }
+}
+
+/** As undici's own connector, but for its cache of TLS sessions. */
+function connectDirectly(
+  options: UndiciConnectOptions, ALPNProtocols: string[], callback: UndiciConnectCallback,
+): void {
+  const { hostname, host, protocol, servername, localAddress, socketPath, httpSocket } = options
+  const target = socketPath
+    ? { path: socketPath }
+    : { host: hostname, port: portOf(options), ...(localAddress ? { localAddress } : {}) }
+  const settle = (error: Error | null, socket: Socket | undefined): void => {
+    if (socket === undefined) return callback(error ?? new Error('no connection'), null)
+    socket.setNoDelay(true).setKeepAlive(true, 60_000)
+    callback(null, socket)
+  }
+  if (protocol !== 'https:') return connectPlain(target, settle)
+  const tunnel = httpSocket ? { socket: httpSocket } : {}
+  connectTLS({ ...target, ...tunnel, servername: servername || nameOf(host ?? hostname), ALPNProtocols }, settle)
+}
+
+/** The name in a Host header, for SNI; empty for an IP address, which is none. */
+function nameOf(host: string): string {
+  const name = host.replace(/:\d*$/, '')
+  return isIP(name.replace(/^\[(.*)\]$/, '$1')) === 0 ? name : ''
+}
+
+/** undici leaves out the port that a protocol has by default. */
+function portOf({ port, protocol }: UndiciConnectOptions): number {
+  return Number(port) || (protocol === 'https:' ? 443 : 80)
 }
 
 /**

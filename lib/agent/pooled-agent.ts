@@ -7,14 +7,22 @@
  */
 import type { ClientRequest } from 'node:http'
 import https from 'node:https'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 
+import type { RouteOptions } from '../connect/route.ts'
+import type { DialCallback, DialerPool, DialRequest } from '../pool.ts'
+import { tellAnswers } from './answers.ts'
 import { hangUp, PendingDial } from './pending-dial.ts'
 import { ownPool, SHARED_POOL } from './pool-key.ts'
-import type { DialCallback, DialerPool, DialRequest } from '../pool.ts'
 import { type PooledRequest, WaitingRequest } from './waiting-request.ts'
+
+/**
+ * H10: how long a socket may be idle in the pool, in ms. kube-apiserver closes idle connections after 90 s, balancers
+ * after 60: whoever closes second may lose the request that it has just written.
+ */
+const IDLE_TIMEOUT = 50_000
 
 /** The options that a request comes with, and what this agent adds to them on their way through the stock agent. */
 export interface PooledOptions extends DialRequest {
@@ -33,6 +41,8 @@ interface OwnPool {
   readonly name: string
   /** The one that the caller gave. */
   readonly servername: string | undefined
+  /** Its host is not the dialer's: all else is left to the stock agent. */
+  readonly direct: boolean
 }
 
 interface Waiting {
@@ -67,10 +77,23 @@ export abstract class PooledAgent extends https.Agent {
 
   protected abstract get pool(): DialerPool
 
+  /** Where hosts that are not the dialer's are connected directly: by which way. Undefined: the dialer refuses them. */
+  protected get direct(): RouteOptions | undefined {
+    return undefined
+  }
+
+  protected get idleTimeout(): number {
+    return IDLE_TIMEOUT
+  }
+
   /** Those in a queue. */
   readonly #queued: WeakMap<PooledRequest, WaitingRequest> = new WeakMap()
   /** A new socket on its way to the request it was dialled for. */
   #fresh: Socket | undefined
+  /** Those that the dialer has made. */
+  readonly #dialled: WeakSet<Duplex> = new WeakSet()
+  /** The timeouts of idle sockets that are under this agent's own now, as they are to be again. */
+  readonly #timeouts: WeakMap<Duplex, number> = new WeakMap()
   #destroyed = false
 
   /** Takes the options of `http.Agent` alone, and throws as it does; those of a connection are the dialer's. */
@@ -88,10 +111,11 @@ export abstract class PooledAgent extends https.Agent {
     // Its signal was aborted before, for one: there is nothing to dial for.
     if (request.destroyed) return request.onSocket(undefined)
 
-    const own = ownPool(given, this.pool.serves(given))
-    const name = own ?? SHARED_POOL
+    const own = this.#ownPool(given)
+    const name = own?.name ?? SHARED_POOL
     dropDestroyed(this.freeSockets[name])
-    stock.addRequest.call(this, request, own === undefined ? given : withOwnPool(given, own))
+    stock.addRequest.call(this, request, own === undefined ? given : { ...given, [OWN]: own })
+    if (own?.direct === true) return
     const queue = this.requests[name]
     if (queue !== undefined && queue.at(-1) === request) this.#queued.set(request, new WaitingRequest(request))
   }
@@ -102,43 +126,65 @@ export abstract class PooledAgent extends https.Agent {
     const own = options[OWN]
     if (own !== undefined) return own.name
     if (options[PASSED]) return SHARED_POOL
-    return ownPool(options, this.pool.serves(options)) ?? SHARED_POOL
+    return this.#ownPool(options)?.name ?? SHARED_POOL
   }
 
   /** Called by the stock agent for a new request, or for the first of a queue when there is room for a socket. */
   createSocket(request: PooledRequest, options: PooledOptions, callback: SocketCallback): void {
+    if (options[OWN]?.direct === true) return stock.createSocket.call(this, request, options, callback)
     const name = this.getName(options)
-    if (this.requests[name]?.[0] !== request) return this.#dialFor(request, options, callback)
+    if (this.requests[name]?.[0] !== request) return this.#dialFor(new WaitingRequest(request), options, callback)
 
     // Each dial has a request of its own: one left in the queue would be failed and served, and strand those behind it.
     const next = this.#takeQueued(name)
     if (next === undefined) return stock.removeSocket.call(this, new PendingDial(), options)
-    this.#dialFor(next, options, (_error, socket) => this.#giveTo(next, name, socket))
+    // What made room for it is the end of another request, whose context this is.
+    next.scope.runInAsyncScope(() => {
+      this.#dialFor(next, options, (_error, socket) => this.#giveTo(next.request, name, socket))
+    })
   }
 
   /**
    * Dials. For the stock agent the socket goes into the pool; for any other caller it is theirs and never in the pool.
-   * Returns undefined and never throws: the callback is called exactly once, never before this has returned.
+   * Returns undefined and never throws: the callback is called exactly once, never before this has returned. For a host
+   * that is connected directly it is the stock agent's own, which returns a socket that is still connecting.
    */
   override createConnection(
     options: PooledOptions, callback?: (error: Error | null, stream: Duplex) => void,
-  ): undefined {
+  ): Duplex | null | undefined {
+    if (options[OWN]?.direct ?? this.#isDirect(options)) {
+      return super.createConnection({ ...options, ...this.direct }, callback)
+    }
     // Node's type has a stream beside an error, too; no Node calls it so.
     const settle = callback as DialCallback | undefined
-    if (settle === undefined) return
+    if (settle === undefined) return undefined
     const waiting = options[WAITING]
-    if (waiting === undefined) this.pool.dial(options, settle)
-    else this.#begin(waiting, options, settle)
+    if (waiting !== undefined) this.#begin(waiting, options, settle)
+    else this.pool.dial(options, settle)
+    return undefined
   }
 
   /** Called by the stock agent before it keeps an idle socket. False: it must not. */
   override keepSocketAlive(socket: Duplex): boolean {
-    return stock.keepSocketAlive.call(this, socket) && this.pool.released(socket)
+    if (!stock.keepSocketAlive.call(this, socket)) return false
+    if (!(socket instanceof Socket) || !this.#dialled.has(socket)) return true
+    if (!this.pool.released(socket)) return false
+    // H10. The stock agent destroys an idle socket whose timeout is over.
+    const timeout = socket.timeout ?? 0
+    if (timeout === 0 || timeout > this.idleTimeout) {
+      this.#timeouts.set(socket, timeout)
+      socket.setTimeout(this.idleTimeout)
+    }
+    return true
   }
 
   /** Called by the stock agent when it takes an idle socket for a request. */
   override reuseSocket(socket: Duplex, request: ClientRequest): void {
     super.reuseSocket(socket, request)
+    if (!(socket instanceof Socket) || !this.#dialled.has(socket)) return
+    const timeout = this.#timeouts.get(socket)
+    if (timeout !== undefined) socket.setTimeout(timeout)
+    this.#timeouts.delete(socket)
     this.pool.acquired(socket)
   }
 
@@ -168,9 +214,8 @@ export abstract class PooledAgent extends https.Agent {
     waiting.dialling(dial, 0, 0)
   }
 
-  #dialFor(request: PooledRequest, options: PooledOptions, callback: SocketCallback): void {
-    const waiting = this.#queued.get(request) ?? new WaitingRequest(request)
-    this.#queued.delete(request)
+  #dialFor(waiting: WaitingRequest, options: PooledOptions, callback: SocketCallback): void {
+    const { request } = waiting
     const dial = new PendingDial()
     const name = this.getName(options)
     const sockets = (this.sockets[name] ??= [])
@@ -207,6 +252,8 @@ export abstract class PooledAgent extends https.Agent {
     if (index !== -1) sockets?.splice(index, 1)
     this.totalSocketCount--
 
+    this.#dialled.add(socket)
+    tellAnswers(socket, this.pool)
     if (options.timeout) socket.setTimeout(options.timeout)
     // There are moments when neither request nor pool listens: before the first tick, and after each response.
     socket.on('error', ignore)
@@ -220,13 +267,16 @@ export abstract class PooledAgent extends https.Agent {
     stock.removeSocket.call(this, dial, options)
   }
 
-  #takeQueued(name: string): PooledRequest | undefined {
+  #takeQueued(name: string): WaitingRequest | undefined {
     const queue = this.requests[name] ?? []
-    let next = queue.shift()
-    while (next?.destroyed) {
-      this.#queued.get(next)?.ended()
-      next.onSocket(undefined)
-      next = queue.shift()
+    let next: WaitingRequest | undefined
+    while (next === undefined) {
+      const request = queue.shift()
+      if (request === undefined) break
+      const waiting = this.#queued.get(request) ?? new WaitingRequest(request)
+      this.#queued.delete(request)
+      if (request.destroyed) waiting.dropped()
+      else next = waiting
     }
     if (queue.length === 0) delete this.requests[name]
     return next
@@ -244,9 +294,20 @@ export abstract class PooledAgent extends https.Agent {
 
   // A socket that goes straight to the next in the queue is asked for as one that has been idle is.
   #aboutToFree(socket: Socket, options: PooledOptions): void {
-    if (socket === this.#fresh || !socket.writable || this.requests[this.getName(options)] === undefined) return
+    if (socket === this.#fresh || !socket.writable || !this.#dialled.has(socket)) return
+    if (this.requests[this.getName(options)] === undefined) return
     if (this.pool.released(socket)) this.pool.acquired(socket)
     else socket.destroy()
+  }
+
+  #isDirect(options: PooledOptions): boolean {
+    return this.direct !== undefined && !options[PASSED] && !this.pool.serves(options)
+  }
+
+  #ownPool(options: PooledOptions): OwnPool | undefined {
+    const name = ownPool(options, this.pool.serves(options))
+    if (name === undefined) return undefined
+    return { name, servername: options.servername ?? undefined, direct: this.#isDirect(options) }
   }
 
   // What the caller gave: without the name that the stock agent derived from the host, and without what is for a pool.
@@ -273,10 +334,6 @@ function isStockAgent(prototype: object): prototype is StockAgent {
 
 function legacyOptions(host: string, port: number | undefined, localAddress: string | undefined): PooledOptions {
   return { host, port, localAddress }
-}
-
-function withOwnPool(options: PooledOptions, name: string): PooledOptions {
-  return { ...options, [OWN]: { name, servername: options.servername ?? undefined } }
 }
 
 // A socket that was severed while idle is gone, though it is in the list until it has emitted 'close'.

@@ -55,10 +55,20 @@ export class WaitingRequest {
 
   /** It waits no longer, in vain. Emits 'error' and 'close', as the stock agent's request whose socket fails. */
   failed(error: Error): void {
-    this.ended()
     // abort() before the socket is assigned is the one end that Node reports without an error.
-    if (this.request.aborted && this.#destroyedEarly) this.request.onSocket(undefined)
-    else this.request.onSocket(undefined, error)
+    if (this.request.aborted && this.#destroyedEarly) this.dropped()
+    else this.#end(error)
+  }
+
+  /** It waits no longer, since it was destroyed. Emits what its destruction calls for. */
+  dropped(): void {
+    this.#end()
+  }
+
+  // Whatever ended the wait, a dial or another request, is not what this request was made in.
+  #end(error?: Error): void {
+    this.ended()
+    this.scope.runInAsyncScope(() => this.request.onSocket(undefined, error))
   }
 
   #timedOut(agentTimeout: number): void {

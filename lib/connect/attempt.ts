@@ -10,7 +10,7 @@ import type { Endpoint } from '../core/endpoint.ts'
 import { addressOf } from '../core/endpoint.ts'
 import { isIP } from '../address.ts'
 import type { Identity } from './identity.ts'
-import { coded, codeOf, isIdentityCode } from '../errors.ts'
+import { causeText, coded, codeOf, kindOf, toError } from '../errors.ts'
 
 /** A dialer that is wrapped: gives a connected stream to the endpoint, through a proxy or a tunnel. */
 export type ConnectSocket = (endpoint: Endpoint, options: { signal: AbortSignal }) => Duplex | Promise<Duplex>
@@ -27,8 +27,6 @@ export interface AttemptOptions {
   /** False: the socket keeps no process alive. */
   readonly ref: boolean
   readonly keylog?: ((line: Buffer, socket: TLSSocket) => void) | undefined
-  /** Called when TCP is there: from now on the caller's own TLS options may be to blame. */
-  readonly onReached?: (() => void) | undefined
 }
 
 export type Settle = (error: Error | undefined, socket?: TLSSocket) => void
@@ -80,7 +78,7 @@ export function attempt(options: AttemptOptions, settle: Settle): () => void {
       else settle(wrappedError(endpoint, fault))
     },
     (error: unknown) => {
-      if (!abort.signal.aborted) settle(error instanceof Error ? error : wrappedError(endpoint, String(error)))
+      if (!abort.signal.aborted) settle(givenError(endpoint, error))
     },
   )
   return () => {
@@ -113,7 +111,8 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
     socket = tls.connect(demanded)
   } catch (error) {
     // What tls.connect refuses at once, an option of the caller's for one.
-    process.nextTick(() => settle(error instanceof Error ? error : new Error(String(error))))
+    if (target.socket !== undefined) drop(target.socket)
+    process.nextTick(() => settle(toError(error)))
     return () => {}
   }
   const describeAll = own === undefined ? describeOneCertificate(socket) : () => {}
@@ -136,7 +135,7 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
       if (options.connectSocket !== undefined) tune()
       return settle(undefined, socket)
     }
-    if (isIdentityCode(codeOf(error))) sessions?.delete(endpoint, identity.sni)
+    if (kindOf(error) === 'identity') sessions?.delete(endpoint, identity.sni)
     // Not before: it may start another attempt, and that need not wait for what is done about this one.
     settle(error)
     drop(socket)
@@ -144,7 +143,6 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
   socket.on('error', onError).on('close', onClose).on('secureConnect', onSecure)
   // While the server does its part of the handshake.
   if (options.connectSocket === undefined) socket.once('connect', tune)
-  if (options.onReached !== undefined) socket.once('connect', options.onReached)
   if (keylog !== undefined) socket.on('keylog', (line: Buffer) => keylog(line, socket))
   if (sessions !== undefined) {
     socket.on('session', (ticket: Buffer) => {
@@ -217,7 +215,7 @@ function checked(check: typeof tls.checkServerIdentity, name: string, certificat
   try {
     return check(name, certificate)
   } catch (error) {
-    return error instanceof Error ? error : new Error(String(error))
+    return toError(error)
   }
 }
 
@@ -252,6 +250,13 @@ function faultOf(stream: unknown): string | undefined {
   }
   const isDestroyed = 'destroyed' in stream && stream.destroyed === true
   return isDestroyed ? 'connectSocket gave a stream that is destroyed' : undefined
+}
+
+/** What `connectSocket` failed with: an error as it is; anything else as a connection that broke. */
+function givenError(endpoint: Endpoint, thrown: unknown): Error {
+  const error = toError(thrown)
+  if (error === thrown || codeOf(error) !== undefined) return error
+  return wrappedError(endpoint, thrown === undefined ? 'connectSocket failed with undefined' : causeText(thrown))
 }
 
 function wrappedError(endpoint: Endpoint, message: string): Error {

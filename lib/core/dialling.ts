@@ -7,7 +7,9 @@ import { firstCandidate, nextCandidate } from './candidates.ts'
 import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import { doubt, wonder } from './asking.ts'
-import { becomeFailed, becomeHeard, becomeReady, isDoubted, isFront, isListed, lastErrorOf, statusOf } from './peers.ts'
+import {
+  becomeFailed, becomeHeard, becomeMute, becomeReady, isDoubted, isFront, isFutile, isListed, lastErrorOf, statusOf,
+} from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, Id, Peer, Rejection, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
 import { wakeSampling } from './traffic.ts'
@@ -192,11 +194,6 @@ function futileAt(state: State, dial: Dial): number {
   return dial.failedAt + state.settings.attemptDelay
 }
 
-/** D7: Tells whether it was never reached, and met silence when it was last tried. */
-function isFutile(peer: Peer | undefined): boolean {
-  return peer?.standing.is === 'failed' && !peer.standing.reached && peer.standing.silent
-}
-
 /** D7: Ends a dial for which nothing is left but what was never reached. */
 function endFutile(turn: Turn, dial: Dial): void {
   const { attemptDelay } = turn.state.settings
@@ -214,6 +211,9 @@ function endDial(turn: Turn, dial: Dial, rejection: Rejection): void {
 
 /** D3: Destroys an attempt; a connection with a question on it is the monitor's from now on. */
 export function releaseAttempt(turn: Turn, dial: Dial, attempt: Attempt): void {
+  if (attempt.phase === 'connecting' && turn.now - attempt.startedAt >= turn.state.settings.attemptDelay) {
+    becomeMute(turn, attempt.address)
+  }
   if (attempt.phase !== 'asking') return turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
   turn.emit({ type: 'adopt', dial: dial.id, attempt: attempt.id })
   const question = turn.peer(attempt.address)?.question

@@ -49,7 +49,7 @@ export type EndpointsBody =
       readonly unready: readonly Endpoint[]
       readonly refused: readonly string[]
       /** All of the addresses are private ones, which are out of reach for who is outside (F3). */
-      readonly isPrivate: boolean
+      readonly isPrivate?: boolean
     }
   | { readonly kind: 'rejected'; readonly reason: string }
 
@@ -227,6 +227,8 @@ export interface Peer {
   readonly listing: Listing
   readonly standing: Standing
   readonly voice: Voice
+  /** Never reached, and its last attempt was given up after `attemptDelay` of silence (D7). */
+  readonly mute: boolean
   /** How many sockets callers hold. */
   readonly sockets: number
   /** Since when they hold any, without a break. */
@@ -276,10 +278,10 @@ export interface Round {
   /** Who is being asked now; undefined between two. */
   readonly at: Address | undefined
   readonly causes: readonly Cause[]
-  /** What is warned of where it comes to no list: the first answer that does not pass by itself (R5). */
-  readonly complaint: string | undefined
   /** What it asks of each. */
   readonly depth: Depth
+  /** The last answer that was no list, and whose it was (R5). */
+  readonly answer: { readonly address: Address; readonly status: number } | undefined
 }
 
 export interface Discovery {
@@ -331,7 +333,7 @@ export interface State {
   /** For one that answers while another does not (H3). */
   readonly witness: Search | undefined
   /** The questions to the listed ones of which none is known to be within reach (F2). */
-  readonly probe: { readonly nextAt: number } | undefined
+  readonly probe: { readonly at: Address; readonly nextAt: number } | undefined
   /** The questions to those that are out of service (H8). */
   readonly recovery: { readonly nextAt: number; readonly pause: number } | undefined
   readonly discovery: Discovery

@@ -1,10 +1,10 @@
 /**
- * What an apiserver says of its peers: the body of Endpoints or of EndpointSlices, read and vetted.
+ * Lists of endpoints, read and vetted: the body of Endpoints or of an EndpointSliceList, and what a store had kept.
  *
- * The text is untrusted: whoever can write the list can name any address. So nothing leaves here but IP literals of a
- * permitted scope, canonical and at most 64, each with the port of the apiserver (R4), and only from a well-formed list
- * that has at least one of them ready (R3). The rest is refused, each item with a sentence, and the good part is used.
- * What is written of refused items is bounded in length and number, and plain ASCII whatever the text had in it.
+ * They are untrusted: whoever can write the list can name any address. So nothing leaves here but IP literals of a
+ * permitted scope, canonical and at most 64, each with the port of the apiserver (R4), and of a body only if it is
+ * well-formed and has at least one of them ready (R3). The rest is refused, each item with a sentence, and the good
+ * part is used. What is written of refused items is bounded in length and number, and plain ASCII whatever was in it.
  */
 import { addressOf } from '../core/endpoint.ts'
 import { canonicalIP, isIP, scopeOf } from '../address.ts'
@@ -12,6 +12,7 @@ import type { Address, Endpoint } from '../core/endpoint.ts'
 import type { Scope } from '../address.ts'
 import type { EndpointsBody, Via } from '../core/state.ts'
 import { isRecord } from '../options.ts'
+import { withoutSecrets } from '../secrets.ts'
 
 /** Endpoints of each kind that are used. No control plane is that large; a list that is, is a mistake or an attack. */
 const ENDPOINT_LIMIT = 64
@@ -21,7 +22,7 @@ const SENTENCE_LIMIT = 8
 const QUOTE_LIMIT = 48
 
 const SERVICE_LABEL = 'kubernetes.io/service-name'
-const SLICE_VERSIONS: readonly unknown[] = ['discovery.k8s.io/v1', 'discovery.k8s.io/v1beta1']
+const SLICES = 'discovery.k8s.io/v1'
 
 type Json = { readonly [name: string]: unknown }
 
@@ -38,6 +39,31 @@ export function readEndpointsBody(text: string, via: Via, allowed: ReadonlySet<S
   if (via === 'endpoints') readSubsets(sieve, body['subsets'])
   else readSlices(sieve, body)
   return sieve.result()
+}
+
+/** Stored endpoints that may be dialled, and what is said of the others. */
+export interface VettedHints {
+  readonly endpoints: readonly Endpoint[]
+  /** At most nine sentences, as of a list. */
+  readonly refused: readonly string[]
+}
+
+/** Stored hints that are looked at. A store has no more than a list; the others are counted, which takes no time. */
+const HINTS_LOOKED_AT = 1_024
+
+/**
+ * R4: vets and bounds what a store gave, as a list is: whoever can write the store can name any address, too.
+ * `allowed` has the scopes besides global that are permitted: those of the seeds themselves.
+ */
+export function vetHints(hints: unknown, allowed: ReadonlySet<Scope>): VettedHints {
+  const sieve = new Sieve(allowed)
+  const list = arrayOf(sieve, 'stored endpoints', hints)
+  for (const hint of objectsOf(sieve, 'endpoint', 'stored endpoints', list.slice(0, HINTS_LOOKED_AT))) {
+    const port = checkedPort(sieve, hint['port'])
+    if (port !== undefined) sieve.take(hint['host'], port, true)
+  }
+  sieve.leaveOut(Math.max(0, list.length - HINTS_LOOKED_AT))
+  return sieve.hints()
 }
 
 /** Sorts addresses into ready and unready ones, and those that are refused. */
@@ -72,12 +98,23 @@ class Sieve {
     else this.#surplus++
   }
 
+  /** Counts those that were not even looked at. */
+  leaveOut(count: number): void {
+    this.#surplus += count
+  }
+
+  hints(): VettedHints {
+    // A store may hold what was written there by mistake; what a server was sent is looked for where it is known.
+    const refused = this.#refused().map((sentence) => withoutSecrets(sentence))
+    return { endpoints: [...this.#ready.values()], refused }
+  }
+
   result(): EndpointsBody {
-    if (this.#surplus > 0) this.#spellOut(`${this.#surplus} beyond the first ${ENDPOINT_LIMIT} addresses`)
     const refused = this.#refused()
     if (this.#ready.size === 0) return { kind: 'rejected', reason: this.#reason(refused) }
     for (const address of this.#ready.keys()) this.#unready.delete(address)
-    return { kind: 'list', ready: [...this.#ready.values()], unready: [...this.#unready.values()], refused }
+    const ready = [...this.#ready.values()]
+    return { kind: 'list', ready, unready: [...this.#unready.values()], refused }
   }
 
   /** One sentence for many items; it comes first, so that it is never among the 'N more'. */
@@ -88,6 +125,7 @@ class Sieve {
   }
 
   #refused(): readonly string[] {
+    if (this.#surplus > 0) this.#spellOut(`${this.#surplus} beyond the first ${ENDPOINT_LIMIT} addresses`)
     const more = this.#refusals - this.#sentences.length
     return more === 0 ? this.#sentences : [...this.#sentences, `and ${more} more`]
   }
@@ -105,10 +143,9 @@ function errorOfEndpoints(body: Json): string | undefined {
 }
 
 function errorOfSlices(body: Json): string | undefined {
-  const kind = body['kind']
-  if (kind !== 'EndpointSliceList' && kind !== 'EndpointSlice') return `kind is ${shown(kind)}, not "EndpointSliceList"`
-  if (SLICE_VERSIONS.includes(body['apiVersion'])) return undefined
-  return `apiVersion of ${kind} is ${shown(body['apiVersion'])}, not "discovery.k8s.io/v1"`
+  if (body['kind'] !== 'EndpointSliceList') return `kind is ${shown(body['kind'])}, not "EndpointSliceList"`
+  const version = body['apiVersion']
+  return version === SLICES ? undefined : `apiVersion of EndpointSliceList is ${shown(version)}, not "${SLICES}"`
 }
 
 function readSubsets(sieve: Sieve, subsets: unknown): void {
@@ -122,8 +159,7 @@ function readSubsets(sieve: Sieve, subsets: unknown): void {
 }
 
 function readSlices(sieve: Sieve, body: Json): void {
-  const slices = body['kind'] === 'EndpointSlice' ? [body] : objectsOf(sieve, 'slice', 'items', body['items'])
-  for (const slice of slices) {
+  for (const slice of objectsOf(sieve, 'slice', 'items', body['items'])) {
     const error = errorOfSlice(slice)
     if (error === undefined) readSlice(sieve, slice, slice['addressType'] === 'IPv4' ? 4 : 6)
     else sieve.refuse(error)
@@ -177,8 +213,12 @@ function portOf(sieve: Sieve, ports: unknown): number | undefined {
     sieve.refuse(numbers.length === 0 ? 'no port' : `${numbers.length} ports, and no single one named https`)
     return undefined
   }
-  if (typeof number === 'number' && Number.isInteger(number) && number >= 1 && number <= 65_535) return number
-  sieve.refuse(`port ${shown(number)} is not a whole number from 1 to 65535`)
+  return checkedPort(sieve, number)
+}
+
+function checkedPort(sieve: Sieve, port: unknown): number | undefined {
+  if (typeof port === 'number' && Number.isInteger(port) && port >= 1 && port <= 65_535) return port
+  sieve.refuse(`port ${shown(port)} is not a whole number from 1 to 65535`)
   return undefined
 }
 

@@ -1,42 +1,56 @@
 /**
- * The hand-rolled HTTPS GET of a heartbeat, over a connection that is kept for the next one (H2, R2). It asks and
- * hands the answer over; whom to ask, when, and what an answer means is decided in core/. Its sockets keep no
- * process alive. Redirects are not followed: a 3xx is an answer like any other.
+ * The hand-rolled HTTPS GET of a question (H2, R2), over a connection that is kept for the next one. It asks and hands
+ * the answer over; whom to ask, when, and what an answer means is decided in core/. Its sockets keep no process alive.
+ * Redirects are not followed: a 3xx is an answer like any other.
  */
 import type { TLSSocket } from 'node:tls'
 import type { Address, Endpoint } from '../core/endpoint.ts'
 import { addressOf } from '../core/endpoint.ts'
-import type { Via } from '../core/state.ts'
-import { requestHead, ResponseParser } from './http1.ts'
-import type { Response } from './http1.ts'
+import type { Depth, Question as CoreQuestion, Via } from '../core/state.ts'
 import { coded } from '../errors.ts'
+import type { Response } from './http1.ts'
+import { requestHead, ResponseParser } from './http1.ts'
 
 const PATHS: Readonly<Record<Via, string>> = {
-  // resourceVersion=0: answered from the apiserver's watch cache, without a read of etcd.
-  endpoints: '/api/v1/namespaces/default/endpoints/kubernetes?resourceVersion=0',
+  endpoints: '/api/v1/namespaces/default/endpoints/kubernetes',
   endpointslices:
     '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices' +
-    '?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes&resourceVersion=0',
+    '?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes',
 }
 
-/** One attempt at that endpoint; returns what gives it up. The socket is verified: a token may be written to it. */
-export type Connect = (endpoint: Endpoint, settle: (error: Error | undefined, socket?: TLSSocket) => void) => () => void
+/** Makes a connection to that endpoint; returns what gives it up. The socket is verified: a token may be written to it. */
+export type Connect = (
+  endpoint: Endpoint,
+  full: boolean,
+  settle: (error: Error | undefined, socket?: TLSSocket) => void,
+) => () => void
+
+/** What goes with a question. */
+export interface Authorization {
+  readonly token: string | undefined
+  /** It has the token that it should have, if any (R6). */
+  readonly authorized: boolean
+}
 
 export interface Question {
   readonly endpoint: Endpoint
   readonly via: Via
-  /** On a connection of its own, whatever is kept. */
-  readonly fresh: boolean
-  /** Called when a connection is there; undefined where the question goes without one. */
-  readonly token: () => Promise<string | undefined>
+  readonly depth: Depth
+  readonly on: CoreQuestion['on']
+  /** Called when a connection is there; never rejects. */
+  readonly authorization: () => Promise<Authorization>
+  /** Called when a connection that had to be made is there. */
+  readonly onConnected: () => void
 }
 
-/** Why there was no answer, or the answer and whether its connection was made for it. */
-export type Answer = { readonly error: Error } | { readonly response: Response; readonly fresh: boolean }
+/** Why there was no answer, or the answer, and whether its question went with the token that it should have. */
+export type Answer =
+  | { readonly error: Error }
+  | { readonly response: Response; readonly authorized: boolean }
 
 export class Monitor {
   readonly #connect: Connect
-  readonly #kept = new Map<Address, KeptConnection>()
+  readonly #kept = new Map<Address, QuestionedConnection>()
 
   constructor(connect: Connect) {
     this.#connect = connect
@@ -46,11 +60,28 @@ export class Monitor {
   ask(question: Question, settle: (answer: Answer) => void): () => void {
     const address = addressOf(question.endpoint)
     const kept = this.#kept.get(address)
-    if (question.fresh || kept === undefined || !kept.idle) {
-      this.close(address)
-      return this.#askAnew(question, address, settle)
+    if (question.on === 'kept' && kept?.idle === true) return this.#exchange(kept, question, settle)
+    return this.#askAnew(question, address, settle)
+  }
+
+  /**
+   * Asks on a connection that is an attempt's, before it is handed over (F3). When it has been answered, `release` gives
+   * the socket as it was; `keep` makes the connection one of the monitor's, whatever has become of the question.
+   */
+  askOn(socket: TLSSocket, question: Question, settle: (answer: Answer) => void): BorrowedConnection {
+    const address = addressOf(question.endpoint)
+    const connection = new QuestionedConnection(socket, () => this.#forget(address, connection))
+    connection.isBorrowed = true
+    return {
+      giveUp: this.#exchange(connection, question, settle),
+      release: () => connection.detach(),
+      keep: () => {
+        if (socket.destroyed) return
+        connection.isBorrowed = false
+        socket.unref()
+        this.#keep(address, connection)
+      },
     }
-    return this.#exchange(kept, question, address, false, settle)
   }
 
   /** Closes the connection that is kept to this endpoint, if there is one. */
@@ -64,50 +95,67 @@ export class Monitor {
   }
 
   #askAnew(question: Question, address: Address, settle: (answer: Answer) => void): () => void {
-    let giveUp = this.#connect(question.endpoint, (error, socket) => {
+    const isFull = question.on === 'full'
+    let giveUp = this.#connect(question.endpoint, isFull, (error, socket) => {
       if (socket === undefined) return settle({ error: error ?? new Error('no connection') })
-      const connection = new KeptConnection(socket, () => {
-        if (this.#kept.get(address) === connection) this.#kept.delete(address)
+      const connection = new QuestionedConnection(socket, () => this.#forget(address, connection))
+      if (!isFull) this.#keep(address, connection)
+      giveUp = this.#exchange(connection, question, (answer) => {
+        if (isFull) connection.destroy()
+        settle(answer)
       })
-      this.close(address)
-      this.#kept.set(address, connection)
-      giveUp = this.#exchange(connection, question, address, true, settle)
+      question.onConnected()
     })
     return () => giveUp()
   }
 
-  #exchange(
-    connection: KeptConnection,
-    { endpoint, via, token }: Question,
-    address: Address,
-    fresh: boolean,
-    settle: (answer: Answer) => void,
-  ): () => void {
-    let over = false
-    const finish = (answer: Answer): void => {
-      if (over) return
-      over = true
-      settle(answer)
-    }
+  /** One that waits for an answer is left to wait, beside the one that is kept from now on (F4). */
+  #keep(address: Address, connection: QuestionedConnection): void {
+    const before = this.#kept.get(address)
+    if (before?.idle === true) before.destroy()
+    this.#kept.set(address, connection)
+  }
+
+  #forget(address: Address, connection: QuestionedConnection): void {
+    if (this.#kept.get(address) === connection) this.#kept.delete(address)
+  }
+
+  #exchange(connection: QuestionedConnection, question: Question, settle: (answer: Answer) => void): () => void {
+    const address = addressOf(question.endpoint)
+    let isOver = false
+    let authorized = false
     connection.await((error, response) => {
-      if (response === undefined) finish({ error: error ?? new Error('no answer') })
-      else finish({ response, fresh })
+      if (isOver) return
+      isOver = true
+      settle(response === undefined ? { error: error ?? new Error('no answer') } : { response, authorized })
+      // Another has taken its place meanwhile.
+      if (this.#kept.get(address) !== connection && !connection.isBorrowed) connection.destroy()
     })
-    const send = (value: string | undefined): void => {
-      if (!over) connection.write(headOf(endpoint, via, value))
-    }
-    // Whoever gives the token reports its errors; without one, the answer still proves that the endpoint lives.
-    token().then(send, () => send(undefined))
+    void question.authorization().then((given) => {
+      if (isOver) return
+      authorized = given.authorized
+      connection.write(headOf(question, given.token))
+    })
     return () => {
-      over = true
-      if (this.#kept.get(address) === connection) this.#kept.delete(address)
+      isOver = true
+      this.#forget(address, connection)
       connection.destroy()
     }
   }
 }
 
-function headOf(endpoint: Endpoint, via: Via, token: string | undefined): string {
-  return requestHead(PATHS[via], [
+/** An attempt's connection, with a question on it. */
+export interface BorrowedConnection {
+  readonly giveUp: () => void
+  /** False where it is not as it was: it is destroyed then. */
+  readonly release: () => boolean
+  readonly keep: () => void
+}
+
+function headOf({ endpoint, via, depth }: Question, token: string | undefined): string {
+  // resourceVersion=0: answered from the apiserver's watch cache, without a read of etcd (H12).
+  const cached = depth === 'deep' ? '' : `${PATHS[via].includes('?') ? '&' : '?'}resourceVersion=0`
+  return requestHead(`${PATHS[via]}${cached}`, [
     ['host', addressOf(endpoint)],
     ['user-agent', 'kube-multidialer'],
     ['accept', 'application/json'],
@@ -118,23 +166,20 @@ function headOf(endpoint: Endpoint, via: Via, token: string | undefined): string
 
 type Awaiting = (error: Error | undefined, response?: Response) => void
 
-/** A socket of ours, with one question at a time on it. A byte that nobody asked for ends it. */
-class KeptConnection {
+/** A socket with one question at a time on it. A byte that nobody asked for ends it. */
+class QuestionedConnection {
   readonly #socket: TLSSocket
+  readonly #onClose: () => void
   #parser: ResponseParser | undefined
   #awaiting: Awaiting | undefined
+  /** An attempt's, and only for now the monitor's. */
+  isBorrowed = false
 
   constructor(socket: TLSSocket, onClose: () => void) {
     this.#socket = socket
-    socket.on('data', (chunk: Buffer) => this.#read(chunk))
-    socket.on('error', (error: Error) => this.#end(error))
-    socket.on('end', () => this.destroy())
-    socket.on('close', () => {
-      onClose()
-      // A body that only the end of the connection delimits cannot be told from one that was cut short: node:tls
-      // does not say whether close_notify came. So the end is never the end of a response.
-      this.#end(coded('ECONNRESET', 'the connection was closed before the whole answer had come'))
-    })
+    this.#onClose = onClose
+    // Not 'data': what has once flowed is not as it was when nobody listens any more.
+    socket.on('readable', this.#onReadable).on('error', this.#onError).on('end', this.#onEnd).on('close', this.#closed)
   }
 
   get idle(): boolean {
@@ -154,6 +199,33 @@ class KeptConnection {
 
   destroy(): void {
     this.#socket.destroy()
+  }
+
+  /** Takes its listeners off. False where the socket cannot be handed over: a question is on it, or bytes are left. */
+  detach(): boolean {
+    const socket = this.#socket
+    if (!this.idle || socket.readableLength > 0) {
+      this.destroy()
+      return false
+    }
+    socket.off('readable', this.#onReadable).off('error', this.#onError).off('end', this.#onEnd).off('close', this.#closed)
+    return true
+  }
+
+  readonly #onReadable = (): void => {
+    const socket = this.#socket
+    for (let chunk: Buffer | null = socket.read(); chunk !== null; chunk = socket.read()) this.#read(chunk)
+  }
+
+  readonly #onError = (error: Error): void => this.#end(error)
+
+  readonly #onEnd = (): void => this.destroy()
+
+  readonly #closed = (): void => {
+    this.#onClose()
+    // A body that only the end of the connection delimits cannot be told from one that was cut short: node:tls
+    // does not say whether close_notify came. So the end is never the end of a response.
+    this.#end(coded('ECONNRESET', 'the connection was closed before the whole answer had come'))
   }
 
   #read(chunk: Buffer): void {

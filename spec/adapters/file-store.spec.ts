@@ -1,13 +1,15 @@
 // The store of hints, on real files.
 
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
-  chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync,
+  chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync,
+  writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { after, beforeEach, describe, it } from 'node:test'
+import { inspect } from 'node:util'
 import { fileStore } from '../../lib/adapters/file-store.ts'
 
 const windows = process.platform === 'win32' && 'Windows has neither modes nor pipes in its file system'
@@ -144,7 +146,13 @@ describe('fileStore: a file that cannot be used', () => {
       })
     })
   }
-  it('load throws when it is a folder', () => assert.throws(() => fileStore(folder).load(), /cannot be used/))
+  it('load throws when it is a folder', () => assert.throws(() => fileStore(folder).load(), /not a regular file/))
+  it('load throws when it is a device, or leads to one', { skip: windows }, () => {
+    symlinkSync('/dev/zero', file)
+    for (const path of ['/dev/zero', '/dev/null', file]) {
+      assert.throws(() => fileStore(path).load(), /not a regular file/)
+    }
+  })
   it('load throws when it is a pipe, and does not wait for a writer', { skip: windows }, () => {
     execFileSync('mkfifo', [file])
     assert.throws(() => fileStore(file).load(), /not a regular file/)
@@ -183,7 +191,78 @@ describe('fileStore: a save that fails', () => {
   })
 })
 
+describe('fileStore: what is no file of its own is refused, and stays as it was', () => {
+  const foreign = /it holds something else; remove it, or choose another file$/
+  const noFile = /it is not a regular file$/
+  const kindOf = (path: string): string => {
+    const stat = lstatSync(path)
+    return [stat.isFile(), stat.isDirectory(), stat.isFIFO(), stat.isSymbolicLink(), stat.isCharacterDevice(), stat.ino]
+      .join()
+  }
+  const contentOf = (path: string): string | undefined =>
+    existsSync(path) && statSync(path).isFile() ? readFileSync(path, 'utf8') : undefined
+  const rows: readonly (readonly [name: string, make: () => void, words: RegExp])[] = [
+    ['a folder', () => mkdirSync(file), noFile],
+    ['a FIFO', () => execFileSync('mkfifo', [file]), noFile],
+    ['a link to a device', () => symlinkSync('/dev/null', file), noFile],
+    ['a link to a folder', () => symlinkSync(root, file), noFile],
+    ['a link that leads nowhere', () => symlinkSync(join(folder, 'nowhere'), file), /ENOENT/],
+    ['a link to itself', () => symlinkSync(file, file), /ELOOP/],
+    ["a link to somebody's file", () => {
+      writeFileSync(join(folder, 'target'), 'precious')
+      symlinkSync(join(folder, 'target'), file)
+    }, foreign],
+    ["somebody's file", () => writeFileSync(file, 'precious'), foreign],
+    ["somebody's file of one brace", () => writeFileSync(file, '{'), foreign],
+    ["somebody's JSON", () => writeFileSync(file, '{\n'), foreign],
+    ["somebody's JSON with a kind", () => writeFileSync(file, '{\n  "kind": "Config"'), foreign],
+    ['a file that only names ours', () => writeFileSync(file, '# kube-multidialer/endpoints\n'), foreign],
+  ]
+  for (const [name, make, words] of rows) {
+    it(name, { skip: windows }, async () => {
+      make()
+      const before = kindOf(file)
+      const text = contentOf(file)
+      await assert.rejects(fileStore(file).save(three), words)
+      assert.equal(kindOf(file), before)
+      assert.equal(readdirSync(folder).filter((one) => one.endsWith('.tmp')).length, 0)
+      assert.equal(contentOf(file), text)
+    })
+  }
+  it('a device, where one can be made', { skip: windows }, async (t) => {
+    if (spawnSync('mknod', [file, 'c', '1', '3']).status !== 0) return t.skip('mknod needs a privilege')
+    const before = kindOf(file)
+    await assert.rejects(fileStore(file).save(three), noFile)
+    assert.throws(() => fileStore(file).load(), noFile)
+    assert.equal(kindOf(file), before)
+  })
+  it('but a link to a file of its own stays, and what it leads to is replaced', { skip: windows }, async () => {
+    const target = join(folder, 'target')
+    await fileStore(target).save(three)
+    symlinkSync(target, file)
+    await fileStore(file).save(many(2))
+    assert.ok(lstatSync(file).isSymbolicLink())
+    assert.deepEqual(fileStore(target).load(), many(2))
+    assert.deepEqual(fileStore(file).load(), many(2))
+  })
+  it('a name as long as a name can be is written beside itself', { skip: windows }, async () => {
+    const long = fileStore(join(folder, 'n'.repeat(255)))
+    await long.save(three)
+    assert.deepEqual(long.load(), three)
+  })
+})
+
 describe('fileStore: the path', () => {
+  it('is not shown where it could be a secret, nor is it in what is thrown', async () => {
+    const store = fileStore(`${CANARY}-0123456789abcdef/x`)
+    await assert.rejects(store.save(three), (error: unknown) => {
+      assert.match(String(error), /cannot be stored in a file whose name is not shown.*: ENOENT: no such file/)
+      assert.ok(!inspect(error).includes('0123456789abcdef'), inspect(error))
+      assert.equal(error instanceof Error && 'code' in error && error.code, 'ENOENT')
+      return true
+    })
+  })
+
   const paths: readonly unknown[] = ['', 'a\0b', 'folder/', undefined, null, 5, {}, new URL('file:///tmp/x')]
   for (const path of paths) {
     it(`is refused as ${JSON.stringify(path)}`, () => {

@@ -4,7 +4,8 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import type { TLSSocket } from 'node:tls'
+import { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { after, before, describe, it } from 'node:test'
 import { MultidialError } from '../../lib/errors.ts'
 import { MultidialerAgent } from '../../lib/agent/agent.ts'
@@ -40,6 +41,7 @@ function connect(
     connector(options, (error, socket) => {
       calls += 1
       if (calls > 1) reject(new Error('called back twice'))
+      if (socket !== null && !(socket instanceof TLSSocket)) return reject(new Error('not TLS'))
       resolve({ error, socket, atOnce: !returned })
     })
     returned = true
@@ -85,7 +87,7 @@ describe('undiciConnector', () => {
 
   for (const [name, more, pattern] of [
     ['plain http', { protocol: 'http:' }, /must begin with 'https:'/],
-    ['the tunnel of a proxy', { httpSocket: {} }, /'connectSocket'/],
+    ['the tunnel of a proxy', { httpSocket: new Socket() }, /'connectSocket'/],
     ['a Unix socket', { socketPath: '/run/apiserver' }, /'connectSocket'/],
   ] as const) {
     it(`refuses ${name}, and says what to do`, async () => {

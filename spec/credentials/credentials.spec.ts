@@ -3,10 +3,8 @@
 import assert from 'node:assert/strict'
 import { createPrivateKey } from 'node:crypto'
 import { once } from 'node:events'
-import {
-  mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, renameSync, symlinkSync, unlinkSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -14,8 +12,8 @@ import { inspect } from 'node:util'
 import tls from 'node:tls'
 import { Credentials } from '../../lib/credentials/credentials.ts'
 import type { CredentialOptions } from '../../lib/credentials/credentials.ts'
+import { CANARY, folderOfRow, watched } from '../support/credentials.ts'
 
-const CANARY = 'canary-7f3a'
 const fixtures = fileURLToPath(new URL('../support/certificates/', import.meta.url))
 const fixture = (name: string): string => readFileSync(join(fixtures, name), 'utf8')
 
@@ -26,29 +24,9 @@ const b = { cert: fixture('client-b.crt'), key: fixture('client-b.key') }
 const lockedKey = createPrivateKey(a.key)
   .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: CANARY })
 
-const root = mkdtempSync(join(tmpdir(), 'multidialer-credentials-'))
-after(() => rmSync(root, { recursive: true }))
-
+const { path: folderPath, put } = folderOfRow()
 let folder = ''
-beforeEach(() => {
-  folder = mkdtempSync(join(root, 'row-'))
-})
-
-/** Writes a file of this row and gives its path. */
-function put(name: string, text: string | Buffer): string {
-  const path = join(folder, name)
-  writeFileSync(path, text)
-  return path
-}
-
-function watched(options: CredentialOptions): { credentials: Credentials; warnings: string[] } {
-  const warnings: string[] = []
-  const onWarning = (warning: Error): void => {
-    assert.ok(!inspect(warning).includes(CANARY), inspect(warning))
-    warnings.push(warning.message)
-  }
-  return { credentials: new Credentials(options, { onWarning }), warnings }
-}
+beforeEach(() => { folder = folderPath() })
 
 /** Asserts that construction is refused in these words, which hold no secret. */
 function refused(options: CredentialOptions, words: RegExp): void {
@@ -76,12 +54,17 @@ before(async () => {
 })
 after(() => server.close())
 
+function addressOf(listening: tls.Server): AddressInfo {
+  const address = listening.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  return address
+}
+
 /** Whom a server takes us for, or the code of the handshake's error. */
 async function handshake(credentials: Credentials, own?: tls.SecureContextOptions): Promise<string> {
-  const address = server.address()
-  assert.ok(typeof address === 'object' && address !== null)
+  const { port } = addressOf(server)
   const context = own === undefined ? credentials.current().context : credentials.contextWith(own)
-  const socket = tls.connect({ host: '127.0.0.1', port: address.port, secureContext: context, servername: 'localhost' })
+  const socket = tls.connect({ host: '127.0.0.1', port, secureContext: context, servername: 'localhost' })
   try {
     let text = ''
     for await (const chunk of socket) text += String(chunk)
@@ -366,120 +349,113 @@ describe('credentials: files that change', () => {
   })
 })
 
-describe('credentials: the token from a value or a file', () => {
-  it('is undefined where none was given', async () => assert.equal(await new Credentials({}).token(), undefined))
-  it('is the string given', async () => {
-    const credentials = new Credentials({ token: 'abc' })
-    assert.equal(await credentials.token(), 'abc')
-    assert.equal(await credentials.token(true), 'abc')
-  })
-  it('is what the file holds, without the line break at its end', async () => {
-    assert.equal(await new Credentials({ tokenFile: put('token', ' abc\r\n') }).token(), 'abc')
-  })
-  it('is read again when the file has changed, and is no new generation', async () => {
-    const { credentials } = watched({ tokenFile: put('token', 'one') })
-    put('token', 'second')
-    assert.equal(await credentials.token(), 'second')
+describe('credentials: a fault that returns', () => {
+  it('is warned of each time anew, and each time it is said that it has passed', () => {
+    const path = put('ca.crt', ca)
+    const { credentials, warnings, passed } = watched({ caFile: path })
+    for (let round = 1; round <= 3; round += 1) {
+      renameSync(path, `${path}.away`)
+      for (let look = 0; look < 3; look += 1) credentials.current()
+      assert.equal(warnings.length, round)
+      assert.equal(passed(), round - 1)
+      renameSync(`${path}.away`, path)
+      for (let look = 0; look < 3; look += 1) credentials.current()
+      assert.equal(passed(), round)
+    }
     assert.equal(credentials.current().generation, 1)
-  })
-  it('is the last good one when the file is gone, empty or half written, with one warning', async () => {
-    const path = put('token', 'one')
-    const { credentials, warnings } = watched({ tokenFile: path })
-    put('token', '')
-    assert.equal(await credentials.token(), 'one')
-    put('token', `${CANARY} ${CANARY}`)
-    assert.equal(await credentials.token(), 'one')
-    unlinkSync(path)
-    assert.equal(await credentials.token(), 'one')
-    assert.equal(await credentials.token(true), 'one')
-    assert.equal(warnings.length, 1)
-    assert.match(warnings[0] ?? '', /'tokenFile'.*must hold.*The credentials read before are kept$/)
-    put('token', 'two')
-    assert.equal(await credentials.token(), 'two')
-    put('token', '')
-    await credentials.token()
-    assert.equal(warnings.length, 2)
   })
 })
 
-describe('credentials: the token from a function', () => {
-  /** A token function that counts, and a clock that is turned by hand. */
-  function counted(): { credentials: Credentials; calls: () => number; pass: (ms: number) => void } {
-    let calls = 0
-    let now = 1_000
-    const token = (): string => `token-${++calls}`
-    const credentials = new Credentials({ token }, { now: () => now })
-    return { credentials, calls: () => calls, pass: (ms) => { now += ms } }
-  }
+describe('credentials: I5 another identity replaces what was there', () => {
+  const whoIs = (credentials: Credentials): Promise<string> => handshake(credentials)
+  const expected = async (options: CredentialOptions): Promise<string> => whoIs(new Credentials(options))
 
-  it('is not asked for before it is needed', () => assert.equal(counted().calls(), 0))
-  it('is kept for a minute, then asked for again', async () => {
-    const { credentials, pass } = counted()
-    assert.equal(await credentials.token(), 'token-1')
-    pass(59_999)
-    assert.equal(await credentials.token(), 'token-1')
-    pass(1)
-    assert.equal(await credentials.token(), 'token-2')
+  it('values by values, and the generation is another one', async () => {
+    const credentials = new Credentials({ ca, ...a })
+    credentials.renew({ ca, ...b })
+    assert.equal(credentials.current().generation, 2)
+    assert.equal(await whoIs(credentials), await expected({ ca, ...b }))
   })
-  it('R2 is asked for again at once when a fresh one is wanted, and kept from then', async () => {
-    const { credentials } = counted()
-    await credentials.token()
-    assert.equal(await credentials.token(true), 'token-2')
-    assert.equal(await credentials.token(), 'token-2')
-  })
-  it('is asked for once, however many want it at once', async () => {
-    const { credentials, calls } = counted()
-    const all = await Promise.all([credentials.token(), credentials.token(true), credentials.token()])
-    assert.deepEqual(all, ['token-1', 'token-1', 'token-1'])
-    assert.equal(calls(), 1)
-  })
-  it('may come later', async () => {
-    assert.equal(await new Credentials({ token: async () => 'abc' }).token(), 'abc')
-  })
-  it('is asked for again after a failure', async () => {
-    const answers = [() => { throw new Error('no plugin') }, () => Promise.reject(new Error('no network')), () => 'abc']
-    const credentials = new Credentials({ token: () => answers.shift()?.() ?? '' })
-    await assert.rejects(credentials.token(),
-      { code: 'ERR_MULTIDIALER_TOKEN', message: "The function given as the option 'token' failed: no plugin" })
-    await assert.rejects(credentials.token(), { message: /failed: no network$/ })
-    assert.equal(await credentials.token(), 'abc')
-  })
-  for (const value of ['', `${CANARY}\n`, `a ${CANARY}`, undefined, null, 5, { token: CANARY }]) {
-    it(`is refused as ${JSON.stringify(value)?.replace(CANARY, '...')}`, async () => {
-      const credentials: unknown = Reflect.construct(Credentials, [{ token: () => value }])
-      assert.ok(credentials instanceof Credentials)
-      await assert.rejects(credentials.token(), (error: unknown) => {
-        assert.match(String(error), /gave something else than a non-empty string of visible ASCII/)
-        assert.ok(!inspect(error).includes(CANARY))
-        return true
-      })
-    })
-  }
-  it('its own words are shown without what it gave before, nor what looks like a token', async () => {
-    const answers = [() => CANARY, () => {
-      const jwt = `eyJhbGciOi.${CANARY.slice(2)}`
-      throw new Error(`${CANARY} expired; Bearer ${CANARY.slice(1)} and ${jwt} and ${'x9'.repeat(30)}`)
-    }]
-    const credentials = new Credentials({ token: () => answers.shift()?.() ?? '' })
-    await credentials.token()
-    await assert.rejects(credentials.token(true), (error: unknown) => {
-      assert.equal(error instanceof Error && error.message, "The function given as the option 'token' failed: " +
-        '(not shown) expired; Bearer (not shown) and (not shown) and (not shown)')
-      assert.ok(!inspect(error).includes(CANARY.slice(2)), inspect(error))
-      return true
-    })
-  })
-  it('that never comes is given up, and asked for again the next time', async () => {
-    const answers = [new Promise<string>(() => {}), 'abc']
-    const credentials = new Credentials({ token: () => answers.shift() ?? '' }, { tokenTimeout: 5 })
-    const alive = setInterval(() => {}, 1_000)   // the limit's own timer keeps no process alive
-    try {
-      await assert.rejects(credentials.token(),
-        { code: 'ERR_MULTIDIALER_TOKEN', message: /gave no answer within 5 ms$/ })
-    } finally {
-      clearInterval(alive)
+  it('a certificate by none: it is presented no more, nor merged into what one connection brings', async () => {
+    for (const before of [a, { certFile: put('c', a.cert), keyFile: put('k', a.key) }, { ...a, key: lockedKey }]) {
+      const passphrase = 'key' in before && before.key === lockedKey ? { passphrase: CANARY } : {}
+      const credentials = new Credentials({ ca, ...before, ...passphrase, token: 't' })
+      credentials.renew({ ca })
+      assert.equal(await whoIs(credentials), 'nobody')
+      assert.equal(await handshake(credentials, {}), 'nobody')
+      assert.equal(credentials.current().generation, 2)
+      assert.equal(await credentials.token(), 't')
     }
-    assert.equal(await credentials.token(), 'abc')
+  })
+  it('files by other files, which are then followed, and those before no more', async () => {
+    const credentials = new Credentials({ caFile: put('ca', ca), certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    credentials.renew({ caFile: put('ca', ca), certFile: put('c2', b.cert), keyFile: put('k2', b.key) })
+    assert.equal(await whoIs(credentials), await expected({ ca, ...b }))
+    put('c', fixture('client-other.crt'))
+    put('k', fixture('client-other.key'))
+    assert.equal(credentials.current().generation, 2)
+    put('c2', a.cert)
+    put('k2', a.key)
+    assert.equal(credentials.current().generation, 3)
+    assert.equal(await whoIs(credentials), await expected({ ca, ...a }))
+  })
+  it('files by values, and values by files', async () => {
+    const credentials = new Credentials({ ca, certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    credentials.renew({ caFile: put('ca', ca), ...b })
+    assert.equal(await whoIs(credentials), await expected({ ca, ...b }))
+    credentials.renew({ ca, certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    assert.equal(await whoIs(credentials), await expected({ ca, ...a }))
+    assert.equal(credentials.current().generation, 3)
+  })
+  it('a CA by another, and by none: then those of the system count', async () => {
+    const credentials = new Credentials({ ca })
+    credentials.renew({ ca: otherCA })
+    assert.match(await whoIs(credentials), /UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|SELF_SIGNED/)
+    assert.equal(credentials.hasAuthority, true)
+    credentials.renew({})
+    assert.equal(credentials.hasAuthority, false)
+    assert.match(await whoIs(credentials), /UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|SELF_SIGNED/)
+    assert.equal(credentials.current().generation, 3)
+  })
+  it('options that are nobody\'s identity stay', async () => {
+    const credentials = new Credentials({ ca, maxVersion: 'TLSv1.2', ...a })
+    credentials.renew({ ca })
+    const { port } = addressOf(server)
+    const { context } = credentials.current()
+    const socket = tls.connect({ host: '127.0.0.1', port, secureContext: context, servername: 'localhost' })
+    await once(socket, 'secureConnect')
+    assert.equal(socket.getProtocol(), 'TLSv1.2')
+    socket.destroy()
+  })
+  it('the same identity again is no change, given as it was or as files of the same contents', () => {
+    const credentials = new Credentials({ ca, ...a })
+    const { context } = credentials.current()
+    credentials.renew({ ca, ...a })
+    assert.deepEqual(credentials.current(), { context, generation: 1 })
+    const filed = new Credentials({ certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    filed.renew({ certFile: put('c2', a.cert), keyFile: put('k2', a.key) })
+    assert.equal(filed.current().generation, 1)
+  })
+  it('one that cannot be used is refused, and the one before is kept, values and files', async () => {
+    const { credentials } = watched({ ca, certFile: put('c', a.cert), keyFile: put('k', a.key) })
+    for (const wrong of [{ ca, cert: a.cert, key: b.key }, { caFile: join(folder, 'none') }, { ca: CANARY }]) {
+      assert.throws(() => credentials.renew(wrong), { code: 'ERR_INVALID_ARG_VALUE' })
+    }
+    assert.equal(await whoIs(credentials), await expected({ ca, ...a }))
+    put('c', b.cert)
+    put('k', b.key)
+    assert.equal(await whoIs(credentials), await expected({ ca, ...b }))
+  })
+  it('ends what was warned of before', () => {
+    const path = put('ca.crt', ca)
+    const { credentials, warnings, passed } = watched({ caFile: path })
+    unlinkSync(path)
+    credentials.current()
+    assert.equal(warnings.length, 1)
+    credentials.renew({ ca })
+    assert.equal(passed(), 1)
+    credentials.current()
+    assert.equal(warnings.length, 1)
   })
 })
 

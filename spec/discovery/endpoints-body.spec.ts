@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { addressOf } from '../../lib/core/endpoint.ts'
-import { readEndpointsBody } from '../../lib/discovery/endpoints-body.ts'
+import { readEndpointsBody, vetHints } from '../../lib/discovery/endpoints-body.ts'
 import type { EndpointsBody, Via } from '../../lib/core/state.ts'
 import type { Scope } from '../../lib/address.ts'
 
@@ -246,16 +246,15 @@ const SLICES: readonly Row[] = [
   ['R4 a slice without labels', slices(slice([{ addresses: ['10.0.0.1'] }], { metadata: {} }),
     slice([{ addresses: ['10.0.0.2'] }], { metadata: null })),
     { ready: ['10.0.0.1:6443', '10.0.0.2:6443'] }],
-  ['R4 v1beta1', { ...slicesOf('discovery.k8s.io/v1beta1') }, ONE],
-  ['R4 a single slice', { kind: 'EndpointSlice', apiVersion: 'discovery.k8s.io/v1',
-    ...slice([{ addresses: ['10.0.0.1'] }]) }, ONE],
+  ['R3 a single slice is not what was asked for', { kind: 'EndpointSlice', apiVersion: 'discovery.k8s.io/v1',
+    ...slice([{ addresses: ['10.0.0.1'] }]) }, 'kind is "EndpointSlice", not "EndpointSliceList"'],
   ['R3 no slices', slices(), 'the list is empty'],
   ['R3 null items', { kind: 'EndpointSliceList', apiVersion: 'discovery.k8s.io/v1', items: null }, 'the list is empty'],
   ['R3 slices without endpoints', slices(slice([]), slice(null)), 'the list is empty'],
   ['R3 items that are no list', { kind: 'EndpointSliceList', apiVersion: 'discovery.k8s.io/v1', items: {} },
     'the list has no address that may be used: items (an object) is not a list'],
-  ['R3 v1alpha1', slicesOf('discovery.k8s.io/v1alpha1'),
-    'apiVersion of EndpointSliceList is "discovery.k8s.io/v1alpha1", not "discovery.k8s.io/v1"'],
+  ...['v1beta1', 'v1alpha1'].map((version): Row => [`R3 ${version}`, slicesOf(`discovery.k8s.io/${version}`),
+    `apiVersion of EndpointSliceList is "discovery.k8s.io/${version}", not "discovery.k8s.io/v1"`]),
   ['R3 endpoints where slices were asked for', endpoints(subset(['10.0.0.1'])),
     'kind is "Endpoints", not "EndpointSliceList"'],
   ['R3 a Status', { kind: 'Status', apiVersion: 'v1' }, 'kind is "Status", not "EndpointSliceList"'],
@@ -289,3 +288,51 @@ function asShown(expected: string | Expected): unknown {
   if (typeof expected === 'string') return { kind: 'rejected', reason: expected }
   return { kind: 'list', ready: [], unready: [], refused: [], ...expected }
 }
+
+const at = (host: unknown, port: unknown = 6443): object => ({ host, port })
+
+/** What a store may give, the addresses that may be dialled, and what is said of the others. */
+const HINTS: readonly (readonly [name: string, hints: unknown, good: readonly string[], refused: readonly string[],
+  ...allowed: Scope[]])[] = [
+  ['R4 none', [], [], []],
+  ['R4 a store that gives nothing', undefined, [], []],
+  ['R4 good ones, canonical and each once', [at('10.0.0.1'), at('2001:DB8::1', 1), at('10.0.0.1')],
+    ['10.0.0.1:6443', '[2001:db8::1]:1'], []],
+  ['R4 every scope but global', [at('169.254.169.254', 80), at('0.0.0.0', 22), at('fe80::1', 1), at('ff02::1'),
+    at('::ffff:127.0.0.1'), at('10.0.0.1')], ['10.0.0.1:6443'],
+  ['address 169.254.169.254 is link-local', 'address 0.0.0.0 is unspecified', 'address fe80::1 is link-local',
+    'address ff02::1 is multicast', 'address ::ffff:127.0.0.1 is loopback']],
+  ['R4 loopback, as the seed is', [at('127.0.0.2'), at('169.254.1.1')], ['127.0.0.2:6443'],
+    ['address 169.254.1.1 is link-local'], 'loopback'],
+  ['R4 names prove nothing, so they lead nowhere', [at('evil.example', 25), at('10.0.0.1')], ['10.0.0.1:6443'],
+    ['address "evil.example" is not an IP address']],
+  ['R4 what could be a secret is not repeated', [at('eyJhbGciOi.eyJz'), at('10.0.0.1', 'canary-7f3a9c51d2e84b60')], [],
+    ['address "(not shown)" is not an IP address', 'port "(not shown)" is not a whole number from 1 to 65535']],
+  ['R4 what is no endpoint', ['10.0.0.2:6443', null, [], at(5), at('10.0.0.2', '6443'), at('10.0.0.2', 0), {},
+    at('10.0.0.1')], ['10.0.0.1:6443'],
+  ['endpoint "10.0.0.2:6443" is not an object', 'endpoint null is not an object', 'endpoint (a list) is not an object',
+    'address 5 is not an IP address', 'port "6443" is not a whole number from 1 to 65535',
+    'port 0 is not a whole number from 1 to 65535', 'port undefined is not a whole number from 1 to 65535']],
+  ['R4 what is no list', { length: 1, 0: at('10.0.0.1') }, [], ['stored endpoints (an object) is not a list']],
+  ['R4 20,000 of them: the first 64', Array.from({ length: 20_000 }, (_, i) => at(`10.1.${i >> 8 & 255}.${i & 255}`)),
+    many(0, 64).map((ip) => `${ip}:6443`), ['19936 beyond the first 64 addresses']],
+  ['R4 20,000 that are refused, each of them counted', Array(20_000).fill(at('127.0.0.1')), [],
+    ['18976 beyond the first 64 addresses', ...Array<string>(7).fill('address 127.0.0.1 is loopback'),
+      'and 1017 more']],
+]
+
+describe('Stored hints', () => {
+  for (const [name, hints, good, refused, ...allowed] of HINTS) {
+    it(name, () => {
+      const vetted = vetHints(hints, new Set(allowed))
+      assert.deepEqual(vetted.endpoints.map(addressOf), good)
+      assert.deepEqual(vetted.refused, refused)
+    })
+  }
+
+  it('R4 take no longer for a list that is a billion long', () => {
+    const { endpoints, refused } = vetHints(new Array(1e9), new Set())
+    assert.deepEqual(endpoints, [])
+    assert.equal(refused[0], '999998976 beyond the first 64 addresses')
+  })
+})

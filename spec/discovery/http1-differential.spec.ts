@@ -21,6 +21,7 @@ const SEED = Number(process.env['DIFFERENTIAL_SEED'] ?? 1)
  * Which of them come up depends on the version of Node: llhttp has become stricter over time.
  */
 const CLASSES: Readonly<Record<string, string>> = {
+  'only Node: more': 'a body that only the end of the connection delimits: it could have been cut short by anybody',
   'only Node: not HTTP': 'RFC 9112, 2.2 lets a server skip blank lines, not a client',
   'only Node: HTTP version not supported': 'llhttp reads 0.9 and 2.0 in a status line; neither has one',
   'only Node: status code out of range': 'RFC 9110, 15: 600 to 999 are invalid; a client would have to guess',
@@ -131,8 +132,8 @@ describe('The parser and that of Node', () => {
     let both = 0
     for (let i = 0; i < CASES; i++) {
       const text = bytesOf(responseText(random, random.pick([0, 0.02, 0.1])))
-      const bytes = random.chance(0.5) ? mutated(random, text) : text
-      const ours = outcomeOf([bytes], true)
+      const bytes = random.chance(0.4) ? mutated(random, text) : text
+      const ours = outcomeOf([bytes])
       const nodes = await outcomeOfNode(bytes)
       const shown = (): string => JSON.stringify(Buffer.from(bytes).toString('latin1'))
       let found: string | undefined

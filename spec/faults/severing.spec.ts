@@ -84,7 +84,8 @@ describe('severing', { concurrency: 1 }, () => {
     await spread.dialer.refresh()
     const watches = new Map<string, { ended: Promise<Coded | undefined>; over: boolean; destroy(): void }>()
     while (watches.size < 2) {
-      const watch = await spread.watch()
+      // A byte now and then: silent, it could not be told from one whose connection has gone deaf (F4).
+      const watch = await spread.watch('/tick?ms=50')
       if (watches.has(watch.server)) {
         watch.destroy()
         continue

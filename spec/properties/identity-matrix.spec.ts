@@ -1,6 +1,6 @@
 /**
  * Identity (I1 to I4) as a matrix over real handshakes. The rules are written down here, as data, before anything is
- * dialled, and know nothing of lib/core/identity.ts:
+ * dialled, and know nothing of lib/connect/identity.ts:
  *
  *   1. A certificate that is not of the cluster's CA, not of its time or not a server's is refused, whatever it says.
  *   2. Where a servername is set, the certificate must prove it, and nothing else counts.
@@ -9,6 +9,7 @@
  *   4. A common name proves nothing: only a subjectAltName does (RFC 9525; Go's clients since 1.15).
  *   5. rejectUnauthorized: false, and nothing else, takes whatever comes.
  *   6. A resumed handshake comes to the same as a full one.
+ *   7. The name that is sent (SNI) is one that the caller wrote down, or none.
  *
  * Whatever is refused has not got a byte. The second half has what a session must never outlive.
  */
@@ -273,6 +274,53 @@ describe('I2 the common name', () => {
     const dialer = new Multidialer({ ...options, servername: 'kube-apiserver' })
     t.after(() => dialer.close())
     await assert.rejects(dialer.connect(), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' })
+  })
+})
+
+describe('I2 the name that is sent', () => {
+  /** The seed, the alternates, the only address that does not refuse, and the name that reaches it. */
+  const rows: readonly (readonly [seed: string, alternates: readonly string[], dialled: string, sent: string])[] = [
+    ['10.77.0.1:6443', [], '10.77.0.1:6443', ''],
+    ['[2001:db8::1]:6443', [], '[2001:db8::1]:6443', ''],
+    ['10.77.0.1:6443', ['10.77.0.2:6443'], '10.77.0.2:6443', ''],
+    ['10.77.0.1:6443', [`${NAME}:6443`], `${NAME}:6443`, NAME],
+    [`${NAME}:6443`, [], `${NAME}:6443`, NAME],
+    [`${NAME}:6443`, ['10.77.0.2:6443'], '10.77.0.2:6443', NAME],
+    [`${NAME}:6443`, ['other.test.example:6443'], 'other.test.example:6443', 'other.test.example'],
+    ['localhost:6443', [], 'localhost:6443', 'localhost'],
+    ['localhost:6443', ['127.0.0.2:6443'], '127.0.0.2:6443', 'localhost'],
+    ['localhost:6443', ['10.77.0.2:6443'], '10.77.0.2:6443', ''],
+  ]
+  for (const [seed, alternates, dialled, sent] of rows) {
+    it(`to ${dialled}, with the seed ${seed}, is ${sent || 'none'}`, async (t) => {
+      const server = await LocalServer.start('every-ip', {}, () => response(404, '{}'))
+      t.after(() => server.stop())
+      const network = new Network()
+      network.lead(dialled, server)
+      using dialer = new Multidialer({
+        server: `https://${seed}`, alternates, ca: pem('ca.crt'), rejectUnauthorized: false, refreshInterval: 0,
+        connectSocket: network.connectSocket,
+      })
+      await answered(await dialer.connect())
+      assert.deepEqual(server.names.slice(0, 1), [sent])
+    })
+  }
+
+  it('is none for an IP, so that a server that chooses by it shows the certificate that every client sees', async (t) => {
+    const other = tls.createSecureContext({ cert: pem('from-other-ca.crt'), key: pem('server.key') })
+    const SNICallback: tls.TlsOptions['SNICallback'] = (_name, done) => done(null, other)
+    const server = await LocalServer.start('every-ip', { SNICallback }, () => response(404, '{}'))
+    t.after(() => server.stop())
+    const network = new Network()
+    for (const address of ['127.0.0.1:6443', '127.0.0.2:6443']) network.lead(address, server)
+    using dialer = new Multidialer({
+      server: 'https://127.0.0.1:6443', alternates: ['127.0.0.2:6443'], ca: pem('ca.crt'), refreshInterval: 0,
+      connectSocket: network.connectSocket,
+    })
+    await answered(await dialer.connect())
+    network.cut('127.0.0.1:6443')
+    await answered(await dialer.connect())
+    assert.ok(server.names.every((name) => name === ''), server.names.join())
   })
 })
 

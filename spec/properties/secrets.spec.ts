@@ -175,6 +175,13 @@ const FAULTS: readonly Fault[] = [
     key: undefined, cert: undefined, certFile: kept(folder, 'tls.crt', pem('client-b.crt')),
     keyFile: spoilt(folder, 'tls.key', KEY, KEY.slice(0, 150)),
   }) },
+  { name: 'a certificate file that is replaced by its key', options: (folder) => ({
+    key: undefined, cert: undefined, certFile: spoilt(folder, 'tls.crt', pem('client-b.crt'), pem('client-b.key')),
+    keyFile: kept(folder, 'tls.key', KEY),
+  }) },
+  { name: 'a CA file that is replaced by a key', options: (folder) => ({
+    ca: undefined, caFile: spoilt(folder, 'ca.crt', pem('ca.crt'), pem('client-b.key')),
+  }) },
   { name: 'a store that cannot be written', options: (folder) => ({
     store: fileStore(join(folder, 'missing', 'hints')),
   }) },

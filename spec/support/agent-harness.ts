@@ -15,14 +15,20 @@ import { serverIdentity, StubDialer } from './stub-dialer.ts'
 /** The agent under test, with the dialer given. */
 export class StubbedAgent extends PooledAgent {
   readonly #pool: DialerPool
+  readonly #idleTimeout: number | undefined
 
-  constructor(pool: DialerPool, options?: https.AgentOptions) {
+  constructor(pool: DialerPool, options?: https.AgentOptions, idleTimeout?: number) {
     super(options)
     this.#pool = pool
+    this.#idleTimeout = idleTimeout
   }
 
   protected override get pool(): DialerPool {
     return this.#pool
+  }
+
+  protected override get idleTimeout(): number {
+    return this.#idleTimeout ?? super.idleTimeout
   }
 }
 
@@ -44,7 +50,7 @@ export class NaiveAgent extends https.Agent {
 
 export type MakeAgent = (pool: StubDialer, options?: https.AgentOptions) => https.Agent
 
-/** A server whose requests wait until they are answered, unless their path says otherwise: /now, /close. */
+/** A server whose requests wait until they are answered, unless their path says otherwise: /now, /status/503. */
 export class HeldServer {
   readonly server: https.Server
   readonly held: Map<string, ServerResponse> = new Map()
@@ -118,6 +124,7 @@ export class HeldServer {
     this.seen.push(`${path} by ${this.#numbers.get(request.socket) ?? 0}`)
     if (path.startsWith('/close')) response.setHeader('connection', 'close')
     if (path.startsWith('/hint')) response.setHeader('keep-alive', 'timeout=1')
+    if (path.startsWith('/status/')) response.statusCode = Number(path.split('/')[2])
     if (!path.startsWith('/held')) {
       response.end(path)
       return

@@ -18,12 +18,12 @@ export type Outcome =
       readonly reusable: boolean
     }
 
-/** Feeds the chunks, then the peer's clean close if there is one. */
-export function outcomeOf(chunks: Iterable<Uint8Array>, closes: boolean): Outcome {
+/** Feeds the chunks. */
+export function outcomeOf(chunks: Iterable<Uint8Array>): Outcome {
   const parser = new ResponseParser()
   let outcome: Outcome = { kind: 'more' }
   for (const chunk of chunks) outcome = after(outcome, parser.push(chunk))
-  return closes && outcome.kind === 'more' ? after(outcome, parser.end()) : outcome
+  return outcome
 }
 
 function after(outcome: Outcome, verdict: Verdict): Outcome {

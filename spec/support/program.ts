@@ -30,7 +30,7 @@ export function startProgram(body: string, given: unknown, options: ProgramOptio
   const text = `
     import https from 'node:https'
     import { Multidialer } from '${LIB}multidialer.ts'
-    import { fileStore } from '${LIB}file-store.ts'
+    import { fileStore } from '${LIB}adapters/file-store.ts'
     const given = ${JSON.stringify(given)}
     const get = (path, agent) => new Promise((resolve, reject) => {
       https.get(given.url + path, { agent, headers: { authorization: 'Bearer ' + given.token } }, (response) => {

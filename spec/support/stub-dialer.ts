@@ -85,6 +85,10 @@ export class StubDialer implements DialerPool {
   /** What released() answers. */
   keep: (socket: Duplex) => boolean = () => true
   readonly log: string[] = []
+  /** Called as each dial begins. */
+  began: () => void = () => {}
+  /** Called with what answered() is told. */
+  told: (socket: Duplex, status: number) => void = () => {}
   foreign: ReadonlySet<string> = new Set()
   closed = false
   #listeners: (() => void)[] = []
@@ -101,6 +105,7 @@ export class StubDialer implements DialerPool {
   dial(request: DialRequest, callback: DialCallback): (reason: Error) => void {
     const dial = new StubDial(request, this.port, callback)
     this.dials.push(dial)
+    this.began()
     if (this.closed) dial.giveUp(codedError('ERR_MULTIDIALER_CLOSED'))
     else if (!this.serves(request)) dial.giveUp(codedError('ERR_MULTIDIALER_FOREIGN_HOST'))
     else if (this.automatic) dial.connect().catch(() => {})
@@ -130,8 +135,9 @@ export class StubDialer implements DialerPool {
     this.log.push('acquired')
   }
 
-  answered(_socket: Duplex, status: number): void {
+  answered(socket: Duplex, status: number): void {
     this.log.push(`answered ${status}`)
+    this.told(socket, status)
   }
 
   close(): void {
