@@ -29,7 +29,9 @@ export function attemptConnected(turn: Turn, id: Id, attemptId: Id, isPrivate: b
   const held: Attempt = { ...attempt, phase: 'held', isPrivate }
   if (dial.hold.is === 'over') return deliver(turn, dial, held)
   if (dial.hold.is !== 'wanted') return holdBack(turn, withAttempt(dial, held), held)
-  const hold: Hold = { is: 'list', until: turn.now + turn.state.settings.attemptDelay }
+  // Never so long that nothing else could be done.
+  const patience = Math.min(turn.state.settings.attemptDelay, (dial.deadline - turn.now) / 2)
+  const hold: Hold = { is: 'list', until: turn.now + patience }
   holdBack(turn, { ...withAttempt(dial, held), hold, nextAt: Infinity }, held)
 }
 

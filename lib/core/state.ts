@@ -278,10 +278,10 @@ export interface Round {
   /** Who is being asked now; undefined between two. */
   readonly at: Address | undefined
   readonly causes: readonly Cause[]
-  /** What is warned of where it comes to no list: the first answer that does not pass by itself (R5). */
-  readonly complaint: string | undefined
   /** What it asks of each. */
   readonly depth: Depth
+  /** The last answer that was no list, and whose it was (R5). */
+  readonly answer: { readonly address: Address; readonly status: number } | undefined
 }
 
 export interface Discovery {
@@ -333,7 +333,7 @@ export interface State {
   /** For one that answers while another does not (H3). */
   readonly witness: Search | undefined
   /** The questions to the listed ones of which none is known to be within reach (F2). */
-  readonly probe: { readonly nextAt: number } | undefined
+  readonly probe: { readonly at: Address; readonly nextAt: number } | undefined
   /** The questions to those that are out of service (H8). */
   readonly recovery: { readonly nextAt: number; readonly pause: number } | undefined
   readonly discovery: Discovery

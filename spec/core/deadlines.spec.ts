@@ -126,7 +126,7 @@ describe('nextDeadline', () => {
         witness: { asked: [], nextAt: 88 },
       }),
     ],
-    ['probe', 66, given({ peers: { [A]: {}, [B]: {} }, probe: { nextAt: 66 } })],
+    ['probe', 66, given({ peers: { [A]: {}, [B]: {} }, probe: { at: A, nextAt: 66 } })],
     ['recovery', 55, given({ peers: { [A]: { ...failing(0), askedAt: 0 } }, recovery: { nextAt: 55, pause: 5_000 } })],
     ['refresh', 60_000, given({ peers: { [A]: ready }, discovery: { ...known, nextAt: 60_000 } })],
     ['age', 99, given({ peers: { [A]: used }, sockets: { 1: { address: A, wakeAt: 99 } } })],

@@ -138,7 +138,7 @@ const rows: readonly Row[] = [
           reportFailed(A, noConnection),
           rejectFailed(1, cause(A, noConnection)),
         ],
-        { deadline: { at: 9_968, why: 'recovery' } },
+        { peers: { [A]: { standing: { is: 'failed', failures: 1, silent: true } } } },
       ],
     ],
   },

@@ -66,7 +66,7 @@ const resources: readonly Row[] = [
         11,
         answered(A, 100, { status: 410 }),
         [askDeep(101, B)],
-        { discovery: { round: roundOf([A, B], { causes: [cause(A, gone(410))], complaint: complaintOf(A, gone(410)) }) } },
+        { discovery: { round: roundOf([A, B], { causes: [cause(A, gone(410))], answer: { address: A, status: 410 } }) } },
       ],
     ],
   },
@@ -238,7 +238,7 @@ const complaints: readonly Row[] = [
     ],
   },
   {
-    name: 'R5 of several answers that are no list the first is warned of, and each is a cause',
+    name: 'R5 of several answers that are no list the last is warned of, and each is a cause',
     given: given({ peers: { [A]: asked, [B]: {} }, current: A, discovery: inRound }),
     phases: [
       [10, answered(A, 7, { status: 302 }), [askDeep(100, B)]],
@@ -247,7 +247,7 @@ const complaints: readonly Row[] = [
         12,
         answered(B, 101, { status: 404 }),
         [
-          reportWarning('discovery', complaintOf(A, redirect)),
+          reportWarning('discovery', complaintOf(B, gone(404))),
           settleRefresh(1, { kind: 'failed', causes: [cause(A, redirect), cause(B, gone(404))] }),
         ],
       ],

@@ -71,9 +71,9 @@ const rows: readonly Row[] = [
 ]
 
 describe('snapshot', () => {
-  for (const { name, state, at, snapshot } of rows) {
+  for (const { name, state, at: time, snapshot } of rows) {
     it(name, () => {
-      const actual = snapshotOf(state, at)
+      const actual = snapshotOf(state, time)
       assert.deepStrictEqual(actual, snapshot)
       assert.deepStrictEqual(JSON.parse(JSON.stringify(actual)), snapshot, 'it is not plain JSON')
     })

@@ -221,7 +221,7 @@ export const pending: Partial<Discovery> = {
 
 /** A refresh that asks the last of `tried`. */
 export function roundOf(tried: readonly Address[], change: Partial<Round> = {}): Round {
-  return { tried, at: tried.at(-1), causes: [], complaint: undefined, depth: 'deep', ...change }
+  return { tried, at: tried.at(-1), causes: [], depth: 'deep', answer: undefined, ...change }
 }
 
 export function attempt(id: Id, address: Address, startedAt = 0, change: Partial<Attempt> = {}): Attempt {
