@@ -52,7 +52,7 @@ describe(`random walks, ${Math.round(EVENTS)} of ${ALL} events (CI=true takes al
     })
   }
 
-  it('the walks were long enough, and met every kind of event', () => {
+  it('the walks were long enough, and all of them together meet every kind of event', () => {
     assert.ok(events >= EVENTS / 1.1, `${events} events`)
     const kinds = [
       'hintsLoaded',
@@ -70,6 +70,8 @@ describe(`random walks, ${Math.round(EVENTS)} of ${ALL} events (CI=true takes al
       'deadlineReached',
       'closed',
     ]
+    // The rarest ones take more than a third of the walks.
+    if (EVENTS < ALL) return
     for (const kind of kinds) assert.ok((seen.get(kind) ?? 0) > 0, `no ${kind}`)
   })
 })
