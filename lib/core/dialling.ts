@@ -8,7 +8,7 @@ import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import { doubt, wonder } from './asking.ts'
 import {
-  becomeFailed, becomeHeard, becomeMute, becomeReady, isDoubted, isFront, isFutile, isListed, lastErrorOf, statusOf,
+  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isDoubted, isFront, isListed, lastErrorOf, MUTE_DELAYS, statusOf,
 } from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, Id, Peer, Rejection, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
@@ -85,7 +85,9 @@ export function dialsDue(turn: Turn): void {
 export function settleFutile(turn: Turn, before: State): void {
   const { peers, dials } = turn.state
   if (dials.size === 0 || peers === before.peers) return
-  const isNews = [...peers.values()].some((peer) => isFutile(peer) && !isFutile(before.peers.get(peer.address)))
+  const isNews = [...peers.values()].some((peer) => (
+    futileFrom(turn.state, peer) !== futileFrom(before, before.peers.get(peer.address))
+  ))
   if (!isNews) return
   for (const dial of rowsOf(dials)) {
     if (futileAt(turn.state, dial) <= turn.now) endFutile(turn, dial)
@@ -189,9 +191,9 @@ export function withStarted(turn: Turn, dial: Dial, address: Address): Dial {
 /** D7: Gives when a dial ends for which nothing is left but what was never reached; Infinity where there is more. */
 function futileAt(state: State, dial: Dial): number {
   if (dial.attempts.length === 0 || dial.failedAt === -Infinity) return Infinity
-  if (!dial.attempts.every(({ address }) => isFutile(state.peers.get(address)))) return Infinity
-  if (nextCandidate(state, dial.tried, (peer) => !isFutile(peer)) !== undefined) return Infinity
-  return dial.failedAt + state.settings.attemptDelay
+  if (nextCandidate(state, dial.tried, (peer) => futileFrom(state, peer) === Infinity) !== undefined) return Infinity
+  const underWay = dial.attempts.map(({ address }) => futileFrom(state, state.peers.get(address)))
+  return Math.max(dial.failedAt + state.settings.attemptDelay, ...underWay)
 }
 
 /** D7: Ends a dial for which nothing is left but what was never reached. */
@@ -211,7 +213,8 @@ function endDial(turn: Turn, dial: Dial, rejection: Rejection): void {
 
 /** D3: Destroys an attempt; a connection with a question on it is the monitor's from now on. */
 export function releaseAttempt(turn: Turn, dial: Dial, attempt: Attempt): void {
-  if (attempt.phase === 'connecting' && turn.now - attempt.startedAt >= turn.state.settings.attemptDelay) {
+  const mute = MUTE_DELAYS * turn.state.settings.attemptDelay
+  if (attempt.phase === 'connecting' && turn.now - attempt.startedAt >= mute) {
     becomeMute(turn, attempt.address)
   }
   if (attempt.phase !== 'asking') return turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
@@ -345,11 +348,12 @@ export function withAttempt(dial: Dial, attempt: Attempt): Dial {
 }
 
 function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failure): Dial {
+  const isFutile = futileFrom(turn.state, turn.peer(attempt.address)) <= turn.now
   return {
     ...dial,
     attempts: dial.attempts.filter((each) => each.id !== attempt.id),
     causes: [...dial.causes, { address: attempt.address, failure }],
-    failedAt: isFutile(turn.peer(attempt.address)) && dial.failedAt !== -Infinity ? dial.failedAt : turn.now,
+    failedAt: isFutile && dial.failedAt !== -Infinity ? dial.failedAt : turn.now,
   }
 }
 

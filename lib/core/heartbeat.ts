@@ -18,7 +18,7 @@ import { LATE } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 /** H12: In heartbeat timeouts: an answer from the cache that takes longer tells of load, not of etcd. */
-const QUICK = 0.25
+const QUICK = 0.5
 
 // ---- answers
 

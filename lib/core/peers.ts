@@ -11,6 +11,9 @@ import type { Turn } from './turn.ts'
 const BACKOFF_FIRST = 250
 const BACKOFF_MOST = 30_000
 
+/** D7: In attempt delays: silence after which one that was never reached is not worth waiting for. */
+export const MUTE_DELAYS = 2
+
 const UNLISTED: Listing = { is: 'unlisted' }
 
 // ---- what a peer is
@@ -131,10 +134,13 @@ export function becomeMute(turn: Turn, address: Address): void {
   if (peer !== undefined && !peer.mute && !wasReached(peer)) turn.setPeer({ ...peer, mute: true })
 }
 
-/** D7: Tells whether it was never reached, and met silence when it was last tried. */
-export function isFutile(peer: Peer | undefined): boolean {
-  if (peer === undefined || wasReached(peer)) return false
-  return peer.mute || (peer.standing.is === 'failed' && peer.standing.silent)
+/** D7: Gives from when on it is known to be silent, and never was reached; Infinity where it may be worth waiting for. */
+export function futileFrom({ settings }: State, peer: Peer | undefined): number {
+  if (peer === undefined || wasReached(peer)) return Infinity
+  if (peer.mute || (peer.standing.is === 'failed' && peer.standing.silent)) return -Infinity
+  const { question } = peer
+  const isMute = question !== undefined && question.connectedAt === undefined
+  return isMute ? question.sentAt + MUTE_DELAYS * settings.attemptDelay : Infinity
 }
 
 function wasReached({ standing }: Peer): boolean {

@@ -268,6 +268,7 @@ export interface Peer {
 
 /** A search: endpoints that are asked, one after another, until one answers as is wanted (H3). */
 export interface Search {
+  readonly depth: Depth
   readonly asked: readonly Address[]
   readonly nextAt: number
 }
@@ -333,7 +334,7 @@ export interface State {
   /** For one that answers while another does not (H3). */
   readonly witness: Search | undefined
   /** The questions to the listed ones of which none is known to be within reach (F2). */
-  readonly probe: { readonly at: Address; readonly nextAt: number } | undefined
+  readonly probe: { readonly nextAt: number } | undefined
   /** The questions to those that are out of service (H8). */
   readonly recovery: { readonly nextAt: number; readonly pause: number } | undefined
   readonly discovery: Discovery

@@ -54,7 +54,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(5), [B]: { ...ready, question: asking(9) } },
       sockets: { 1: { address: A } },
-      witness: { asked: [B], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
       sampleAt: 3_000,
     }),
     phases: [
@@ -71,7 +71,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(5), [B]: { ...ready, answeredAt: 4 } },
       sockets: { 1: { address: A } },
-      witness: { asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [[1_000, tick, [], { peers: { [A]: { sockets: 1 } } }]],
   },
@@ -172,7 +172,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: { ...used, question: asking(7) }, [B]: silent(5), [C]: ready },
       sockets: { 1: { address: A }, 2: { address: B } },
-      witness: { asked: [C], nextAt: 2_200 },
+      witness: { depth: 'shallow', asked: [C], nextAt: 2_200 },
     }),
     phases: [[2_000, tick, [ask(100, A, fresh)]]],
   },
@@ -181,7 +181,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: { ...silent(0), askedAt: 20_000, askedDeepAt: 20_000 }, [B]: { ...failing(0), ...suspectSince(1) } },
       sockets: { 1: { address: A } },
-      witness: { asked: [B], nextAt: 20_250 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 20_250 },
     }),
     phases: [
       [20_250, tick, []],
@@ -227,7 +227,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(0), [B]: { ...ready, question: asking(8) } },
       sockets: { 1: { address: A } },
-      witness: { asked: [B], nextAt: 1_000 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1_000 },
     }),
     phases: [
       [
@@ -244,7 +244,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(0), [B]: { ...ready, question: asking(8) } },
       sockets: { 1: { address: A } },
-      witness: { asked: [B], nextAt: 1_000 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1_000 },
     }),
     phases: [[500, socketClosed(1), [], { deadline: { at: 2_000, why: 'question' }, peers: { [A]: { sockets: 0 } } }]],
   },
@@ -254,7 +254,7 @@ const severing: readonly Row[] = [
       peers: { [A]: silent(0) },
       sockets: { 1: { address: A } },
       current: A,
-      witness: { asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [
       [10, dialled(1), [connect(1, 100, A)]],
@@ -271,7 +271,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(0), [B]: silent(9), [C]: { ...ready, question: asking(8) } },
       sockets: { 1: { address: A }, 2: { address: B } },
-      witness: { asked: [C], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [C], nextAt: 1e6 },
     }),
     phases: [
       [
@@ -287,7 +287,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: { ...silent(0), question: asking(7) }, [B]: silent(9) },
       sockets: { 1: { address: A }, 2: { address: B } },
-      witness: { asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [
       [

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test'
 import { snapshotOf } from '../../lib/core/snapshot.ts'
 import type { State } from '../../lib/core/state.ts'
 import {
-  A, at, B, C, D, failing, given, pending, ready, removed, seed, unlisted, unready,
+  A, B, C, D, failing, given, pending, ready, removed, seed, unlisted, unready,
 } from '../support/core-given.ts'
 
 const counters = { dials: 0, attempts: 0, failovers: 0, severed: 0, heartbeats: 0, refreshes: 0 }
