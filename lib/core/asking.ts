@@ -55,12 +55,22 @@ export function wonder(turn: Turn, address: Address): void {
   if (peer !== undefined && turn.now - peer.askedAt >= DOUBT_AGAIN) ask(turn, address, 'shallow')
 }
 
-/** H11: Doubts an endpoint that callers gave up on: dials begin elsewhere until it has answered on a fresh connection. */
-export function doubt(turn: Turn, address: Address): void {
+/**
+ * H11: Doubts an endpoint that callers gave up on: dials begin elsewhere until it has answered. It is asked at most once
+ * a second, as one that answered just now is not asked again.
+ */
+export function doubt(turn: Turn, address: Address, on: 'kept' | 'fresh'): void {
   const peer = turn.peer(address)
-  if (peer === undefined || peer.question !== undefined || turn.now - peer.askedAt < DOUBT_AGAIN) return
+  if (peer === undefined || turn.state.dormant) return
+  if (peer.question === undefined && turn.now - peer.askedAt < DOUBT_AGAIN) return
   becomeDoubted(turn, address)
-  ask(turn, address, 'deep', 'fresh')
+  ask(turn, address, 'deep', on)
+}
+
+/** H7, H9, H11, H12: Asks an endpoint for what it last did not answer. */
+export function askWhatIsInDoubt(turn: Turn, { address, voice }: Peer): void {
+  const isDeep = voice.is === 'sick' || voice.is === 'hollow'
+  ask(turn, address, isDeep ? 'deep' : 'shallow', isDeep && voice.full ? 'full' : 'kept')
 }
 
 /** H7: Asks an endpoint of which a caller read 429 or 5xx: a hint, followed at most once per heartbeat interval. */
@@ -89,6 +99,7 @@ function addressOfQuestion(turn: Turn, { id }: Question): Address | undefined {
   return undefined
 }
 
+/** H2: Sends a question; until its connection is there, that has its own time. */
 export function send(turn: Turn, peer: Peer, asking: Asking, attempt?: Id): void {
   const { now } = turn
   const { depth, on, via, reauthorized } = asking
@@ -174,7 +185,7 @@ export function silencesDue(turn: Turn): void {
 
 // ---- the end of a question
 
-/** The question is over. */
+/** Forgets a question that is over. */
 export function release(turn: Turn, address: Address, id: Id): void {
   if (turn.peer(address)?.question?.id === id) turn.changePeer(address, { question: undefined })
 }

@@ -5,7 +5,7 @@
 import type { Address } from './endpoint.ts'
 import type { FrontView } from './fronts.ts'
 import { isUnentitled, viewFronts } from './fronts.ts'
-import { isLeaving, isListed, isUseless, statusOf } from './peers.ts'
+import { isDoubted, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
 import type { Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -62,7 +62,7 @@ export function isAnyReady(state: State): boolean {
 function isChoice(state: State, view: FrontView, peer: Peer, now: number): boolean {
   if (state.discovery.listedAt !== undefined && !isListed(peer)) return false
   if (view.listGiven && !view.reachable) return false
-  if (isUnentitled(peer, view) || isUseless(peer) || peer.voice.is === 'doubted') return false
+  if (isUnentitled(peer, view) || isUseless(peer) || isDoubted(peer)) return false
   switch (statusOf(peer)) {
     case 'ready':
     case 'unverified':
@@ -103,10 +103,10 @@ function rankOf(state: State, view: FrontView, peer: Peer): number {
     case 'leaving':
       return isSeed && peer.listing.is === 'removed' && peer.voice.is !== 'refusing' ? LEFT_SEED : LEAVING
     case 'ready':
-      if (peer.voice.is === 'doubted') return DOUBTED
+      if (isDoubted(peer)) return DOUBTED
       return rankOfReady(state, view, peer)
     case 'unverified':
-      if (peer.voice.is === 'doubted') return DOUBTED
+      if (isDoubted(peer)) return DOUBTED
       if (state.discovery.listedAt !== undefined && isListed(peer)) return view.reachable ? NEAR : UNVERIFIED
       return isSeed ? UNVERIFIED_SEED : UNVERIFIED_FRONT
   }

@@ -9,6 +9,7 @@ import { deafDue, deafEnds, silenceEnds } from './severing.ts'
 import type { Deadline, Peer, State } from './state.ts'
 import { earliestOf } from './table.ts'
 import { wakeSampling } from './traffic.ts'
+import { LATE } from './turn.ts'
 import type { Turn } from './turn.ts'
 import { unusedAt, unusedDue } from './usage.ts'
 
@@ -23,7 +24,7 @@ interface Entry {
   readonly at: (state: State) => number
   /** Of one peer; the earliest of all counts. */
   readonly ofPeer?: (state: State, peer: Peer) => number
-  /** What is only looked at again after the event (see `settle` in step.ts) has nothing to do here. */
+  /** What is looked at only after the event (see `settle` in step.ts) has nothing to do here. */
   readonly handle?: (turn: Turn) => void
 }
 
@@ -32,7 +33,7 @@ const never = (): number => Infinity
 /** In the order in which they are handled. */
 const ENTRIES: readonly Entry[] = [
   { why: 'dial', at: ({ dials }) => earliestOf(dials), handle: dialsDue },
-  { why: 'deaf', at: never, ofPeer: (_state, peer) => deafEnds(peer), handle: deafDue },
+  { why: 'deaf', at: never, ofPeer: deafEnds, handle: deafDue },
   { why: 'question', at: never, ofPeer: (_state, { question }) => question?.deadline ?? Infinity, handle: questionsDue },
   { why: 'sample', at: ({ sampleAt }) => sampleAt, handle: samplesDue },
   { why: 'silence', at: never, ofPeer: (state, peer) => nextAsking(state, peer).at, handle: silencesDue },
@@ -59,8 +60,10 @@ export function nextDeadline(state: State): Deadline | undefined {
   return at === Infinity ? undefined : { at, why }
 }
 
-/** Handles every deadline whose time has come. */
+/** H4: Handles every deadline whose time has come. Whoever is late has been away, and silence until now tells nothing. */
 export function deadlineReached(turn: Turn): void {
+  const deadline = nextDeadline(turn.state)
+  if (deadline !== undefined && turn.now - deadline.at > LATE) turn.set({ backAt: turn.now })
   for (const entry of ENTRIES) {
     if (entry.handle !== undefined && dueAt(entry, turn.state) <= turn.now) entry.handle(turn)
   }

@@ -7,7 +7,9 @@ import { firstCandidate, nextCandidate } from './candidates.ts'
 import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import { doubt, wonder } from './asking.ts'
-import { becomeFailed, becomeHeard, becomeMute, becomeVerified, isFront, isFutile, isListed, lastErrorOf, statusOf } from './peers.ts'
+import {
+  becomeFailed, becomeHeard, becomeMute, becomeReady, isDoubted, isFront, isFutile, isListed, lastErrorOf, statusOf,
+} from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, Id, Peer, Rejection, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
 import { wakeSampling } from './traffic.ts'
@@ -58,7 +60,7 @@ export function dialCancelled(turn: Turn, id: Id, reason: unknown): void {
   if (dial === undefined) return
   endDial(turn, dial, { kind: 'cancelled', reason })
   for (const { address, phase, startedAt } of dial.attempts) {
-    if (phase === 'connecting' && turn.now - startedAt >= TELLING_SILENCE) doubt(turn, address)
+    if (phase === 'connecting' && turn.now - startedAt >= TELLING_SILENCE) doubt(turn, address, 'fresh')
   }
 }
 
@@ -71,9 +73,24 @@ export function attemptFailed(turn: Turn, id: Id, attemptId: Id, failure: Failur
   startNext(turn, withoutAttempt(turn, dial, attempt, failure))
 }
 
-/** D3, D5, D7: Handles the dials whose time has come: for their next candidate, for an attempt, or for good. */
+/** D3, D5, D7, H4: Handles the dials whose time has come: for their next candidate, for an attempt, or for good. */
 export function dialsDue(turn: Turn): void {
   for (const dial of dueRows(turn.state.dials, turn.now)) dialDue(turn, dial)
+}
+
+/**
+ * D7: Looks again, after any event, at the dials that wait for endpoints of which it became known that they cannot be
+ * reached.
+ */
+export function settleFutile(turn: Turn, before: State): void {
+  const { peers, dials } = turn.state
+  if (dials.size === 0 || peers === before.peers) return
+  const isNews = [...peers.values()].some((peer) => isFutile(peer) && !isFutile(before.peers.get(peer.address)))
+  if (!isNews) return
+  for (const dial of rowsOf(dials)) {
+    if (futileAt(turn.state, dial) <= turn.now) endFutile(turn, dial)
+    else if (dial.failedAt !== -Infinity) setDial(turn, dial)
+  }
 }
 
 /** D3: Lets dials that had run out of candidates go on with those that became known since. */
@@ -110,6 +127,9 @@ function dialDue(turn: Turn, given: Dial): void {
     if (dial.graced || now - dial.deadline <= LATE) return timeOut(turn, dial, dialTimeout)
     dial = { ...dial, graced: true, deadline: now + attemptTimeout }
   }
+  if ('until' in dial.hold && now - dial.hold.until > LATE) {
+    dial = { ...dial, hold: { ...dial.hold, until: now + turn.state.settings.attemptDelay } }
+  }
   for (const attempt of dial.attempts) {
     if (attempt.phase !== 'connecting' || attempt.deadline > now) continue
     if (now - attempt.deadline > LATE) {
@@ -121,13 +141,17 @@ function dialDue(turn: Turn, given: Dial): void {
     blame(turn, dial, attempt.address, failure)
     dial = { ...withoutAttempt(turn, dial, attempt, failure), nextAt: now }
   }
-  if (futileAt(turn.state, dial) <= now) return endFutile(turn, dial)
+  const endsAt = futileAt(turn.state, dial)
+  if (now - endsAt > LATE) dial = { ...dial, failedAt: now }
+  else if (endsAt <= now) return endFutile(turn, dial)
   if (dial.nextAt <= now) startNext(turn, dial)
   else setDial(turn, dial)
 }
 
-/** D5: The whole dial took too long. */
+/** D5: Ends a dial that took too long in all. A connection that was held back is still better than none. */
 function timeOut(turn: Turn, dial: Dial, dialTimeout: number): void {
+  const held = dial.attempts.find(({ phase }) => phase === 'held')
+  if (held !== undefined) return deliver(turn, dial, held)
   const causes = dial.attempts.map(({ address }): Cause => ({ address, failure: silence(dialTimeout) }))
   endDial(turn, dial, { kind: 'timedOut', causes: [...dial.causes, ...causes] })
 }
@@ -181,6 +205,7 @@ function futileAt(state: State, dial: Dial): number {
   return dial.failedAt + state.settings.attemptDelay
 }
 
+/** D7: Ends a dial for which nothing is left but what was never reached. */
 function endFutile(turn: Turn, dial: Dial): void {
   const { attemptDelay } = turn.state.settings
   const causes = dial.attempts.map(({ address, startedAt }): Cause => (
@@ -221,7 +246,7 @@ export function deliver(turn: Turn, dial: Dial, attempt: Attempt): void {
   doubtLosers(turn, dial, attempt)
 }
 
-/** The socket is its caller's from now on, and counted. */
+/** H2: The socket is its caller's from now on, and counted. */
 function handOver(turn: Turn, attempt: Attempt): void {
   const { maxConnectionAge } = turn.state.settings
   const age = maxConnectionAge === undefined ? Infinity : turn.draw(LEAST_AGE * maxConnectionAge, maxConnectionAge)
@@ -250,8 +275,9 @@ function handOver(turn: Turn, attempt: Attempt): void {
 /** H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is there. */
 export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
   const { address } = attempt
-  if (dial.own) return void becomeHeard(turn, address)
-  becomeVerified(turn, address)
+  becomeHeard(turn, address)
+  if (dial.own) return
+  becomeReady(turn, address)
   turn.changePeer(address, { connectMs: turn.now - attempt.startedAt })
   turn.unwarn(`identity ${address}`)
 }
@@ -267,7 +293,7 @@ function workedAt(turn: Turn, dial: Dial, to: Address): void {
   if (from === undefined || from === to) return void (state.current !== to && turn.set({ current: to }))
   const peer = turn.peer(from)
   const status = peer && statusOf(peer)
-  const isLeft = peer !== undefined && (peer.voice.is === 'doubted' || isFront(state, peer))
+  const isLeft = peer !== undefined && (isDoubted(peer) || isFront(state, peer))
   if (!isSpread && status === 'ready' && !isLeft && !dial.tried.includes(from)) return
   const failure = dial.causes.find((cause) => cause.address === from)?.failure
   if (status === 'ready' && failure !== undefined && blamesNobody(failure, dial)) return
@@ -280,7 +306,7 @@ function reasonToLeave(turn: Turn, peer: Peer | undefined, failure: Failure | un
   const known = failure?.message ?? (peer && lastErrorOf(peer))
   if (known !== undefined) return known
   if (peer !== undefined && statusOf(peer) === 'leaving') return 'leaving'
-  if (peer?.voice.is === 'doubted') return 'callers gave up on it'
+  if (peer !== undefined && isDoubted(peer)) return 'callers gave up on it'
   const target = turn.peer(to)
   if (peer !== undefined && target !== undefined && isFront(turn.state, peer) && isListed(target)) {
     return 'a listed apiserver can be reached itself'
@@ -292,7 +318,7 @@ function reasonToLeave(turn: Turn, peer: Peer | undefined, failure: Failure | un
 function doubtLosers(turn: Turn, dial: Dial, winner: Attempt): void {
   for (const { id, address, startedAt, phase } of dial.attempts) {
     const wasSilent = phase === 'connecting' && turn.now - startedAt >= turn.state.settings.attemptDelay
-    if (id !== winner.id && wasSilent) doubt(turn, address)
+    if (id !== winner.id && wasSilent) doubt(turn, address, 'fresh')
   }
 }
 

@@ -2,7 +2,7 @@
  * Discovery (R1 to R6): which endpoints there are. A refresh is a round: one endpoint after another is asked until one
  * gives a list. The question is the heartbeat of asking.ts, so that any heartbeat's list is taken.
  */
-import { ask, askAgain } from './asking.ts'
+import { ask, askAgain, askWhatIsInDoubt } from './asking.ts'
 import { nextCandidate } from './candidates.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
@@ -38,12 +38,15 @@ export function refreshSoon(turn: Turn, earliest: number): void {
   if (at !== nextAt) turn.setDiscovery({ nextAt: at })
 }
 
-/** R1: Asks for the list now, as `refresh()` does, or as part of the round that is under way. */
+/** R1, H10: Asks for the list now, as `refresh()` does, or as part of the round that is under way. */
 export function refreshRequested(turn: Turn, refresh: Id | undefined): void {
   if (turn.state.closed) {
     if (refresh !== undefined) turn.emit({ type: 'settleRefresh', refresh, outcome: { kind: 'closed' } })
     return
   }
+  const { dormant, usedAt } = turn.state
+  // Nobody would be served by it; the next dial asks (H10).
+  if (refresh === undefined && (dormant || usedAt === -Infinity)) return
   const { waiting, round, nextAt } = turn.state.discovery
   if (refresh !== undefined && waiting.includes(refresh)) return
   turn.setDiscovery({
@@ -58,10 +61,14 @@ export function settleRound(turn: Turn): void {
   if (round !== undefined || nextAt > turn.now) return
   moveOn(turn, startRound(turn, 'deep'))
   turn.forEachPeer((peer) => {
-    if (peer.listing.is === 'removed') return
-    if (peer.voice.is === 'refusing') ask(turn, peer.address, 'shallow')
-    else if (peer.voice.is === 'sick') ask(turn, peer.address, 'deep', peer.voice.full ? 'full' : 'kept')
+    if (peer.listing.is !== 'removed' && isInDoubt(peer)) askWhatIsInDoubt(turn, peer)
   })
+}
+
+/** R1, H9, H12: Tells whether its last answer was no good, and nothing but a refresh would ask it again. */
+function isInDoubt({ voice, sockets }: Peer): boolean {
+  if (voice.is === 'slow' || voice.is === 'hollow') return sockets === 0
+  return voice.is === 'refusing' || voice.is === 'sick'
 }
 
 /** F3: Begins a round with an endpoint that is asked by the caller of this. */

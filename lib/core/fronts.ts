@@ -3,7 +3,7 @@
  * apiservers may stand behind one, so that what one connection proves says nothing of the next. Here it is decided when
  * the listed apiservers take a front's place.
  */
-import { isFront, isListed, statusOf } from './peers.ts'
+import { isDoubted, isFront, isListed, statusOf } from './peers.ts'
 import type { Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -26,7 +26,7 @@ export function viewFronts(state: State): FrontView {
   for (const peer of state.peers.values()) {
     if (!isListed(peer) || !answersLikeFronts(peer, listGiven)) continue
     reachable = true
-    if (statusOf(peer) === 'ready' && peer.voice.is !== 'doubted') replaced = true
+    if (statusOf(peer) === 'ready' && !isDoubted(peer)) replaced = true
   }
   return { listGiven, replaced, reachable }
 }

@@ -7,10 +7,10 @@ import type { Asking } from './asking.ts'
 import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
-  becomeFailed, becomeHeard, becomeHollow, becomeRefusing, becomeSilent, becomeSlow, becomeSuspect, becomeVerified,
-  becomeWell, drawPatience, isMissing, statusOf,
+  becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeSilent, becomeSlow,
+  becomeSuspect, becomeUndoubted, becomeWell, drawPatience, statusOf,
 } from './peers.ts'
-import { spoil } from './holding.ts'
+import { questionLost } from './holding.ts'
 import { cutSick } from './severing.ts'
 import type { Deaf, Event, Failure, Id, Peer, Question } from './state.ts'
 import { forgetOwed } from './traffic.ts'
@@ -41,7 +41,8 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   if (peer === undefined || question?.id !== event.question) return
   proven(turn, peer, question, authorized ? status : peer.answer)
   const isBad = status === 429 || status >= 500
-  if (isBad && question.depth === 'deep') {
+  // 429 tells of load, in which the cache has no share.
+  if (status >= 500 && question.depth === 'deep') {
     return askAgain(turn, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
   }
   judge(turn, address, question, status, isBad)
@@ -49,7 +50,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   release(turn, address, question.id)
 }
 
-/** H1, H2: Any HTTP answer proves the endpoint alive; on a connection that was made since it failed, well. */
+/** H1, H2: Any HTTP answer proves the endpoint alive; on a connection that was made since it failed, verified, too. */
 function proven(turn: Turn, peer: Peer, question: Question, answer: number | undefined): void {
   const { address, standing } = peer
   const { now } = turn
@@ -57,6 +58,7 @@ function proven(turn: Turn, peer: Peer, question: Question, answer: number | und
   turn.setPeer({
     ...peer,
     answer,
+    heardAt: now,
     answeredAt: now,
     patience: drawPatience(turn),
     kept: question.on === 'full' || question.attempt !== undefined
@@ -64,12 +66,10 @@ function proven(turn: Turn, peer: Peer, question: Question, answer: number | und
       : { since: peer.kept?.since ?? question.connectedAt ?? now, usedAt: now },
   })
   forgetOwed(turn, address)
-  const voice = turn.peer(address)?.voice
-  // A slow one is not well because a late answer came; that is for the judgement.
-  if (isProof && voice?.is !== 'slow') {
-    becomeVerified(turn, address)
+  if (isProof) {
+    becomeReady(turn, address)
     turn.unwarn(`identity ${address}`)
-  } else becomeHeard(turn, address)
+  }
   expectDeaf(turn, address, question)
 }
 
@@ -100,9 +100,9 @@ function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt }: Question): void {
 }
 
 /** F4: A fresh connection was answered and the kept one was not: that one has `heartbeatTimeout` more. */
-function expectDeaf(turn: Turn, address: Address, { misses, on, after }: Question): void {
+function expectDeaf(turn: Turn, address: Address, { on, after }: Question): void {
   const peer = turn.peer(address)
-  if (peer?.deaf === undefined || misses === 0 || on !== 'fresh') return
+  if (peer?.deaf === undefined || peer.deaf.until !== Infinity || on === 'full') return
   // What only goes unanswered because it was deep says nothing of its connection.
   if (after !== undefined) return endDeaf(turn, address)
   turn.setPeer({ ...peer, deaf: { ...peer.deaf, until: turn.now + turn.state.settings.heartbeatTimeout } })
@@ -149,10 +149,11 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
   // The connection that it was on is kept no longer. One that was there before is, where a fresh one was not made.
   const hadKept = question.connectedAt !== undefined && question.on !== 'full' && question.attempt === undefined
   if (hadKept) turn.changePeer(address, { kept: undefined })
-  if (question.attempt !== undefined) spoil(turn, question.attempt)
+  if (question.attempt !== undefined) questionLost(turn, question.attempt, failure)
   if (failure.kind === 'local' || failure.kind === 'mistake') {
     release(turn, address, question.id)
     endDeaf(turn, address)
+    becomeUndoubted(turn, address)
     return roundMissed(turn, address, failure)
   }
   if (failure.kind !== 'identity') becomeSuspect(turn, address)
@@ -165,7 +166,8 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
 /** H2, H12: Gives what is asked after a miss; undefined where nothing is left to be asked. */
 function nextTry(peer: Peer, question: Question, failure: Failure): Partial<Asking> | undefined {
   const { misses, depth, on, connectedAt } = question
-  if (on === 'full') return { misses: 0, depth: 'shallow', on: 'kept', after: 'full' }
+  // A refusal, or a reset, says nothing of full packets: a graceful end closes its listener first (H3).
+  if (on === 'full') return isSilence(failure) ? { misses: 0, depth: 'shallow', on: 'kept', after: 'full' } : undefined
   if (misses === 0) {
     // Where no connection could be made, and nobody depends on it, a second try would tell nothing new.
     const isTelling = connectedAt !== undefined || failure.kind !== 'silence' || peer.sockets > 0
@@ -187,8 +189,7 @@ function verdict(turn: Turn, peer: Peer, question: Question, failure: Failure): 
   if (isSlow) becomeSlow(turn, address, failure)
   else {
     if (isSilence(failure) && question.silent) becomeSilent(turn, address)
-    // The host lives: its open connections are not dead for that.
-    else if (isMissing(turn.peer(address))) becomeWell(turn, address)
+    else becomeAlive(turn, address)
     becomeFailed(turn, address, failure)
     if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
   }

@@ -13,7 +13,7 @@ import {
 import { beginRound } from './discovery.ts'
 import { ask, askOn } from './asking.ts'
 import { isListed } from './peers.ts'
-import type { Attempt, Dial, Hold, Id, Peer } from './state.ts'
+import type { Attempt, Dial, Failure, Hold, Id, Peer } from './state.ts'
 import { rowOf, rowsOf } from './table.ts'
 import type { Turn } from './turn.ts'
 
@@ -46,7 +46,24 @@ export function settleHeld(turn: Turn): void {
   }
 }
 
-/** Tells whether any dial holds a connection back. */
+/**
+ * F3: The question on an attempt's connection came to nothing, and the connection with it. Beside a front's it is no
+ * better than none; where it is all that there is, another is made, and nothing is asked on that.
+ */
+export function questionLost(turn: Turn, attemptId: Id, failure: Failure): void {
+  for (const dial of rowsOf(turn.state.dials)) {
+    const attempt = dial.attempts.find(({ id, phase }) => id === attemptId && phase === 'asking')
+    if (attempt === undefined) continue
+    turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
+    const rest: Dial = { ...dial, attempts: dial.attempts.filter((each) => each !== attempt) }
+    const isAlone = dial.hold.is === 'list' && rest.attempts.every(({ phase }) => phase === 'connecting')
+    if (isAlone) return setDial(turn, withStarted(turn, { ...rest, hold: OVER }, attempt.address))
+    const causes = [...dial.causes, { address: attempt.address, failure }]
+    return setDial(turn, { ...rest, causes, nextAt: dial.hold.is === 'listed' ? turn.now : Infinity })
+  }
+}
+
+/** F3: Tells whether any dial holds a connection back. */
 export function isHolding(turn: Turn): boolean {
   for (const { hold } of rowsOf(turn.state.dials)) if (hold.is === 'list' || hold.is === 'listed') return true
   return false
@@ -56,10 +73,11 @@ export function isHolding(turn: Turn): boolean {
 function holdBack(turn: Turn, dial: Dial, held: Attempt): void {
   const { listedAt, round } = turn.state.discovery
   const peer = turn.peer(held.address)
-  const isWaitedFor = peer === undefined || peer.question !== undefined || (listedAt === undefined && round !== undefined)
-  if (isWaitedFor || peer.answer === 200) return setDial(turn, dial)
+  const isFirst = listedAt === undefined && round === undefined
+  if (peer === undefined || peer.answer === 200 || (listedAt === undefined && !isFirst)) return setDial(turn, dial)
+  if (isFirst) beginRound(turn, peer.address)
+  if (peer.question !== undefined) return setDial(turn, dial)
   setDial(turn, dial.plain ? withAttempt(dial, { ...held, phase: 'asking' }) : dial)
-  if (listedAt === undefined) beginRound(turn, peer.address)
   if (dial.plain) askOn(turn, peer.address, held.id)
   else ask(turn, peer.address, 'shallow')
 }
@@ -91,6 +109,8 @@ function awaitListed(turn: Turn, given: Dial, until: number): void {
   let dial = given
   const isHeld = (attempt: Attempt): boolean => attempt.phase === 'held'
   const isOfListed = ({ address }: Attempt): boolean => isListed(turn.peer(address))
+  const front = dial.attempts.find((each) => isHeld(each) && !isOfListed(each))
+  if (front === undefined) return awaitAnyListed(turn, dial, until)
   for (const attempt of dial.attempts.filter((each) => isHeld(each) && isOfListed(each))) {
     const answer = turn.peer(attempt.address)?.answer
     if (answer === 200) return deliver(turn, dial, attempt)
@@ -99,12 +119,19 @@ function awaitListed(turn: Turn, given: Dial, until: number): void {
     releaseAttempt(turn, dial, attempt)
     dial = { ...dial, attempts: dial.attempts.filter((each) => each !== attempt), nextAt: turn.now }
   }
-  const front = dial.attempts.find((each) => isHeld(each) && !isOfListed(each))
-  if (front === undefined) return startNext(turn, { ...dial, hold: OVER })
   const isAlone = !dial.attempts.some(isOfListed) && nextListed(turn, dial) === undefined
   if (until <= turn.now || isAlone) return deliver(turn, dial, front)
   if (dial.nextAt <= turn.now) startListed(turn, dial)
   else if (dial !== given) setDial(turn, dial)
+}
+
+/** F3: The front's connection was lost: a listed one that is there will do, whatever it answers. */
+function awaitAnyListed(turn: Turn, dial: Dial, until: number): void {
+  const held = dial.attempts.find(({ phase }) => phase === 'held')
+  if (held !== undefined) return deliver(turn, dial, held)
+  if (!dial.attempts.some(({ phase }) => phase === 'asking')) return startNext(turn, { ...dial, hold: OVER })
+  if (until <= turn.now) return expire(turn, dial)
+  if (dial.nextAt <= turn.now) startListed(turn, dial)
 }
 
 /** D3: Starts the next of the listed ones beside a front's connection. */
@@ -123,18 +150,6 @@ function expire(turn: Turn, dial: Dial): void {
     next = withStarted(turn, next, attempt.address)
   }
   setDial(turn, next)
-}
-
-/** F3: A question was lost on the connection of an attempt, which cannot be handed over any more: another is made. */
-export function spoil(turn: Turn, attemptId: Id): void {
-  for (const dial of rowsOf(turn.state.dials)) {
-    const spoilt = dial.attempts.find(({ id }) => id === attemptId)
-    if (spoilt === undefined) continue
-    turn.emit({ type: 'destroy', dial: dial.id, attempt: attemptId })
-    const attempts = dial.attempts.filter((each) => each !== spoilt)
-    const hold = attempts.some(({ phase }) => phase !== 'connecting') ? dial.hold : OVER
-    setDial(turn, withStarted(turn, { ...dial, attempts, hold }, spoilt.address))
-  }
 }
 
 /** Those whose question has been answered are held by nothing but the decision. */

@@ -39,6 +39,11 @@ export function isFront(state: State, peer: Peer): boolean {
   return state.discovery.listedAt !== undefined && peer.listing.is === 'unlisted'
 }
 
+/** H11: Tells whether callers gave up on it, and it has not answered since. */
+export function isDoubted({ voice }: Peer): boolean {
+  return voice.is === 'doubted' || (voice.is === 'suspect' && voice.doubted === true)
+}
+
 /** H2: Tells whether one that was suspected has not been heard since. */
 export function isMissing(peer: Peer | undefined): boolean {
   return peer?.voice.is === 'suspect' || peer?.voice.is === 'silent'
@@ -114,9 +119,10 @@ export function drawPatience(turn: Turn): number {
 // ---- standing
 
 /** H1: Makes it ready: its TLS and identity were good just now. */
-export function becomeVerified(turn: Turn, address: Address): void {
-  const peer = becomeHeard(turn, address)
-  if (peer !== undefined && peer.standing.is !== 'ready') turn.setPeer({ ...peer, standing: { is: 'ready' }, mute: false })
+export function becomeReady(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
+  if (peer === undefined || peer.standing.is === 'ready') return
+  turn.setPeer({ ...peer, standing: { is: 'ready' }, mute: false })
 }
 
 /** D7: Notes that it kept somebody waiting for a connection, and was never reached before. */
@@ -181,26 +187,49 @@ export function becomeListed(turn: Turn, peer: Peer, place: 'ready' | 'unready' 
 
 // ---- voice
 
-/** H2: A byte came from it. What it was suspected of is over; what its answers say of it is not. */
-export function becomeHeard(turn: Turn, address: Address): Peer | undefined {
+/** H2, H9: A byte came from it. Its silence is over; what its answers, and their lateness, say of it is not. */
+export function becomeHeard(turn: Turn, address: Address): void {
   const peer = turn.peer(address)
-  if (peer === undefined) return undefined
-  const { is } = peer.voice
-  const isOver = is === 'suspect' || is === 'silent' || is === 'slow'
-  return turn.changePeer(address, { heardAt: turn.now, ...(isOver ? { voice: { is: 'well' } } : {}) })
+  if (peer === undefined) return
+  turn.setPeer({ ...peer, heardAt: turn.now, voice: isMissing(peer) ? unsuspected(peer.voice) : peer.voice })
+}
+
+function unsuspected(voice: Voice): Voice {
+  return voice.is === 'suspect' && voice.doubted === true ? { is: 'doubted' } : { is: 'well' }
 }
 
 /** H11: Makes it doubted, unless worse is known of it. */
 export function becomeDoubted(turn: Turn, address: Address): void {
-  if (turn.peer(address)?.voice.is === 'well') turn.changePeer(address, { voice: { is: 'doubted' } })
+  const voice = turn.peer(address)?.voice
+  if (voice?.is === 'well') turn.changePeer(address, { voice: { is: 'doubted' } })
+  if (voice?.is === 'suspect') turn.changePeer(address, { voice: { ...voice, doubted: true } })
 }
 
-/** H2: Makes it suspect, from its first missed question on. */
+/** H2, H11: Makes it suspect, from its first missed question on. One that was doubted still is. */
 export function becomeSuspect(turn: Turn, address: Address): void {
   const voice = turn.peer(address)?.voice
-  if (voice?.is === 'well' || voice?.is === 'doubted' || voice?.is === 'refusing') {
-    turn.changePeer(address, { voice: { is: 'suspect', since: turn.now } })
-  }
+  if (voice?.is === 'well') turn.changePeer(address, { voice: { is: 'suspect', since: turn.now } })
+  if (voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'suspect', since: turn.now, doubted: true } })
+}
+
+/** H3: Its host lives: it is not silent, nor slow, nor doubted, but failed. Its open connections are not dead for that. */
+export function becomeAlive(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
+  if (peer === undefined) return
+  if (isMissing(peer) || isDoubted(peer) || peer.voice.is === 'slow') becomeWell(turn, address)
+}
+
+/** H11: Its question came to nothing, through no fault of its own: a doubt that nothing would end is dropped. */
+export function becomeUndoubted(turn: Turn, address: Address): void {
+  const voice = turn.peer(address)?.voice
+  if (voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'well' } })
+  if (voice?.is === 'suspect') turn.changePeer(address, { voice: { is: 'suspect', since: voice.since } })
+}
+
+/** H2, H11: It is asked no more: what only an answer would have told is not known. */
+export function becomeUnasked(turn: Turn, address: Address): void {
+  const voice = turn.peer(address)?.voice
+  if (voice?.is === 'suspect' || voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'well' } })
 }
 
 /** H3: Makes it silent: nothing of it is reached. */

@@ -2,7 +2,7 @@
  * Who is asked although nobody holds a socket of it: the listed ones of which none is known to be within reach (F2),
  * and those that are out of service while nothing better is there (H8).
  */
-import { ask } from './asking.ts'
+import { ask, askWhatIsInDoubt } from './asking.ts'
 import { isAnyReady, nextCandidate } from './candidates.ts'
 import { isHolding } from './holding.ts'
 import { becomeMute, drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
@@ -42,7 +42,7 @@ export function settleRecovery(turn: Turn): void {
 /** H8: Asks those that are leaving, failed, useless, or fronts, as often as somebody waits for them. */
 export function recoveryDue(turn: Turn): void {
   const { recovery } = turn.state
-  if (recovery === undefined || recovery.nextAt > turn.now) return
+  if (recovery === undefined || recovery.nextAt > turn.now || !isRecoveryWanted(turn.state, turn.now)) return
   turn.forEachPeer((peer) => {
     if (isOutOfService(turn.state, peer)) askWhatIsInDoubt(turn, peer)
   })
@@ -51,12 +51,6 @@ export function recoveryDue(turn: Turn): void {
   const isWaitedFor = turn.now - turn.state.usedAt <= 2 * heartbeatInterval
   const pause = isWaitedFor ? heartbeatInterval : Math.min(PAUSE_MOST, 2 * recovery.pause)
   turn.set({ recovery: { nextAt: turn.now + turn.draw(0.8 * pause, pause), pause } })
-}
-
-/** H7, H12: Asks an endpoint for what it last did not answer. */
-export function askWhatIsInDoubt(turn: Turn, { address, voice }: Peer): void {
-  const isDeep = voice.is === 'sick' || voice.is === 'hollow'
-  ask(turn, address, isDeep ? 'deep' : 'shallow', isDeep && voice.full ? 'full' : 'kept')
 }
 
 /** H8: Tells whether it is worth asking those that are out of service. */

@@ -1,5 +1,6 @@
 /** What becomes of connections when the identity changes that they were made with (I5). */
 import { restartAttempts } from './dialling.ts'
+import { becomeUnasked } from './peers.ts'
 import { retireAll } from './retiring.ts'
 import type { Turn } from './turn.ts'
 
@@ -13,6 +14,7 @@ export function identityChanged(turn: Turn): void {
     }
     if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
     turn.changePeer(address, { question: undefined, deaf: undefined, kept: undefined })
+    if (question !== undefined) becomeUnasked(turn, address)
   })
   const { round } = turn.state.discovery
   // Who was being asked for the list is asked again, as whom we are now.

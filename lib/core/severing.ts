@@ -31,26 +31,26 @@ export function settleDoubts(turn: Turn): void {
   else if (turn.state.witness !== undefined) turn.set({ witness: undefined })
 }
 
-/** H12: Cuts what a sick endpoint owes, or has long been silent on, and closes what is idle. */
+/** H12, H4: Cuts what a sick endpoint owes, or has long been silent on, and closes what is idle. */
 export function cutSick(turn: Turn, address: Address): void {
   const peer = turn.peer(address)
   if (peer?.voice.is !== 'sick' || peer.voice.strikes < 2) return
-  const { heartbeatTimeout } = turn.state.settings
-  cut(turn, peer, 'it answers from its cache, and leaves all else unanswered', (socket) => (
-    socket.idle || socket.owedSince !== Infinity || turn.now - socket.heardAt >= heartbeatTimeout
+  const { backAt, settings } = turn.state
+  cut(turn, peer, 'it answers from its cache, and leaves all else unanswered', ({ idle, owedSince, heardAt }) => (
+    idle || owedSince !== Infinity || turn.now - Math.max(heardAt, backAt) >= settings.heartbeatTimeout
   ))
 }
 
-/** F4: Gives when the sockets are cut that are as old as a connection which went deaf. */
-export function deafEnds({ deaf }: Peer): number {
-  return deaf?.until ?? Infinity
+/** F4, H4: Gives when the sockets are cut that are as old as a connection which went deaf. */
+export function deafEnds({ backAt, settings }: State, { deaf }: Peer): number {
+  return deaf === undefined ? Infinity : Math.max(deaf.until, backAt + settings.heartbeatTimeout)
 }
 
 /** F4: Cuts the sockets made before a question that its own connection left unanswered, and silent since. */
 export function deafDue(turn: Turn): void {
   turn.forEachPeer((peer) => {
     const { deaf, address } = peer
-    if (deaf === undefined || deaf.until > turn.now) return
+    if (deaf === undefined || deafEnds(turn.state, peer) > turn.now) return
     endDeaf(turn, address)
     const current = turn.peer(address)
     if (current === undefined) return
@@ -59,12 +59,13 @@ export function deafDue(turn: Turn): void {
   })
 }
 
-/** H3, H9: Gives when the sockets of a peer are severed, which another has shown to be at fault; Infinity for never. */
+/** H3, H4, H9: Gives when the sockets of a peer are severed, which another has shown to be at fault; Infinity for never. */
 export function silenceEnds(state: State, peer: Peer): number {
   const { voice, sockets, heardAt } = peer
-  if (sockets === 0 || !isWitnessed(state, peer, 'shallow')) return Infinity
-  if (voice.is === 'slow') return heardAt + SLOW_SILENCE
-  return voice.is === 'silent' ? heardAt + state.settings.heartbeatTimeout : Infinity
+  const { heartbeatTimeout } = state.settings
+  const isAtFault = (voice.is === 'slow' || voice.is === 'silent') && sockets > 0 && isWitnessed(state, peer, 'shallow')
+  if (!isAtFault) return Infinity
+  return Math.max(heardAt + (voice.is === 'slow' ? SLOW_SILENCE : heartbeatTimeout), state.backAt + heartbeatTimeout)
 }
 
 /** H3, H12: Tells what a witness must have answered; undefined where none is needed. */
@@ -143,7 +144,8 @@ function searchWitness(turn: Turn, depth: Depth): void {
     const nextAt = turn.now + state.settings.attemptDelay
     // One that is being asked less than is wanted is asked when that is over.
     if (depth === 'deep' && candidate.question?.depth === 'shallow') {
-      return search.nextAt > turn.now ? undefined : turn.set({ witness: { ...search, nextAt } })
+      if (search.nextAt <= turn.now) turn.set({ witness: { ...search, nextAt } })
+      return
     }
     turn.set({ witness: { asked: [...search.asked, candidate.address], nextAt } })
     ask(turn, candidate.address, depth)

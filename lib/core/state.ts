@@ -12,7 +12,7 @@
  *   standing   unverified --verified--> ready --failed--> failed --verified--> ready
  *   voice      well --given up on--> doubted --no answer--> suspect --no answer again--> silent, or slow where its
  *              handshake was done, or hollow where it answers from its cache alone --another does better--> sick;
- *              well --429, 5xx--> refusing. A good answer makes each of them well; a byte ends suspect, silent and slow.
+ *              well --429, 5xx--> refusing. A good answer makes each of them well; a byte ends suspect and silent.
  */
 import type { Address, Endpoint } from './endpoint.ts'
 import type { Row, Table } from './table.ts'
@@ -168,8 +168,8 @@ export type Voice =
   | { readonly is: 'well' }
   /** A caller gave up on it, or it closed without a word (H11). */
   | { readonly is: 'doubted' }
-  /** It left a question unanswered since then. */
-  | { readonly is: 'suspect'; readonly since: number }
+  /** It left a question unanswered since then; doubted, too: a caller gave up on it before. */
+  | { readonly is: 'suspect'; readonly since: number; readonly doubted?: true }
   /** It left two unanswered, and nothing of it was reached (H3). */
   | { readonly is: 'silent'; readonly since: number }
   /** It left two unanswered although a handshake was done (H9). */
@@ -326,6 +326,8 @@ export interface State {
   readonly sampleAt: number
   /** When somebody last dialled, asked for the list, or used a socket. */
   readonly usedAt: number
+  /** When it was last found that this machine had been away: nothing was heard before that could have been (H4). */
+  readonly backAt: number
   /** Unused for so long that nothing is kept and nothing asked (H10). */
   readonly dormant: boolean
   /** For one that answers while another does not (H3). */

@@ -4,7 +4,7 @@
  */
 import { hint } from './asking.ts'
 import { deadlineReached } from './deadlines.ts'
-import { attemptFailed, dialCancelled, dialRequested, endAllDials, newcomersDue } from './dialling.ts'
+import { attemptFailed, dialCancelled, dialRequested, endAllDials, newcomersDue, settleFutile } from './dialling.ts'
 import { hintsLoaded, refreshRequested, settleRound, settleWarnings } from './discovery.ts'
 import type { Endpoint } from './endpoint.ts'
 import { questionAnswered, questionConnected, questionFailed } from './heartbeat.ts'
@@ -40,6 +40,7 @@ export function initialState(
     sockets: emptyTable(),
     sampleAt: Infinity,
     usedAt: -Infinity,
+    backAt: -Infinity,
     dormant: false,
     witness: undefined,
     probe: undefined,
@@ -122,6 +123,7 @@ function apply(turn: Turn, event: Event): void {
 function settle(turn: Turn, before: State): void {
   const { dials, peers } = turn.state
   if (dials.size > 0 && peers.size > before.peers.size) newcomersDue(turn)
+  settleFutile(turn, before)
   settleRound(turn)
   settleHeld(turn)
   settleDoubts(turn)

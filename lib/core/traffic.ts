@@ -65,7 +65,9 @@ export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }
   const peer = turn.peer(socket.address)
   if (peer === undefined) return
   turn.setPeer(withFewerSockets(peer, 1))
-  if (!turn.state.closed && isTelling(socket, event, turn.now)) doubt(turn, socket.address)
+  if (turn.state.closed || !isTelling(socket, event, turn.now)) return
+  // One that never said a word is as new ones are; one that fell silent is as the kept connection is (F4).
+  doubt(turn, socket.address, event.read === 0 ? 'fresh' : 'kept')
 }
 
 /** H11: Tells whether the end of a socket says something of its endpoint: it owed an answer. */

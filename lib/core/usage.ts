@@ -4,6 +4,7 @@
  */
 import { endDeaf } from './asking.ts'
 import { refreshRequested } from './discovery.ts'
+import { becomeUnasked } from './peers.ts'
 import type { State } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -16,7 +17,8 @@ export function used(turn: Turn): void {
   if (usedAt !== turn.now) turn.set({ usedAt: turn.now })
   if (!dormant) return
   turn.set({ dormant: false })
-  if (discovery.status !== 'off' && discovery.listedAt !== undefined) refreshRequested(turn, undefined)
+  // Where none was ever had, the dial itself asks for it (F3).
+  if (discovery.status !== 'off' && discovery.status !== 'pending') refreshRequested(turn, undefined)
 }
 
 /** H10: Gives when a dialer goes to rest if nobody uses it until then. */
@@ -25,7 +27,7 @@ export function unusedAt(state: State): number {
   return state.dormant || isBusy || state.usedAt === -Infinity ? Infinity : state.usedAt + UNUSED
 }
 
-/** H10: Goes to rest: ends what is asked, and closes what is kept. */
+/** H10: Goes to rest: ends what is asked, closes what is kept, and waits for nothing. */
 export function unusedDue(turn: Turn): void {
   if (unusedAt(turn.state) > turn.now) return
   turn.forEachPeer((peer) => {
@@ -34,6 +36,7 @@ export function unusedDue(turn: Turn): void {
     if (question !== undefined) turn.emit({ type: 'abandon', address, question: question.id })
     if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
     turn.changePeer(address, { question: undefined, kept: undefined })
+    becomeUnasked(turn, address)
   })
   turn.setDiscovery({ round: undefined, nextAt: Infinity })
   turn.set({ dormant: true, witness: undefined, probe: undefined, recovery: undefined })

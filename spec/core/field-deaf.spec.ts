@@ -1,0 +1,138 @@
+// Deaf connections (F4), as rows: the endpoint answers on a new connection, and its old ones are dead.
+
+import { runRows } from '../support/core-rows.ts'
+import type { Row } from '../support/core-rows.ts'
+import {
+  A, abandon, answered, ask, askDeep, asking, B, front, given, keptSince, local, missed, questionConnected, reading, ready,
+  refused, reportFailed, retire, sampled, severDeaf, socketClosed, suspectSince, tick, used, noConnectionIn, reaching,
+} from '../support/core-given.ts'
+
+const kept = { ...used, ...keptSince(0), connectMs: 5 }
+/** The question 8 was sent at 5 s on a connection that went deaf; a fresh one was answered at 7.01 s. */
+const deaf = { question: 8, since: 5_000, until: 9_010 }
+const quiet = { askedAt: 7_000, askedDeepAt: 7_000, heardAt: 7_010 }
+
+const rows: readonly Row[] = [
+  {
+    name: 'F4 the kept connection misses and a fresh one answers: after heartbeatTimeout old sockets are cut, idle ones closed',
+    given: given({
+      peers: { [A]: kept, [B]: ready }, sockets: { 1: { address: A }, 2: { address: A, idle: true } }, current: A,
+    }),
+    phases: [
+      [5_000, tick, [ask(100, A)]],
+      [7_000, tick, [ask(101, A, { on: 'fresh' }), ask(102, B)], { peers: { [A]: { deaf: { question: 100, since: 5_000, until: Infinity } } } }],
+      [7_005, questionConnected(A, 101), []],
+      [7_010, answered(A, 101), [], { peers: { [A]: { voice: { is: 'well' }, deaf: { question: 100, since: 5_000, until: 9_010 } } } }],
+      [9_009, tick, []],
+      [9_010, tick, [abandon(A, 100), retire(2), severDeaf(1, A)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }],
+    ],
+  },
+  {
+    name: 'F4 the same for a request that is owed, within 6 s of it',
+    given: given({
+      peers: { [A]: kept }, sockets: { 1: { address: A, owedSince: 0, surelyOwed: true } }, current: A,
+    }),
+    phases: [
+      [1_000, tick, [askDeep(100, A)]],
+      [3_000, tick, [askDeep(101, A, { on: 'fresh' })]],
+      [3_005, questionConnected(A, 101), []],
+      [3_010, answered(A, 101), []],
+      [5_010, tick, [abandon(A, 100), severDeaf(1, A)]],
+    ],
+  },
+  {
+    name: 'F4 it holds for a front as for any other, and needs no other endpoint',
+    given: given({ peers: { [A]: { ...kept, ...front, ...quiet, deaf } }, sockets: { 1: { address: A } }, current: A }),
+    phases: [[9_010, tick, [abandon(A, 8), severDeaf(1, A)]]],
+  },
+  {
+    name: 'F4 an answer of the old connection just before the end: it was not deaf but slow, and nothing is cut',
+    given: given({ peers: { [A]: { ...kept, ...quiet, deaf } }, sockets: { 1: { address: A } }, current: A }),
+    phases: [
+      [9_009, answered(A, 8), [], { peers: { [A]: { deaf: undefined, heardAt: 9_009 } } }],
+      [9_010, tick, []],
+    ],
+  },
+  {
+    name: 'F4 the old connection is reset: it is not deaf but gone, as its neighbours will be told',
+    given: given({ peers: { [A]: { ...kept, ...quiet, deaf } }, sockets: { 1: { address: A } }, current: A }),
+    phases: [
+      [8_000, missed(A, 8, refused), [], { peers: { [A]: { deaf: undefined, voice: { is: 'well' } } } }],
+      [9_010, tick, []],
+    ],
+  },
+  {
+    name: 'F4 a socket from which a byte came since then is left, and one that was made since',
+    given: given({
+      peers: { [A]: { ...kept, ...quiet, deaf } },
+      sockets: { 1: { address: A, heardAt: 5_000 }, 2: { address: A, madeAt: 5_000 }, 3: { address: A, heardAt: 4_999 } }, current: A,
+    }),
+    phases: [[9_010, tick, [abandon(A, 8), severDeaf(3, A)], { peers: { [A]: { sockets: 2 } } }]],
+  },
+  {
+    name: 'F4 the bytes that came just before are seen first',
+    given: given({ peers: { [A]: { ...kept, ...quiet, deaf } }, sockets: { 1: { address: A } }, current: A, sampleAt: 9_010 }),
+    phases: [
+      [9_010, sampled(reading(1, 10, 0)), []],
+      [9_010, tick, [abandon(A, 8)], { peers: { [A]: { sockets: 1 } } }],
+    ],
+  },
+  {
+    name: 'F4, H4 a deadline that is handled more than 1 s late counts against nobody: it waits for heartbeatTimeout again',
+    given: given({ peers: { [A]: { ...kept, ...quiet, deaf, askedAt: 9_000, heardAt: 9_000 } }, sockets: { 1: { address: A } }, current: A }),
+    phases: [
+      [10_011, tick, [], { deadline: { at: 12_011, why: 'deaf' } }],
+      [12_010, answered(A, 8), []],
+    ],
+  },
+  {
+    name: 'F4 neither of both answers: the endpoint is silent, and the first question is given up with the second',
+    given: given({
+      peers: { [A]: { ...kept, ...suspectSince(7_000), deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh', deadline: 9_000 }), askedAt: 7_000 } },
+      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A,
+    }),
+    phases: [[9_000, tick, [abandon(A, 9), abandon(A, 8), reportFailed(A, noConnectionIn(2_000))], { peers: { [A]: { deaf: undefined } } }]],
+  },
+  {
+    name: 'F4, H12 what went unanswered because it was deep says nothing of its connection',
+    given: given({
+      peers: {
+        [A]: { ...kept, ...suspectSince(7_000), deaf: { ...deaf, until: Infinity }, question: asking(9, 9_000, { misses: 2, on: 'fresh', after: 'silence' }) },
+        [B]: { ...ready, answeredDeepAt: 0, question: asking(10, 9_000, { depth: 'deep' }) },
+      },
+      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A, witness: { asked: [B], nextAt: 1e6 },
+    }),
+    phases: [[9_010, answered(A, 9), [abandon(A, 8)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }]],
+  },
+  {
+    name: 'F4 an error of this machine in the second try leaves the first open, until a later one is answered',
+    given: given({
+      peers: { [A]: { ...kept, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000 } },
+      sockets: { 1: { address: A } }, current: A,
+    }),
+    phases: [
+      [7_001, missed(A, 9, local), []],
+      [12_000, tick, [ask(100, A)]],
+      [12_005, questionConnected(A, 100), []],
+      [12_010, answered(A, 100), [], { peers: { [A]: { deaf: { question: 8, since: 5_000, until: 14_010 } } } }],
+      [14_010, tick, [abandon(A, 8), severDeaf(1, A)]],
+    ],
+  },
+  {
+    name: 'F4 a second connection that goes deaf takes the place of the first',
+    given: given({
+      peers: { [A]: { ...kept, ...quiet, deaf: { ...deaf, until: Infinity }, question: asking(9, 7_500) } }, sockets: { 1: { address: A } }, current: A,
+    }),
+    phases: [[9_500, tick, [abandon(A, 8), ask(100, A, { on: 'fresh' })], { peers: { [A]: { deaf: { question: 9, since: 7_500, until: Infinity } } } }]],
+  },
+  {
+    name: 'F4 sockets that closed meanwhile are not cut',
+    given: given({ peers: { [A]: { ...kept, ...quiet, deaf } }, sockets: { 1: { address: A } }, current: A }),
+    phases: [
+      [8_000, socketClosed(1, { read: 10, written: 10 }), []],
+      [9_010, tick, [abandon(A, 8)]],
+    ],
+  },
+]
+
+runRows('deaf connections', rows)

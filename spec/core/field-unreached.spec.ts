@@ -1,0 +1,111 @@
+// What has never been reached (D7), as rows: no dial waits long for listed addresses that are out of reach.
+
+import { runRows } from '../support/core-rows.ts'
+import type { Row } from '../support/core-rows.ts'
+import {
+  A, abandon, askDeep, attempt, attemptFailed, B, C, cause, connect, connected, deliver, destroy, dialled, failing, front, given,
+  noConnection, noConnectionIn, reaching, ready, refused, rejectFailed, reportFailed, reportFailover, tick, unreached, used,
+} from '../support/core-given.ts'
+
+const after250 = noConnectionIn(250)
+
+const dials: readonly Row[] = [
+  {
+    name: 'D7 the seed refuses, and what is left was never reached: the dial ends attemptDelay later, with the causes of all',
+    given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)], { deadline: { at: 253, why: 'dial' } }],
+      [252, tick, []],
+      [253, tick, [destroy(1, 101), rejectFailed(1, cause(A, refused), cause(B, after250))]],
+    ],
+  },
+  {
+    name: 'D7 one of them that answers after all within that time is delivered',
+    given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)]],
+      [252, connected(1, 101), [deliver(1, 101, B), reportFailover(A, B, 'refused')]],
+    ],
+  },
+  {
+    name: 'D7 one that was verified before is waited for, however silent it was',
+    given: given({
+      peers: { [A]: { ...used, ...front }, [B]: { ...failing(0, 1, { silent: true, reached: true, error: 'x' }) } }, current: A,
+      usedAt: -Infinity,
+      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 3)], failedAt: 3, causes: [cause(A, refused)] }],
+    }),
+    phases: [
+      [253, tick, [], { deadline: { at: 5_003, why: 'dial' } }],
+      [5_003, tick, [
+        destroy(1, 7), reportFailed(B, noConnection), rejectFailed(1, cause(A, refused), cause(B, noConnection)),
+      ]],
+    ],
+  },
+  {
+    name: 'D7 one that refused before is no silent one, and is waited for',
+    given: given({
+      peers: { [A]: failing(0), [B]: failing(0) }, usedAt: -Infinity,
+      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 3)], failedAt: 3, causes: [cause(A, refused)] }],
+    }),
+    phases: [[253, tick, [], { deadline: { at: 5_003, why: 'dial' } }]],
+  },
+  {
+    name: 'D7 as long as a better one is left to be tried, or is being tried, the dial goes on',
+    given: given({
+      peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: ready }, current: A, usedAt: -Infinity,
+      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 3)], failedAt: 3, causes: [cause(A, refused)], nextAt: 253 }],
+    }),
+    phases: [
+      [253, tick, [connect(1, 100, C)]],
+      [600, tick, []],
+      [610, connected(1, 100), [deliver(1, 100, C), destroy(1, 7), reportFailover(A, C, 'refused'), askDeep(101, B, { on: 'fresh' })]],
+    ],
+  },
+  {
+    name: 'D7 a dial that waits for one that turns out to be out of reach ends at once, if the others failed long ago',
+    given: given({
+      peers: { [A]: { ...failing(0), ...front }, [B]: { question: reaching(9), askedAt: 0 } }, current: A, usedAt: -Infinity,
+      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 1_000)], failedAt: 1_000, causes: [cause(A, refused)] }],
+    }),
+    phases: [[5_000, tick, [
+      abandon(B, 9), reportFailed(B, noConnection), destroy(1, 7), rejectFailed(1, cause(A, refused), cause(B, noConnectionIn(4_000))),
+    ]]],
+  },
+  {
+    name: 'D7 and attemptDelay after the last of the others failed, if that was just now',
+    given: given({
+      peers: { [A]: { ...failing(0), ...front }, [B]: { question: reaching(9), askedAt: 0 } }, current: A, usedAt: -Infinity,
+      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 4_900)], failedAt: 4_900, causes: [cause(A, refused)] }],
+    }),
+    phases: [
+      [5_000, tick, [abandon(B, 9), reportFailed(B, noConnection)], { deadline: { at: 5_150, why: 'dial' } }],
+      [5_150, tick, [destroy(1, 7), rejectFailed(1, cause(A, refused), cause(B, after250))]],
+    ],
+  },
+  {
+    name: 'D7, H4 a stalled loop is no silence: the dial waits for attemptDelay again',
+    given: given({
+      peers: { [A]: failing(0), [B]: unreached }, usedAt: -Infinity,
+      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 3)], failedAt: 3, causes: [cause(A, refused)] }],
+    }),
+    phases: [
+      [1_254, tick, [], { deadline: { at: 1_504, why: 'dial' } }],
+      [1_300, connected(1, 7), [deliver(1, 7, B)]],
+    ],
+  },
+  {
+    name: 'D7 where nothing but what was never reached is known, it is waited for as for any other',
+    given: given({
+      peers: { [B]: unreached }, usedAt: -Infinity, dials: [{ id: 1, tried: [B], attempts: [attempt(7, B)] }],
+    }),
+    phases: [
+      [250, tick, []],
+      [4_999, tick, []],
+      [5_000, tick, [destroy(1, 7), rejectFailed(1, cause(B, noConnection))]],
+    ],
+  },
+]
+
+runRows('what has never been reached', dials)
