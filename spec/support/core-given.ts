@@ -100,6 +100,7 @@ function sumOf(sockets: readonly HandedSocket[]): Partial<Peer> {
   return {
     sockets: sockets.length,
     usedSince: 0,
+    kept: { since: 0, usedAt: 0 },
     active: sockets.some(({ idle }) => !idle),
     retired: sockets.every(({ retired }) => retired),
     owedSince: Math.min(...owed),
