@@ -19,7 +19,7 @@ const OWED_LONG = 5_000
 /** H12: How long an endpoint in use goes without a deep question; and the least pause between full handshakes. */
 const DEEP_EVERY = 15_000
 /** F4: How long after its first socket an endpoint has a connection of ours: programs that end at once need none. */
-const KEPT_AFTER = 500
+const KEPT_AFTER = 100
 /** H7: In heartbeat intervals: how long an endpoint in use goes without any question, busy or not. */
 const BUSY_INTERVALS = 3
 /** Dials may fail a thousand times a second; their endpoint is not asked as often. */
