@@ -104,8 +104,7 @@ class Demo {
   }
 
   async run(faults: readonly FaultName[] = FAULTS): Promise<boolean> {
-    await this.#learn()
-    await this.#peace()
+    await this.#begin()
     for (const fault of faults) await this.#faults[fault]()
     const { report, client, agent } = this.#parts
     return report.sumUp(client.totals, agent.dialer.snapshot().counters)
@@ -113,21 +112,18 @@ class Demo {
 
   // ---- before
 
-  async #learn(): Promise<void> {
-    const { report, plane: { servers }, balancer, client, agent } = this.#parts
+  async #begin(): Promise<void> {
+    const { report, plane: { servers }, balancer, client, stock, agent } = this.#parts
     report.begin(servers, balancer.address)
     const startedAt = performance.now()
     client.start()
     const isReady = (): boolean => this.#knows(servers) && client.totals.events > 0 && this.#serving() !== undefined
     if (!await this.#observer.until(isReady)) throw new Error('the client has not learned the apiservers')
     const learned = performance.now() - startedAt
-    report.learned(learned, agent.dialer.snapshot(), balancer.address)
-  }
-
-  async #peace(): Promise<void> {
     await this.#prepare()
     const observed = await this.#observer.observe({ begin: () => this.#observer.pause(PEACE) })
-    this.#parts.report.row('(nothing is wrong)', observed, this.#parts.stock.felt())
+    report.learned(learned, agent.dialer.snapshot(), balancer.address)
+    report.row('(nothing is wrong)', observed, stock.felt())
   }
 
   // ---- the faults

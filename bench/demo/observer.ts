@@ -80,7 +80,7 @@ function amiss(client: DemoClient, victim: string | undefined, keepsWatches: boo
     return sum
   }
   if (others(client.answersOf, victim) < ANSWERS) return 'no other server serves'
-  if (victim !== undefined && client.oldest(new Set([victim])) > 0) return 'a request hangs'
+  if (victim !== undefined && client.oldest(new Set([victim])) > 0) return 'a request still hangs'
   if (client.oldest() > DIALLING) return 'a request finds no connection'
   if (others(client.eventsOf, keepsWatches ? undefined : victim) === 0) return 'the watch is not back'
   return client.unseen === 0 ? undefined : `the watch missed ${count(client.unseen, 'event')}`

@@ -39,8 +39,8 @@ export class Report {
     this.#print(bold('kube-multidialer') +
       `: what a client of ${servers.length} apiservers behind a balancer feels when they fail`)
     this.#print('')
-    this.#print(`  The client is told of the balancer alone, ${balancer}. It makes a request every ${REQUEST_EVERY} ms, which`)
-    this.#print('  it never retries, and holds a watch, which brings an event every 200 ms and is opened again when it ends.')
+    this.#print(`  The client is told of the balancer alone, ${balancer}. It makes a request every ${REQUEST_EVERY} ms, and`)
+    this.#print('  retries none. Its watch brings an event every 200 ms, and is opened again whenever it ends.')
     this.#print('')
   }
 
