@@ -3,7 +3,7 @@
  * connection may be held back before it is delivered, with or without a question on it (F3).
  */
 import type { TLSSocket } from 'node:tls'
-import { isPrivate } from './address.ts'
+import { isIP, isPrivate } from './address.ts'
 import { drop } from './connect/attempt.ts'
 import type { Connections, Wanted } from './connect/connections.ts'
 import type { Endpoint } from './core/endpoint.ts'
@@ -60,8 +60,9 @@ export class Dials {
         return this.#dispatch({ type: 'attemptFailed', dial: dialId, attempt: attemptId, failure: failureOf(error) })
       }
       pending.socket = socket
-      const { remoteAddress } = socket
-      const where = remoteAddress === undefined ? {} : { isPrivate: isPrivate(remoteAddress) }
+      // Through a proxy or a tunnel, the other end of the socket is that.
+      const ip = isIP(endpoint.host) === 0 ? socket.remoteAddress : endpoint.host
+      const where = ip === undefined ? {} : { isPrivate: isPrivate(ip) }
       this.#dispatch({ type: 'attemptConnected', dial: dialId, attempt: attemptId, ...where })
       if (this.#attempts.get(attemptId) === pending) this.#watch(dialId, attemptId, pending, socket)
     })

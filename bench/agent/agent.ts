@@ -19,7 +19,7 @@ const CONCURRENCIES = [1, 10, 50] as const
  */
 const ROUNDS = 5
 /** Of new connections there are fewer in a slice than of requests, and their p99 needs many. */
-const SLICES: Readonly<Record<Work['what'], number>> = { requests: 3, connections: 6, dials: 6, plain: 1 }
+const SLICES: Readonly<Record<Work['what'], number>> = { requests: 3, connections: 4, dials: 4, plain: 1 }
 
 /** The slices of one round. */
 interface Round {

@@ -35,6 +35,7 @@ const LASTING: Manner = { window: 1_500, lanes: 3 }
 /** Servers that start compete for the machine with the clients that wait for them, so few run at once. */
 const OUTAGE: Manner = { window: 1_500, lanes: 2 }
 const KEPT_PACE = 20
+const RUNS = 5
 /** Runs of dials that are measured by themselves, dials in each, and dials before them to compile the code. */
 const DIAL_RUNS = 5
 const DIAL_TURNS = 100
@@ -94,7 +95,7 @@ export async function run(options: Options): Promise<Report> {
   const notes: string[] = []
   const contenders = contendersHere(options, notes)
   try {
-    const runs = options.quick ? 1 : 10
+    const runs = options.quick ? 1 : RUNS
     const first = await laneOf(0, options)
     const lanes = [first]
     try {

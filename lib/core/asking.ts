@@ -18,6 +18,8 @@ const OWED_AFTER = 1_000
 const OWED_LONG = 5_000
 /** H12: How long an endpoint in use goes without a deep question; and the least pause between full handshakes. */
 const DEEP_EVERY = 15_000
+/** F4: How long after its first socket an endpoint has a connection of ours: programs that end at once need none. */
+const KEPT_AFTER = 500
 /** H7: In heartbeat intervals: how long an endpoint in use goes without any question, busy or not. */
 const BUSY_INTERVALS = 3
 /** Dials may fail a thousand times a second; their endpoint is not asked as often. */
@@ -148,13 +150,17 @@ export function nextAsking(state: State, peer: Peer): { readonly at: number; rea
   const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval
   const silentAt = Math.max(peer.heardAt, askedAt) + peer.patience
   const deepAt = Math.max(askedDeepAt, peer.usedSince) + DEEP_EVERY
-  let next: { at: number; depth: Depth; on: Question['on'] } = { at: silentAt, depth: 'shallow', on: 'kept' }
+  const isHollow = voice.is === 'hollow' || voice.is === 'sick'
+  const on = isHollow && voice.full ? 'full' : 'kept'
+  // A question that is due anyway is asked deep where the next would come too late for that.
+  const isDeepSoon = active && deepAt < silentAt + peer.patience
+  let next: { at: number; depth: Depth; on: Question['on'] } = isDeepSoon
+    ? { at: silentAt, depth: 'deep', on }
+    : { at: silentAt, depth: 'shallow', on: 'kept' }
   const consider = (at: number, depth: Depth, on: Question['on']): void => {
     if (at < next.at || (at === next.at && depth === 'deep')) next = { at, depth, on }
   }
   consider(busyAt, 'shallow', 'kept')
-  const isHollow = voice.is === 'hollow' || voice.is === 'sick'
-  const on = isHollow && voice.full ? 'full' : 'kept'
   if (active) consider(deepAt, 'deep', on)
   if (isHollow) {
     if (voice.strikes < 2) consider(askedAt + heartbeatTimeout, 'deep', on)
@@ -162,6 +168,8 @@ export function nextAsking(state: State, peer: Peer): { readonly at: number; rea
   }
   // Whoever is known to be silent or slow is asked at the normal interval, even while requests wait.
   if (voice.is === 'silent' || voice.is === 'slow') return next
+  // A connection of ours that is about as old as those in use goes deaf with them (F4): there is always one.
+  if (active && peer.kept === undefined) consider(Math.max(peer.usedSince, askedAt) + KEPT_AFTER, 'shallow', 'kept')
   if (askedDeepAt < owedSince) consider(Math.max(owedSince, askedAt) + OWED_AFTER, 'deep', 'kept')
   if (peer.askedFullAt < surelyOwedSince) {
     consider(Math.max(surelyOwedSince + OWED_LONG, peer.askedFullAt + DEEP_EVERY), 'deep', 'full')

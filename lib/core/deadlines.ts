@@ -33,8 +33,8 @@ const never = (): number => Infinity
 /** In the order in which they are handled. */
 const ENTRIES: readonly Entry[] = [
   { why: 'dial', at: ({ dials }) => earliestOf(dials), handle: dialsDue },
-  { why: 'question', at: never, ofPeer: (_state, { question }) => question?.deadline ?? Infinity, handle: questionsDue },
   { why: 'deaf', at: never, ofPeer: deafEnds, handle: deafDue },
+  { why: 'question', at: never, ofPeer: (_state, { question }) => question?.deadline ?? Infinity, handle: questionsDue },
   { why: 'sample', at: ({ sampleAt }) => sampleAt, handle: samplesDue },
   { why: 'silence', at: never, ofPeer: (state, peer) => nextAsking(state, peer).at, handle: silencesDue },
   { why: 'slow', at: never, ofPeer: silenceEnds },

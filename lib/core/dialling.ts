@@ -8,7 +8,7 @@ import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import { doubt, wonder } from './asking.ts'
 import {
-  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isDoubted, isFront, isListed, lastErrorOf, statusOf,
+  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isDoubted, isFront, isListed, lastErrorOf, MUTE_DELAYS, statusOf,
 } from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, Id, Peer, Rejection, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
@@ -164,9 +164,20 @@ export function startNext(turn: Turn, dial: Dial): void {
   if (dial.hold.is === 'list') return setDial(turn, { ...dial, nextAt: Infinity })
   if (dial.hold.is === 'listed') return setDial(turn, { ...dial, nextAt: turn.now })
   const peer = dial.tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, dial.tried)
-  if (peer !== undefined) return setDial(turn, withStarted(turn, dial, peer.address))
+  if (peer !== undefined) return setDial(turn, withFutile(turn, withStarted(turn, dial, peer.address)))
   if (dial.attempts.length > 0) return setDial(turn, { ...dial, nextAt: Infinity })
   endDial(turn, dial, { kind: 'failed', causes: dial.causes })
+}
+
+/** D2, D7: Where nothing is left but what was never reached, all of it is tried at once: it is not waited for long. */
+function withFutile(turn: Turn, dial: Dial): Dial {
+  let next = dial
+  while (futileAt(turn.state, next) !== Infinity) {
+    const peer = nextCandidate(turn.state, next.tried)
+    if (peer === undefined) return next
+    next = withStarted(turn, next, peer.address)
+  }
+  return next
 }
 
 /** D3: Starts an attempt; the next is due after `attemptDelay`. */
@@ -213,7 +224,8 @@ function endDial(turn: Turn, dial: Dial, rejection: Rejection): void {
 
 /** D3: Destroys an attempt; a connection with a question on it is the monitor's from now on. */
 export function releaseAttempt(turn: Turn, dial: Dial, attempt: Attempt): void {
-  if (attempt.phase === 'connecting' && turn.now - attempt.startedAt >= turn.state.settings.attemptDelay) {
+  const mute = MUTE_DELAYS * turn.state.settings.attemptDelay
+  if (attempt.phase === 'connecting' && turn.now - attempt.startedAt >= mute) {
     becomeMute(turn, attempt.address)
   }
   if (attempt.phase !== 'asking') return turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })

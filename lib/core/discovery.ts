@@ -78,7 +78,7 @@ export function beginRound(turn: Turn, address: Address): void {
 
 function startRound(turn: Turn, depth: Depth): Round {
   turn.count('refreshes')
-  const round: Round = { tried: [], at: undefined, causes: [], complaint: undefined, depth }
+  const round: Round = { tried: [], at: undefined, causes: [], depth, answer: undefined }
   turn.setDiscovery({ startedAt: turn.now, nextAt: Infinity, round })
   return round
 }
@@ -98,7 +98,7 @@ export function roundMissed(turn: Turn, address: Address, failure: Failure): voi
 function moveOn(turn: Turn, round: Round): void {
   const candidate = nextCandidate(turn.state, round.tried)
   if (candidate === undefined) {
-    if (round.complaint !== undefined) turn.warn('discovery', round.complaint)
+    if (round.answer !== undefined) warnOfAnswer(turn, round.answer.address, round.answer.status)
     return endRound(turn, 'failing', round.causes)
   }
   turn.setDiscovery({ round: { ...round, tried: [...round.tried, candidate.address], at: candidate.address } })
@@ -148,9 +148,7 @@ export function answered(turn: Turn, address: Address, question: Question, event
     return askAgain(turn, question, { via, otherStatus: status })
   }
   if (isMissing && (status === 403 || question.otherStatus === 403)) return forbidden(turn, address)
-  const advice = adviceFor(status)
-  const isNews = status !== 200 && (discovery.status === 'pending' || !mayPass(status))
-  moveOnAfter(turn, address, problem + advice, isNews ? `${address} answered ${status}${advice}` : undefined)
+  moveOnAfter(turn, address, problem + adviceFor(status), status)
 }
 
 /** R6: The question went without its token. */
@@ -159,15 +157,11 @@ function withoutToken(turn: Turn, address: Address, status: number): void {
 }
 
 /** R1, R5: The endpoint answered, but not with a list: another is asked. Where none has one, that is complained of. */
-function moveOnAfter(turn: Turn, address: Address, message: string, complaint?: string): void {
+function moveOnAfter(turn: Turn, address: Address, message: string, status?: number): void {
   const { round } = turn.state.discovery
   if (round === undefined) return
-  moveOn(turn, {
-    ...round,
-    causes: withCause(round.causes, { address, failure: { kind: 'answer', message } }),
-    complaint: round.complaint ??
-      (complaint && `the list of apiservers cannot be had, so that there is no failover: ${complaint}`),
-  })
+  const answer = status === undefined || status === 200 ? round.answer : { address, status }
+  moveOn(turn, { ...round, answer, causes: withCause(round.causes, { address, failure: { kind: 'answer', message } }) })
 }
 
 /** Each endpoint has one cause: the last. */
@@ -182,9 +176,12 @@ function forbidden(turn: Turn, address: Address): void {
   endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: `it answered 403: ${advice}` } }])
 }
 
-/** R5: Tells whether an answer may pass by itself: it is news at the start, and when it has lasted. */
-function mayPass(status: number): boolean {
-  return status === 429 || status >= 500
+/** R5: Warns of an answer that is no list, and says what to do about it. One that may pass is news only at the start. */
+function warnOfAnswer(turn: Turn, address: Address, status: number): void {
+  const mayPass = status === 429 || status >= 500
+  if (mayPass && turn.state.discovery.status !== 'pending') return
+  turn.warn('discovery', `the list of apiservers cannot be had, so that there is no failover: ${address} answered ` +
+    `${status}${adviceFor(status)}`)
 }
 
 /** R5: Says what to do about an answer that is no list. */

@@ -12,13 +12,13 @@ import {
 } from './peers.ts'
 import { questionLost } from './holding.ts'
 import { cutSick } from './severing.ts'
-import type { Event, Failure, Id, Peer, Question } from './state.ts'
+import type { Deaf, Event, Failure, Id, Peer, Question } from './state.ts'
 import { forgetOwed } from './traffic.ts'
 import { LATE } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 /** H12: In heartbeat timeouts: an answer from the cache that takes longer tells of load, not of etcd. */
-const QUICK = 0.25
+const QUICK = 0.5
 
 // ---- answers
 
@@ -37,11 +37,11 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   const { address, status, authorized } = event
   const peer = turn.peer(address)
   const question = peer?.question
-  if (peer?.deaf?.question === event.question) return deafAnswered(turn, address)
+  if (peer?.deaf !== undefined && peer.deaf.question === event.question) return deafAnswered(turn, peer, peer.deaf)
   if (peer === undefined || question?.id !== event.question) return
   proven(turn, peer, question, authorized ? status : peer.answer)
   const isBad = status === 429 || status >= 500
-  // 429 tells of load, which the cache has no share in.
+  // 429 tells of load, in which the cache has no share.
   if (status >= 500 && question.depth === 'deep') {
     return askAgain(turn, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
   }
@@ -93,6 +93,12 @@ function judge(turn: Turn, address: Address, question: Question, status: number,
   cutSick(turn, address)
 }
 
+/** F4: Its kept connection left a question unanswered, which is listened to beside the next. */
+function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt }: Question): void {
+  endDeaf(turn, peer.address)
+  turn.changePeer(peer.address, { deaf: { question: id, since: sentAt, until: Infinity } })
+}
+
 /** F4: A fresh connection was answered and the kept one was not: that one has `heartbeatTimeout` more. */
 function expectDeaf(turn: Turn, address: Address, { on, after }: Question): void {
   const peer = turn.peer(address)
@@ -102,9 +108,9 @@ function expectDeaf(turn: Turn, address: Address, { on, after }: Question): void
   turn.setPeer({ ...peer, deaf: { ...peer.deaf, until: turn.now + turn.state.settings.heartbeatTimeout } })
 }
 
-/** F4: The old connection was not deaf, but slow. */
-function deafAnswered(turn: Turn, address: Address): void {
-  turn.changePeer(address, { deaf: undefined })
+/** F4: The old connection was not deaf, but slow. It is kept on, unless another has taken its place. */
+function deafAnswered(turn: Turn, { address, kept }: Peer, { since }: Deaf): void {
+  turn.changePeer(address, { deaf: undefined, kept: kept ?? { since, usedAt: turn.now } })
   becomeHeard(turn, address)
 }
 
@@ -129,10 +135,8 @@ export function questionsDue(turn: Turn): void {
     const waited = Math.round(question.deadline - (question.connectedAt ?? question.sentAt))
     const what = question.connectedAt === undefined ? 'no connection' : 'no answer'
     const isKept = question.on === 'kept' && question.misses === 0 && question.connectedAt !== undefined
-    if (isKept) {
-      endDeaf(turn, peer.address)
-      turn.changePeer(peer.address, { deaf: { question: question.id, since: question.sentAt, until: Infinity } })
-    } else turn.emit({ type: 'abandon', address: peer.address, question: question.id })
+    if (isKept) becomeDeaf(turn, peer, question)
+    else turn.emit({ type: 'abandon', address: peer.address, question: question.id })
     const current = turn.peer(peer.address) ?? peer
     const kind = question.connectedAt === undefined ? 'silence' : 'late'
     missed(turn, current, question, { kind, message: `${what} within ${waited} ms` })
@@ -142,14 +146,17 @@ export function questionsDue(turn: Turn): void {
 /** H2, H12: Asks again on another connection, or gives the verdict. */
 function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): void {
   const { address } = peer
+  // The connection that it was on is kept no longer. One that was there before is, where a fresh one was not made.
+  const hadKept = question.connectedAt !== undefined && question.on !== 'full' && question.attempt === undefined
+  if (hadKept) turn.changePeer(address, { kept: undefined })
   if (question.attempt !== undefined) questionLost(turn, question.attempt, failure)
   if (failure.kind === 'local' || failure.kind === 'mistake') {
     release(turn, address, question.id)
+    endDeaf(turn, address)
     becomeUndoubted(turn, address)
     return roundMissed(turn, address, failure)
   }
   if (failure.kind !== 'identity') becomeSuspect(turn, address)
-  if (question.on !== 'full') turn.changePeer(address, { kept: undefined })
   const next = nextTry(turn.peer(address) ?? peer, question, failure)
   if (next === undefined) verdict(turn, peer, question, failure)
   else send(turn, turn.peer(address) ?? peer, { ...question, ...next, silent: question.silent && isSilence(failure) })

@@ -11,6 +11,9 @@ import type { Turn } from './turn.ts'
 const BACKOFF_FIRST = 250
 const BACKOFF_MOST = 30_000
 
+/** D7: In attempt delays: silence after which one that was never reached is not worth waiting for. */
+export const MUTE_DELAYS = 2
+
 const UNLISTED: Listing = { is: 'unlisted' }
 
 // ---- what a peer is
@@ -121,7 +124,8 @@ export function drawPatience(turn: Turn): number {
 /** H1: Makes it ready: its TLS and identity were good just now. */
 export function becomeReady(turn: Turn, address: Address): void {
   const peer = turn.peer(address)
-  if (peer !== undefined && peer.standing.is !== 'ready') turn.setPeer({ ...peer, standing: { is: 'ready' }, mute: false })
+  if (peer === undefined || peer.standing.is === 'ready') return
+  turn.setPeer({ ...peer, standing: { is: 'ready' }, mute: false })
 }
 
 /** D7: Notes that it kept somebody waiting for a connection, and was never reached before. */
@@ -131,11 +135,12 @@ export function becomeMute(turn: Turn, address: Address): void {
 }
 
 /** D7: Gives from when on it is known to be silent, and never was reached; Infinity where it may be worth waiting for. */
-export function futileFrom(state: State, peer: Peer | undefined): number {
+export function futileFrom({ settings }: State, peer: Peer | undefined): number {
   if (peer === undefined || wasReached(peer)) return Infinity
   if (peer.mute || (peer.standing.is === 'failed' && peer.standing.silent)) return -Infinity
   const { question } = peer
-  return question === undefined || question.connectedAt !== undefined ? Infinity : question.sentAt + state.settings.attemptDelay
+  const isMute = question !== undefined && question.connectedAt === undefined
+  return isMute ? question.sentAt + MUTE_DELAYS * settings.attemptDelay : Infinity
 }
 
 function wasReached({ standing }: Peer): boolean {
@@ -237,7 +242,12 @@ export function becomeUnasked(turn: Turn, address: Address): void {
 export function becomeSilent(turn: Turn, address: Address): void {
   const voice = turn.peer(address)?.voice
   if (voice === undefined) return
-  turn.changePeer(address, { voice: { is: 'silent', since: 'since' in voice ? voice.since : turn.now } })
+  turn.changePeer(address, { voice: { is: 'silent', since: missingSince(voice) ?? turn.now } })
+}
+
+/** H3: Gives since when it has been missing: an answer of another's since then is a witness. */
+function missingSince(voice: Voice): number | undefined {
+  return voice.is === 'suspect' || voice.is === 'silent' || voice.is === 'slow' ? voice.since : undefined
 }
 
 /** H9: Makes it slow: its handshake was done, and its answer did not come. */
@@ -245,7 +255,7 @@ export function becomeSlow(turn: Turn, address: Address, failure: Failure): void
   const voice = turn.peer(address)?.voice
   if (voice === undefined) return
   if (voice.is !== 'slow') turn.report({ event: 'failed', address, failure })
-  const since = 'since' in voice ? voice.since : turn.now
+  const since = missingSince(voice) ?? turn.now
   turn.changePeer(address, { voice: { is: 'slow', since, error: failure.message } })
 }
 

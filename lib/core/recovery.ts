@@ -17,11 +17,12 @@ const USED_WITHIN = 60_000
 /** F2: Asks, after any event, the listed ones that were never tried, while none of the listed ones is ready. */
 export function settleProbe(turn: Turn): void {
   const { probe, settings } = turn.state
-  const next = firstUntried(turn)
-  if (next === undefined) return void (probe !== undefined && turn.set({ probe: undefined }))
+  if (!isProbeWanted(turn)) return void (probe !== undefined && turn.set({ probe: undefined }))
   if (probe !== undefined && probe.nextAt > turn.now) return
+  const next = nextCandidate(turn.state, [], isUntried)
+  if (next === undefined) return turn.set({ probe: undefined })
+  turn.set({ probe: { nextAt: turn.now + settings.attemptDelay } })
   ask(turn, next.address, 'shallow')
-  turn.set({ probe: firstUntried(turn) && { nextAt: turn.now + settings.attemptDelay } })
 }
 
 /** H8: Begins or ends, after any event, the questions to those that are out of service. */
@@ -72,12 +73,17 @@ function isOutOfService(state: State, peer: Peer): boolean {
   return isLeaving(peer) || statusOf(peer) !== 'ready' || isFront(state, peer)
 }
 
-/** F2: Finds one to ask where nobody knows if any of the listed ones is within reach, and somebody may want to. */
-function firstUntried(turn: Turn): Peer | undefined {
+/** F2: Tells whether nobody knows if any of the listed ones is within reach, and somebody may want to. */
+function isProbeWanted(turn: Turn): boolean {
   const { state } = turn
-  if (state.discovery.listedAt === undefined || state.dormant || isHolding(turn)) return undefined
-  for (const peer of state.peers.values()) if (isListed(peer) && statusOf(peer) === 'ready') return undefined
-  return nextCandidate(state, [], isUntried)
+  if (state.discovery.listedAt === undefined || state.dormant || isHolding(turn)) return false
+  let isAnyUntried = false
+  for (const peer of state.peers.values()) {
+    if (!isListed(peer)) continue
+    if (statusOf(peer) === 'ready') return false
+    isAnyUntried ||= isUntried(peer)
+  }
+  return isAnyUntried || state.probe !== undefined
 }
 
 function isUntried(peer: Peer): boolean {

@@ -133,7 +133,9 @@ function sever(turn: Turn, peer: Peer, reasonFor: (socket: HandedSocket) => stri
 function searchWitness(turn: Turn, depth: Depth): void {
   for (;;) {
     const { state } = turn
-    const search = state.witness ?? { asked: [], nextAt: turn.now }
+    // Who was asked less than is wanted now is asked again.
+    const isEnough = state.witness !== undefined && (depth === 'shallow' || state.witness.depth === 'deep')
+    const search = isEnough && state.witness ? state.witness : { depth, asked: [], nextAt: turn.now }
     const last = search.asked.at(-1)
     const isInVain = last !== undefined && state.peers.get(last)?.question?.misses !== 0
     if (search.nextAt > turn.now && !isInVain) return
@@ -147,7 +149,7 @@ function searchWitness(turn: Turn, depth: Depth): void {
       if (search.nextAt <= turn.now) turn.set({ witness: { ...search, nextAt } })
       return
     }
-    turn.set({ witness: { asked: [...search.asked, candidate.address], nextAt } })
+    turn.set({ witness: { ...search, asked: [...search.asked, candidate.address], nextAt } })
     ask(turn, candidate.address, depth)
   }
 }
@@ -155,5 +157,5 @@ function searchWitness(turn: Turn, depth: Depth): void {
 function restSearch(turn: Turn, nextAt: number, depth: Depth): void {
   if (nextAt > turn.now) return
   const pause = Math.max(drawPatience(turn), depth === 'deep' ? DEEP_SEARCH_PAUSE : SEARCH_PAUSE)
-  turn.set({ witness: { asked: [], nextAt: turn.now + pause } })
+  turn.set({ witness: { depth, asked: [], nextAt: turn.now + pause } })
 }

@@ -268,6 +268,7 @@ export interface Peer {
 
 /** A search: endpoints that are asked, one after another, until one answers as is wanted (H3). */
 export interface Search {
+  readonly depth: Depth
   readonly asked: readonly Address[]
   readonly nextAt: number
 }
@@ -278,10 +279,10 @@ export interface Round {
   /** Who is being asked now; undefined between two. */
   readonly at: Address | undefined
   readonly causes: readonly Cause[]
-  /** What is warned of where it comes to no list: the first answer that does not pass by itself (R5). */
-  readonly complaint: string | undefined
   /** What it asks of each. */
   readonly depth: Depth
+  /** The last answer that was no list, and whose it was (R5). */
+  readonly answer: { readonly address: Address; readonly status: number } | undefined
 }
 
 export interface Discovery {

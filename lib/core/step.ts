@@ -119,15 +119,15 @@ function apply(turn: Turn, event: Event): void {
   }
 }
 
-/** Decides what follows from the new state whatever the event was. */
+/** Decides what follows from the new state whatever the event was. Each may give those after it something to do. */
 function settle(turn: Turn, before: State): void {
   const { dials, peers } = turn.state
   if (dials.size > 0 && peers.size > before.peers.size) newcomersDue(turn)
   settleFutile(turn, before)
   settleRound(turn)
   settleHeld(turn)
-  settleProbe(turn)
   settleDoubts(turn)
+  settleProbe(turn)
   settleLeaving(turn)
   settleRecovery(turn)
   settleWarnings(turn)

@@ -37,7 +37,9 @@ function complaintOf(address: Address, { message }: Failure): string {
 
 const slices = { via: 'endpointslices' } as const
 /** A round is asking A for the list, with a caller of refresh() who waits. */
-const inRound = { status: 'ok', listedAt: 0, startedAt: 0, nextAt: Infinity, round: roundOf([A]), waiting: [1] } as const
+const inRound = {
+  status: 'ok', listedAt: 0, startedAt: 0, nextAt: Infinity, round: roundOf([A]), waiting: [1],
+} as const
 const asked = { ...ready, question: asking(7) }
 
 const resources: readonly Row[] = [
@@ -66,7 +68,9 @@ const resources: readonly Row[] = [
         11,
         answered(A, 100, { status: 410 }),
         [askDeep(101, B)],
-        { discovery: { round: roundOf([A, B], { causes: [cause(A, gone(410))], complaint: complaintOf(A, gone(410)) }) } },
+        {
+          discovery: { round: roundOf([A, B], { causes: [cause(A, gone(410))], answer: { address: A, status: 410 } }) },
+        },
       ],
     ],
   },
@@ -238,7 +242,7 @@ const complaints: readonly Row[] = [
     ],
   },
   {
-    name: 'R5 of several answers that are no list the first is warned of, and each is a cause',
+    name: 'R5 of several answers that are no list the last is warned of, and each is a cause',
     given: given({ peers: { [A]: asked, [B]: {} }, current: A, discovery: inRound }),
     phases: [
       [10, answered(A, 7, { status: 302 }), [askDeep(100, B)]],
@@ -247,7 +251,7 @@ const complaints: readonly Row[] = [
         12,
         answered(B, 101, { status: 404 }),
         [
-          reportWarning('discovery', complaintOf(A, redirect)),
+          reportWarning('discovery', complaintOf(B, gone(404))),
           settleRefresh(1, { kind: 'failed', causes: [cause(A, redirect), cause(B, gone(404))] }),
         ],
       ],

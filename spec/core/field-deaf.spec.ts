@@ -100,7 +100,7 @@ const rows: readonly Row[] = [
         [A]: { ...kept, ...suspectSince(7_000), deaf: { ...deaf, until: Infinity }, question: asking(9, 9_000, { misses: 2, on: 'fresh', after: 'silence' }) },
         [B]: { ...ready, answeredDeepAt: 0, question: asking(10, 9_000, { depth: 'deep' }) },
       },
-      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A, witness: { asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[9_010, answered(A, 9), [abandon(A, 8)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }]],
   },

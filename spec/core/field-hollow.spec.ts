@@ -128,7 +128,7 @@ const witnesses: readonly Row[] = [
     name: 'H12 all are hollow: nobody is severed and nobody sick, and the next dial is as the ones before',
     given: given({
       peers: { [A]: { ...kept, ...hollow, askedAt: 100, askedDeepAt: 0, question: lastTry }, [B]: { ...kept, ...hollowSince(5), askedAt: 100 } },
-      sockets: { 1: { address: A, ...owed }, 2: { address: B } }, current: A, witness: { asked: [], nextAt: 15_000 },
+      sockets: { 1: { address: A, ...owed }, 2: { address: B } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
     }),
     phases: [
       [110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'hollow', since: 5, strikes: 4, full: false }, sockets: 1 } } }],
@@ -154,7 +154,7 @@ const witnesses: readonly Row[] = [
     name: 'H12 one that answered deep before the first miss is no witness',
     given: given({
       peers: { [A]: { ...kept, ...hollow, question: lastTry }, [B]: { ...ready, answeredDeepAt: 4, question: asking(8, 100, { depth: 'deep' }) } },
-      sockets: { 1: { address: A, ...owed } }, current: A, witness: { asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'hollow', since: 5, strikes: 4, full: false } } } }]],
   },
@@ -175,14 +175,14 @@ const witnesses: readonly Row[] = [
     name: 'H12 a refresh that another answers deep is a witness as well',
     given: given({
       peers: { [A]: { ...kept, ...hollowSince(5, 1), askedAt: 5 }, [B]: { ...ready, question: asking(8, 6, { depth: 'deep' }) } },
-      sockets: { 1: { address: A } }, current: A, witness: { asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[10, answered(B, 8), [reportSick(A)]]],
   },
   {
     name: 'H12 with nobody in doubt, or no socket of who is, the search ends',
     given: given({
-      peers: { [A]: { ...ready, ...hollowSince(5) }, [B]: ready }, witness: { asked: [], nextAt: 15_000 },
+      peers: { [A]: { ...ready, ...hollowSince(5) }, [B]: ready }, witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
     }),
     phases: [[10, tick, [], { deadline: { at: 120_000, why: 'unused' } }]],
   },
@@ -222,7 +222,7 @@ const packets: readonly Row[] = [
     name: 'H12 a full handshake that is answered tells that the packets come through',
     given: given({
       peers: { [A]: { ...kept, ...hollowSince(0, 1, true), question: asking(9, 100, { depth: 'deep', on: 'full' }) }, [B]: ready },
-      sockets: { 1: { address: A, ...owed } }, current: A, witness: { asked: [], nextAt: 1e6 },
+      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [[110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' }, kept: { since: 0, usedAt: 0 } } } }]],
   },
@@ -326,7 +326,7 @@ const load: readonly Row[] = [
     name: 'H12, H7 503 from the cache, too: refusing',
     given: given({
       peers: { [A]: { ...kept, ...hollowSince(5, 1), question: asking(9, 100, { after: 'answer' }) }, [B]: ready },
-      sockets: { 1: { address: A } }, current: A, witness: { asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[110, answered(A, 9, { status: 503 }), [retire(1)], { peers: { [A]: refusing() } }]],
   },

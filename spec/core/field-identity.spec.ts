@@ -40,7 +40,7 @@ const rows: readonly Row[] = [
         [A]: { ...kept, ...suspectSince(5), deaf: { question: 8, since: 0, until: Infinity }, question: asking(9, 5, { misses: 1, on: 'fresh' }) },
         [B]: { ...ready, ...doubted, question: reaching(10) },
       },
-      sockets: { 1: { address: A, retired: true } }, witness: { asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A, retired: true } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[10, identityChanged, [abandon(A, 9), abandon(A, 8), closeMonitor(A), abandon(B, 10)], {
       peers: { [A]: { question: undefined, deaf: undefined, voice: { is: 'well' } }, [B]: { question: undefined, voice: { is: 'well' } } },

@@ -55,8 +55,10 @@ const FORBIDDEN = new Set([
   'hrtime',
   'toLocaleString',
 ])
-/** What a parameter may be called: as a name of its own it is an argument, and behind a point it is a clock. */
+/** What a parameter may be called: as a name of its own it is an argument, and behind a point it is a clock... */
 const ARGUMENTS = new Set(['now'])
+/** ...but for the time of a turn, which was an argument of its. */
+const TURNS = new Set(['turn', 'this'])
 
 interface Token {
   readonly kind: 'name' | 'string' | 'mark'
@@ -128,12 +130,14 @@ function breaches(source: string, neighbours: ReadonlySet<string>): string[] {
     const before = tokens[index - 1]
     const next = tokens[index + 1]
     const isMember = before?.kind === 'mark' && before.text === '.'
+    const isOfTurn = isMember && TURNS.has(tokens[index - 2]?.text ?? '')
+    const reachesOut = ARGUMENTS.has(text) ? isMember && !isOfTurn : !isMember || text.length > 8
     if (text === 'import' && (next?.text === '(' || next?.text === '.')) found.push(`import${next.text}`)
     else if (!isMember && (text === 'import' || text === 'export')) {
       const from = sourceOf(tokens, index)
       if (from !== undefined && !neighbours.has(from)) found.push(`imports ${from}`)
     } else if (text === 'random' && isMember) found.push('random')
-    else if (FORBIDDEN.has(text) && (ARGUMENTS.has(text) ? isMember : !isMember || text.length > 8)) found.push(text)
+    else if (FORBIDDEN.has(text) && reachesOut) found.push(text)
   }
   return found
 }
@@ -192,6 +196,7 @@ describe('the check itself', () => {
     ['const at = new Date()', 'Date'],
     ['const at = performance.now()', 'performance', 'now'],
     ['const { now } = performance', 'performance'],
+    ['const a = clock.now', 'now'],
     ['const a = Math.random()', 'random'],
     ['const a = Math\n  .random', 'random'],
     ['const a = `${1 + Math.random()}`', 'random'],
@@ -221,6 +226,7 @@ describe('the check itself', () => {
     "export function from(now: number): string { return 'fs' }",
     "export interface A { readonly from: 'x' }",
     'const a = (state: State, now: number) => now + state.at',
+    'const a = turn.now + this.now',
     'const a = /Date|process/.test(b)',
   ]
   for (const source of good) {

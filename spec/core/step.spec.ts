@@ -4,34 +4,40 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Address } from '../../lib/core/endpoint.ts'
+import { addressOf } from '../../lib/core/endpoint.ts'
 import { DEFAULTS } from '../../lib/options.ts'
-import type { Deadline, Effect, Event, State } from '../../lib/core/state.ts'
+import type { Effect, Event, State } from '../../lib/core/state.ts'
 import { initialState, nextDeadline, step } from '../../lib/core/step.ts'
 import { rowsOf } from '../../lib/core/table.ts'
 import { Model } from '../support/core-model.ts'
 import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, asking, at, attempt, attemptFailed, B, C, closed, closeMonitor, connect, connected, destroy,
-  dialled, given, keptSince, known, listOf, local, missed, pending, ready, refreshRequested, refused, reject, removed,
-  seed, settleRefresh, socketClosed, suspectSince, tick, untrusted, used,
+  A, abandon, answered, asking, at, attempt, attemptFailed, B, C, cancelled, closed, closeMonitor, connect, connected,
+  destroy, dialled, given, identityChanged, keptSince, known, listOf, local, missed, pending, questionConnected,
+  ready, refreshRequested, refusalSeen, refused, reject, roundOf, seed, settleRefresh, socketClosed, tick,
+  trafficResumed, untrusted, used,
 } from '../support/core-given.ts'
 
 const everything = given({
-  peers: { [A]: { ...used, question: asking(7), ...keptSince(0) }, [B]: { ...ready, ...keptSince(3) }, [C]: {} },
+  peers: {
+    [A]: { ...used, question: asking(7), deaf: { question: 6, since: 0, until: 900 }, ...keptSince(0) },
+    [B]: { ...ready, ...keptSince(3) },
+    [C]: {},
+  },
   sockets: { 1: { address: A, wakeAt: 9_000 } },
   dials: [
     { id: 1, tried: [A, B], attempts: [attempt(10, A), attempt(11, B)], nextAt: 400 },
     { id: 2, tried: [A], attempts: [attempt(12, A)], nextAt: 300 },
   ],
-  discovery: { ...known, nextAt: Infinity, round: { tried: [A], at: A, causes: [] }, waiting: [5, 6] },
-  witness: { asked: [B], nextAt: 100 },
+  discovery: { ...known, nextAt: Infinity, round: roundOf([A]), waiting: [5, 6] },
+  witness: { depth: 'shallow', asked: [B], nextAt: 100 },
   sampleAt: 250,
 })
 
 const closing: readonly Row[] = [
   {
-    name: 'close() ends every dial, heartbeat, monitor and refresh(), once, and waits for nothing any more',
+    name: 'D5 close() ends every dial, question, monitor and refresh(), once, and waits for nothing any more',
     given: everything,
     phases: [
       [
@@ -44,6 +50,7 @@ const closing: readonly Row[] = [
           destroy(2, 12),
           reject(2, { kind: 'closed' }),
           abandon(A, 7),
+          abandon(A, 6),
           closeMonitor(A),
           closeMonitor(B),
           settleRefresh(5, { kind: 'closed' }),
@@ -57,21 +64,25 @@ const closing: readonly Row[] = [
       [54, attemptFailed(1, 11), [], { same: true }],
       [55, answered(A, 7), [], { same: true }],
       [56, missed(A, 7), [], { same: true }],
+      [57, trafficResumed, [], { same: true }],
+      [57, refusalSeen(1), [], { same: true }],
+      [57, identityChanged, [], { same: true }],
+      [57, refreshRequested(), [], { same: true }],
       [1e9, tick, [], { same: true }],
       [1e9, socketClosed(1), [], { peers: { [A]: { sockets: 0 } }, deadline: null }],
     ],
   },
   {
-    name: 'a dial that is requested twice is one dial',
-    given: given({ peers: { [A]: seed } }),
+    name: 'D3 a dial that is requested twice is one dial',
+    given: given({ peers: { [A]: { ...seed, askedAt: 0 } } }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [0, dialled(1), [], { same: true }],
     ],
   },
   {
-    name: 'heartbeats are waited for by nobody but the one who was asked',
-    given: given({ peers: { [A]: { question: asking(7) }, [B]: { question: asking(8) } } }),
+    name: 'H2 questions are waited for by nobody but the one who was asked',
+    given: given({ peers: { [A]: { ...ready, question: asking(7) }, [B]: { question: asking(8) } } }),
     phases: [
       [1, answered(A, 8), [], { same: true }],
       [1, missed(B, 7), [], { same: true }],
@@ -109,10 +120,12 @@ function staleEvents(state: State, used: readonly number[]): Event[] {
   const failures = [refused, untrusted, local]
   const dials = [...rowsOf(state.dials)]
   const attempts = dials.flatMap((dial) => dial.attempts.map(({ id }) => ({ dial: dial.id, id })))
-  const heartbeats = [...state.peers.values()].flatMap(({ heartbeat: each }) => (each === undefined ? [] : [each.id]))
+  const questions = [...state.peers.values()].flatMap(({ question, deaf }) => (
+    [...(question === undefined ? [] : [question.id]), ...(deaf === undefined ? [] : [deaf.question])]
+  ))
   const live = new Set([
     ...attempts.map(({ id }) => id),
-    ...heartbeats,
+    ...questions,
     ...[...rowsOf(state.sockets)].map(({ id }) => id),
   ])
   const stale = [-1, 1e9, state.nextId, ...used].filter((id) => !live.has(id))
@@ -123,25 +136,26 @@ function staleEvents(state: State, used: readonly number[]): Event[] {
     }
     for (const address of [...state.peers.keys(), '10.9.9.9:9']) {
       for (const status of [200, 401, 403, 404, 503]) {
-        events.push(
-          answered(address, id, { status, fresh: true, ...(status === 200 ? { body: listOf(['10.8.8.8:8']) } : {}) }),
-        )
+        events.push(answered(address, id, { status, ...(status === 200 ? { body: listOf(['10.8.8.8:8']) } : {}) }))
       }
-      events.push(...failures.map((failure) => missed(address, id, failure)))
+      events.push(questionConnected(address, id), ...failures.map((failure) => missed(address, id, failure)))
     }
-    events.push(socketClosed(id))
+    events.push(socketClosed(id, { written: 9, byPeer: true }), refusalSeen(id))
   }
   for (const { dial, id } of attempts) {
     events.push(...failures.map((failure) => attemptFailed(dial + 0.5, id, failure)), connected(dial + 0.5, id))
   }
-  for (const { address, heartbeat: each } of state.peers.values()) {
-    if (each === undefined) continue
-    for (const other of state.peers.keys())
-      if (other !== address) events.push(answered(other, each.id), missed(other, each.id))
+  for (const { address, question } of state.peers.values()) {
+    if (question === undefined) continue
+    for (const other of state.peers.keys()) {
+      if (other !== address) events.push(
+        answered(other, question.id),
+        missed(other, question.id),
+        questionConnected(other, question.id),
+      )
+    }
   }
-  for (const { id } of dials) events.push(dialled(id), dialled(id, true))
-  for (const refresh of state.discovery.waiting) events.push(refreshRequested(refresh))
-  events.push({ type: 'dialCancelled', dial: -1, reason: 'stale' })
+  events.push(cancelled(-1, 'stale'))
   return events
 }
 
@@ -177,10 +191,10 @@ describe('ids that answer nothing', () => {
       'attemptConnected',
       'attemptFailed',
       'dialCancelled',
-      'dialRequested',
-      'heartbeatAnswered',
-      'heartbeatFailed',
-      'refreshRequested',
+      'questionAnswered',
+      'questionConnected',
+      'questionFailed',
+      'refusalSeen',
       'socketClosed',
     ])
   })
@@ -225,8 +239,7 @@ function play({ state, until, answer, dialEvery }: Script): {
     state = next
     for (const effect of effects) {
       if (effect.type === 'connect') connects += 1
-      if (effect.type === 'heartbeat')
-        heartbeats.set(effect.endpoint.host, (heartbeats.get(effect.endpoint.host) ?? 0) + 1)
+      if (effect.type === 'ask') heartbeats.set(effect.endpoint.host, (heartbeats.get(effect.endpoint.host) ?? 0) + 1)
       const reply = answer(effect)
       if (reply !== undefined) due.push({ at: now + reply[0], event: reply[1] })
     }
@@ -237,8 +250,7 @@ function play({ state, until, answer, dialEvery }: Script): {
 /** Everything that is asked of anybody is refused at once. */
 const refuse = (effect: Effect): readonly [number, Event] | undefined => {
   if (effect.type === 'connect') return [1, attemptFailed(effect.dial, effect.attempt)]
-  if (effect.type === 'heartbeat')
-    return [1, missed(`${effect.endpoint.host}:${effect.endpoint.port}`, effect.heartbeat, refused)]
+  if (effect.type === 'ask') return [1, missed(addressOf(effect.endpoint), effect.question, refused)]
   return undefined
 }
 
@@ -282,8 +294,8 @@ describe('storms', () => {
 
   it('one in use and silent asks its server once in 4 to 5 s, and nobody else', () => {
     const answer = (effect: Effect): readonly [number, Event] | undefined =>
-      effect.type === 'heartbeat'
-        ? [1, answered(`${effect.endpoint.host}:${effect.endpoint.port}`, effect.heartbeat, { body: listOf([A, B]) })]
+      effect.type === 'ask'
+        ? [1, answered(addressOf(effect.endpoint), effect.question, { body: listOf([A, B]) })]
         : undefined
     const { heartbeats } = play({
       state: busy({ discovery: known }),

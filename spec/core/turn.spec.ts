@@ -5,7 +5,7 @@ import { describe, it } from 'node:test'
 import { draw } from '../../lib/core/turn.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
-import { A, given, ready, reportWarning, seed, warningPassed, warningRaised } from '../support/core-given.ts'
+import { A, given, ready, reportWarning, warningPassed, warningRaised } from '../support/core-given.ts'
 
 const warnings: readonly Row[] = [
   {

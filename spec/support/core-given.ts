@@ -100,6 +100,7 @@ function sumOf(sockets: readonly HandedSocket[]): Partial<Peer> {
   return {
     sockets: sockets.length,
     usedSince: 0,
+    kept: { since: 0, usedAt: 0 },
     active: sockets.some(({ idle }) => !idle),
     retired: sockets.every(({ retired }) => retired),
     owedSince: Math.min(...owed),
@@ -221,7 +222,7 @@ export const pending: Partial<Discovery> = {
 
 /** A refresh that asks the last of `tried`. */
 export function roundOf(tried: readonly Address[], change: Partial<Round> = {}): Round {
-  return { tried, at: tried.at(-1), causes: [], complaint: undefined, depth: 'deep', ...change }
+  return { tried, at: tried.at(-1), causes: [], depth: 'deep', answer: undefined, ...change }
 }
 
 export function attempt(id: Id, address: Address, startedAt = 0, change: Partial<Attempt> = {}): Attempt {

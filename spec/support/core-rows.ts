@@ -78,10 +78,20 @@ export function checkedStep(
   event: Event,
   now: number,
 ): readonly [state: State, effects: readonly Effect[]] {
+  const first = settledStep(state, event, now)
+  assert.deepStrictEqual(step(state, event, now), first, `${event.type}: the same input gave another output`)
+  return first
+}
+
+/** A step whose input is frozen, and after which nothing is left to do. */
+export function settledStep(
+  state: State,
+  event: Event,
+  now: number,
+): readonly [state: State, effects: readonly Effect[]] {
   deepFreeze(state)
   deepFreeze(event)
   const first = step(state, event, now)
-  assert.deepStrictEqual(step(state, event, now), first, `${event.type}: the same input gave another output`)
   const [next] = first
   deepFreeze(next)
   const [settled, more] = step(next, NOTHING, now)

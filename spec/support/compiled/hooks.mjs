@@ -2,7 +2,7 @@
  * Module hooks: a file of this repository that is TypeScript is loaded as it was compiled, under its own URL, so that
  * what it finds by `import.meta.url` is where it was. What was not compiled is left to Node.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = new URL('../../../', import.meta.url)
@@ -17,9 +17,11 @@ export function resolve(specifier, context, next) {
 
 export function load(url, context, next) {
   const file = compiledFile(url)
-  return file === undefined || !existsSync(file)
-    ? next(url, context)
-    : { format: 'module', shortCircuit: true, source: readFileSync(file, 'utf8') }
+  if (file === undefined || !existsSync(file)) return next(url, context)
+  if (statSync(file).mtimeMs < statSync(new URL(url)).mtimeMs) {
+    throw new Error(`${url} has changed since it was compiled: run it by npm test`)
+  }
+  return { format: 'module', shortCircuit: true, source: readFileSync(file, 'utf8') }
 }
 
 function compiledFile(url) {
