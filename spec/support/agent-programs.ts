@@ -295,6 +295,9 @@ function codeOf(error: Error): string {
 
 /** How long all may take to come to rest, in ms. A trace says so where it does not. */
 const PATIENCE = 20_000
+/** The same for a request that was given up when all of its answer had come: some Nodes close it, others never do. */
+const PATIENCE_IF_COMPLETE = 1_000
+const COMPLETE = 'is given up when complete, and not closed'
 
 class Player {
   readonly #agent: https.Agent
@@ -415,9 +418,10 @@ class Player {
 
   /** Waits until nothing more comes by itself, and writes down what there is. False: that never was. */
   async #rest(what: string): Promise<boolean> {
-    const over = performance.now() + PATIENCE
+    const from = performance.now()
     let unrest = this.#unrest()
-    for (; unrest !== undefined && performance.now() < over; unrest = this.#unrest()) {
+    for (; unrest !== undefined; unrest = this.#unrest()) {
+      if (performance.now() - from > (unrest.endsWith(COMPLETE) ? PATIENCE_IF_COMPLETE : PATIENCE)) break
       await new Promise((resolve) => setImmediate(resolve))
     }
     this.#steps.push([what, unrest ?? 'at rest', count(this.#agent), this.#queued(), this.#inUse()])
@@ -462,7 +466,7 @@ class Player {
       return 'has a response that is not closed'
     }
     if (sent.closed) return undefined
-    if (sent.givenUp) return 'is given up, and not closed'
+    if (sent.givenUp) return response?.complete && sent.request.writableFinished ? COMPLETE : 'is given up, and open'
     if (sent.plan.timeout !== 'none' && !sent.timedOut && sent.response === undefined) return 'has not timed out'
     if (paused) return undefined
     const state = this.#server.stateOf(id)
