@@ -106,15 +106,18 @@ function planOf(random: Random, one: One, how: () => How, keepAlive: boolean): P
   const timeout = one('none', 'none', 'none', 'none', 'option', 'setTimeout')
   // Which of the two comes first, the timeout or another moment, would be up to the machine.
   const at = timeout === 'none' ? one(...moments) : 'timeout'
+  const expect = hasBody && random(3) === 0
+  // When a client that does not read sees that its connection was closed would be up to the machine.
+  const mayPause = !expect && kind !== 'CONNECT' && kind !== 'UPGRADE'
   return {
     kind,
     body: hasBody ? one(0, 5, 5_000, 300_000) : 0,
     chunked: random(2) === 0,
     stalled: hasBody && random(4) === 0,
-    expect: hasBody && random(3) === 0,
+    expect,
     ownPool: random(4) === 0,
     timeout,
-    reader: one('reads', 'reads', 'reads', 'reads', 'nobody', 'destroys', 'pauses'),
+    reader: one('reads', 'reads', 'reads', 'reads', 'nobody', 'destroys', mayPause ? 'pauses' : 'reads'),
     giveUp: random(4) === 0 ? { at, how: how() } : undefined,
   }
 }
@@ -352,7 +355,7 @@ class Player {
   #do(step: Exclude<Step, { do: 'send' }>, id: number): void {
     const sent = this.#sent[id]
     switch (step.do) {
-      case 'answer': return this.#server.answer(id, step.answer)
+      case 'answer': return this.#answer(id, step.answer)
       case 'finish': return this.#server.finish(id)
       case 'continue': return this.#server.proceed(id)
       case 'cut': return this.#server.cut(id)
@@ -360,6 +363,11 @@ class Player {
       case 'resume': return sent?.resume()
       case 'give up': return sent?.giveUp(step.how)
     }
+  }
+
+  #answer(id: number, answer: Answer): void {
+    const pauses = this.#sent[id]?.plan.reader === 'pauses'
+    this.#server.answer(id, pauses ? { ...answer, close: false } : answer)
   }
 
   /** Which request a step is about, of those that it can be about. */
@@ -378,7 +386,7 @@ class Player {
         case 'answer': return this.#server.stateOf(id) === 'waits'
         case 'finish': return this.#server.stateOf(id) === 'half'
         case 'continue': return this.#server.isExpected(id)
-        case 'cut': return this.#server.stateOf(id) !== undefined
+        case 'cut': return this.#server.stateOf(id) !== undefined && !sent.paused
         case 'end body': return sent.plan.stalled && !sent.bodyEnded && this.#server.hasBegun(id)
         case 'resume': return sent.paused
         case 'give up': return !(keepAlive && STOCK_KEEPS) || this.#server.stateOf(id) !== undefined
