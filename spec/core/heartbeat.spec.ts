@@ -220,15 +220,6 @@ const answers: readonly Row[] = [
     ],
   },
   {
-    name: 'F4 the missed question is given up with the second try, whatever that failed for',
-    given: alone,
-    phases: [
-      [5_000, tick, [ask(100, A)]],
-      [7_000, tick, [ask(101, A, fresh)]],
-      [7_005, missed(A, 101, local), [abandon(A, 100)], { peers: { [A]: { deaf: undefined, question: undefined } } }],
-    ],
-  },
-  {
     name: 'F4 of two missed questions only the last is listened to',
     given: given({
       peers: { [A]: { ...kept, question: asking(7), deaf: { question: 6, since: -500, until: 2_400 } } },
