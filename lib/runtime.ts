@@ -219,6 +219,7 @@ export class Runtime implements DialerPool {
     const at = nextDeadline(this.#state)?.at ?? Infinity
     // A timer that fires too early costs less than a new one for each event.
     if (at < this.#timerAt || this.#timer === undefined || at === Infinity) this.#setTimer(at)
+    if (this.#state.sampleAt === Infinity) this.#monitor.closeHolding()
     if (this.#dials.size > 0 || this.#refreshes.size > 0) this.#timer?.ref()
     else this.#timer?.unref()
   }
@@ -247,7 +248,8 @@ export class Runtime implements DialerPool {
     this.#timerAt = Infinity
     const deadline = nextDeadline(this.#state)
     if (deadline === undefined || deadline.at > performance.now()) return this.#arm()
-    debug('woken: %s', deadline.why)
+    // Bytes are looked at several times a second: that would hide the rest.
+    if (deadline.why !== 'sample') debug('woken: %s', deadline.why)
     if (this.#sockets.size > 0) this.#dispatch({ type: 'socketsSampled', readings: this.#sockets.sample() })
     this.#dispatch({ type: 'deadlineReached' })
   }

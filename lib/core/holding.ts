@@ -93,6 +93,8 @@ function awaitList(turn: Turn, dial: Dial, until: number): void {
   if (first === undefined || (listedAt === undefined && status === 'pending')) {
     return until <= turn.now ? expire(turn, dial) : undefined
   }
+  // Who answers as no apiserver does may close the connection after it: another is made.
+  if (listedAt === undefined && isOdd(turn.peer(first.address))) return startOver(turn, dial, held)
   const listed = held.find(({ address }) => isListed(turn.peer(address)))
   const next = nextListed(turn, dial)
   // Private addresses can hardly be reached from where a public one was dialled.
@@ -144,12 +146,25 @@ export function startListed(turn: Turn, dial: Dial): void {
 function expire(turn: Turn, dial: Dial): void {
   const held = dial.attempts.find(({ phase }) => phase === 'held')
   if (held !== undefined) return deliver(turn, dial, held)
-  let next: Dial = { ...dial, hold: OVER, attempts: dial.attempts.filter(({ phase }) => phase === 'connecting') }
-  for (const attempt of dial.attempts.filter(({ phase }) => phase === 'asking')) {
+  startOver(turn, dial, dial.attempts.filter(({ phase }) => phase === 'asking'))
+}
+
+/** F3: Makes new connections in the place of these, and holds none of them back. */
+function startOver(turn: Turn, dial: Dial, attempts: readonly Attempt[]): void {
+  let next: Dial = { ...dial, hold: OVER, attempts: dial.attempts.filter((attempt) => !attempts.includes(attempt)) }
+  for (const attempt of attempts) {
     releaseAttempt(turn, dial, attempt)
     next = withStarted(turn, next, attempt.address)
   }
   setDial(turn, next)
+}
+
+/** What apiservers answer to the question for the list, granted or not. */
+const USUAL: ReadonlySet<number> = new Set([401, 403, 404, 410])
+
+/** F3: Tells whether the last answer was one that apiservers do not give: a 200 without a list, a redirect, a 5xx. */
+function isOdd(peer: Peer | undefined): boolean {
+  return peer?.answer !== undefined && !USUAL.has(peer.answer)
 }
 
 /** Those whose question has been answered are held by nothing but the decision. */

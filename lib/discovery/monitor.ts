@@ -91,6 +91,13 @@ export class Monitor {
     this.#kept.delete(address)
   }
 
+  /** Closes those that keep the process alive although no caller uses a socket: made of streams that are no sockets. */
+  closeHolding(): void {
+    for (const [address, connection] of this.#kept) {
+      if (connection.holdsProcess && connection.idle) this.close(address)
+    }
+  }
+
   closeAll(): void {
     for (const address of [...this.#kept.keys()]) this.close(address)
   }
@@ -129,9 +136,8 @@ export class Monitor {
       if (isOver) return
       isOver = true
       settle(response === undefined ? { error: error ?? new Error('no answer') } : { response, authorized })
-      // Another has taken its place meanwhile, or it would keep the process alive.
-      const isKept = this.#kept.get(address) === connection && !connection.holdsProcess
-      if (!isKept && !connection.isBorrowed) connection.destroy()
+      // Another has taken its place meanwhile.
+      if (this.#kept.get(address) !== connection && !connection.isBorrowed) connection.destroy()
     })
     void question.authorization().then((given) => {
       if (isOver) return

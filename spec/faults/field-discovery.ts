@@ -106,11 +106,25 @@ const answers: readonly Row[] = ([
 
 const failing: readonly Row[] = [
   {
-    name: 'R5 discovery is answered 500: no warning before it has lasted a minute',
+    name: 'R5 discovery is answered 500 from the start: one warning at once, as nothing has ever been learned',
     body: async (scene) => {
       await everywhere(scene, { heartbeat: 500 })
       const { client } = scene
       const busy = await Busy.start(client, { watches: 1 })
+      await until('it is warned of', () => client.warnings.length > 0)
+      await client.dialer.refresh().catch(() => undefined)
+      assert.equal(client.warnings.length, 1)
+      assert.match(client.warnings[0]?.message ?? '', /500/)
+      assert.ok(busy.answeredSince(0).every(({ answer }) => answer.status === 200))
+    },
+  },
+  {
+    name: 'R5 discovery is answered 500 when a list is known: no warning before it has lasted a minute',
+    body: async (scene) => {
+      const { client } = scene
+      const busy = await Busy.start(client, { watches: 1 })
+      await client.dialer.refresh()
+      await everywhere(scene, { heartbeat: 500 })
       await busy.more(25)
       await client.dialer.refresh().catch(() => undefined)
       assert.deepEqual(client.warnings, [])

@@ -43,6 +43,7 @@ const rows: readonly Row[] = [
       await client.get('/version')
       await knows(client)
       await server(0).kill()
+      await until('the pool has noticed', () => client.pooled.length === 0)
       for (let i = 0; i < 3; i += 1) {
         const { value, ms } = await timed(dialError(client.get('/version')))
         assert.equal(value.code, 'ECONNREFUSED')
