@@ -168,8 +168,9 @@ export function nextAsking(state: State, peer: Peer): { readonly at: number; rea
   }
   // Whoever is known to be silent or slow is asked at the normal interval, even while requests wait.
   if (voice.is === 'silent' || voice.is === 'slow') return next
-  // A connection of ours that is about as old as those in use goes deaf with them (F4): there is always one.
-  if (active && peer.kept === undefined) consider(Math.max(peer.usedSince, askedAt) + KEPT_AFTER, 'shallow', 'kept')
+  // F4: A connection of ours that is about as old as those in use goes deaf with them. What was asked since they were
+  // made has made one, or has failed to.
+  if (active && peer.kept === undefined && askedAt <= peer.usedSince) consider(peer.usedSince + KEPT_AFTER, 'shallow', 'kept')
   if (askedDeepAt < owedSince) consider(Math.max(owedSince, askedAt) + OWED_AFTER, 'deep', 'kept')
   if (peer.askedFullAt < surelyOwedSince) {
     consider(Math.max(surelyOwedSince + OWED_LONG, peer.askedFullAt + DEEP_EVERY), 'deep', 'full')

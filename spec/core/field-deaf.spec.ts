@@ -3,8 +3,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, ask, askDeep, asking, B, front, given, keptSince, local, missed, questionConnected, reading, ready,
-  refused, reportFailed, retire, sampled, severDeaf, socketClosed, suspectSince, tick, used, noConnectionIn, reaching,
+  A, abandon, answered, ask, askDeep, asking, B, front, given, keptSince, local, missed, noConnectionIn,
+  questionConnected, reaching, reading, ready, refused, reportFailed, retire, sampled, severDeaf, socketClosed,
+  suspectSince, tick, used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0), connectMs: 5 }
@@ -107,12 +108,12 @@ const rows: readonly Row[] = [
   {
     name: 'F4 an error of this machine in the second try leaves the first open, until a later one is answered',
     given: given({
-      peers: { [A]: { ...kept, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000 } },
+      peers: { [A]: { ...kept, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000, askedDeepAt: 7_000 } },
       sockets: { 1: { address: A } }, current: A,
     }),
     phases: [
       [7_001, missed(A, 9, local), []],
-      [12_000, tick, [ask(100, A)]],
+      [12_000, tick, [askDeep(100, A)]],
       [12_005, questionConnected(A, 100), []],
       [12_010, answered(A, 100), [], { peers: { [A]: { deaf: { question: 8, since: 5_000, until: 14_010 } } } }],
       [14_010, tick, [abandon(A, 8), severDeaf(1, A)]],

@@ -169,7 +169,7 @@ const trust: readonly Row[] = [
   },
   {
     name: 'H11 one that accepts and says nothing has failed within two questions, and callers are served by another from the first',
-    given: given({ peers: { [A]: { ...ready, connectMs: 5 }, [B]: ready }, current: A }),
+    given: given({ peers: { [A]: { ...ready, connectMs: 5 }, [B]: { ...ready, ...keptSince(0) } }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [200, cancelled(1, 'enough'), [destroy(1, 100), gaveUp(1), askDeep(101, A, fresh)]],

@@ -42,7 +42,7 @@ const lostEtcd: readonly Row[] = [
   {
     name: 'H12 a deep question is answered with 500 and a shallow one well: once more after heartbeatTimeout, then cut',
     given: given({
-      peers: { [A]: { ...kept, question: asking(9, 0, { depth: 'deep' }) }, [B]: { ...ready, answeredDeepAt: 25 } },
+      peers: { [A]: { ...kept, question: asking(9, 0, { depth: 'deep' }) }, [B]: { ...ready, ...keptSince(0), answeredDeepAt: 25 } },
       sockets: { 1: { address: A, ...owed }, 2: { address: A, heardAt: 2_000 } }, current: A,
     }),
     phases: [
@@ -300,19 +300,19 @@ const load: readonly Row[] = [
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
     phases: [
-      [601, answered(A, 9), [reportFailed(A, { kind: 'late', message: 'it took 501 ms to answer from its cache' })], {
-        peers: { [A]: { voice: { is: 'slow', since: 5, error: 'it took 501 ms to answer from its cache' }, sockets: 1 } },
+      [1_101, answered(A, 9), [reportFailed(A, { kind: 'late', message: 'it took 1001 ms to answer from its cache' })], {
+        peers: { [A]: { voice: { is: 'slow', since: 5, error: 'it took 1001 ms to answer from its cache' }, sockets: 1 } },
       }],
-      [610, dialled(1), [connect(1, 100, B)]],
+      [1_110, dialled(1), [connect(1, 100, B)]],
     ],
   },
   {
-    name: 'H12 an answer from the cache within a quarter of heartbeatTimeout tells of etcd',
+    name: 'H12 an answer from the cache within half of heartbeatTimeout tells of etcd',
     given: given({
       peers: { [A]: { ...kept, voice: { is: 'suspect', since: 5 }, question: lastTry }, [B]: { ...ready, answeredAt: 50, answeredDeepAt: 50 } },
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
-    phases: [[600, answered(A, 9), [reportSick(A), severSick(1, A)]]],
+    phases: [[1_100, answered(A, 9), [reportSick(A), severSick(1, A)]]],
   },
   {
     name: 'H12, H9 no answer from the cache either: slow',

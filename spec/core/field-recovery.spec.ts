@@ -133,11 +133,21 @@ runRows('recovery', wanted)
 runRows('the end of recovery', ends)
 
 describe('the pauses of recovery', () => {
-  it('H8 begin within heartbeatInterval of the refusal, double to 30 s, and are jittered by a fifth at most', () => {
+  it('H8 stay at heartbeatInterval, jittered by a fifth at most, while somebody dials or uses a socket', () => {
+    assertPauses([5_000, 5_000, 5_000, 5_000], (before) => before)
+    assertPauses([5_000, 5_000, 5_000], (before) => before - 10_000)
+  })
+
+  it('H8 double to 30 s once nobody has for two heartbeatIntervals', () => {
+    assertPauses([10_000, 20_000, 30_000, 30_000], (before) => before - 10_001)
+  })
+
+  /** Asks again and again, each time used when `usedAt` says, and compares the pauses. */
+  function assertPauses(pauses: readonly number[], usedAt: (before: number) => number): void {
     let state = given({ peers: { [A]: { ...ready, ...refusing() } }, recovery: soon })
     let before = 5_000
-    for (const most of [10_000, 20_000, 30_000, 30_000]) {
-      ;[state] = checkedStep({ ...state, usedAt: before }, tick, before)
+    for (const most of pauses) {
+      ;[state] = checkedStep({ ...state, usedAt: usedAt(before) }, tick, before)
       const question = state.peers.get(A)?.question ?? assert.fail('it was not asked')
       ;[state] = checkedStep(state, answered(A, question.id, { status: 503 }), before + 1)
       const { at, why } = nextDeadline(state) ?? assert.fail('nothing is waited for')
@@ -145,7 +155,7 @@ describe('the pauses of recovery', () => {
       assert.ok(at >= before + 0.8 * most && at < before + most, `${at - before} ms of ${most}`)
       before = at
     }
-  })
+  }
 
   it('H8 the first question comes within heartbeatInterval', () => {
     const refused = given({ peers: { [A]: { ...kept, question: asking(9) } }, sockets: { 1: { address: A } }, current: A })
