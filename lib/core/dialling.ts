@@ -88,8 +88,9 @@ export function settleFutile(turn: Turn, before: State): void {
   const isNews = [...peers.values()].some((peer) => isFutile(peer) && !isFutile(before.peers.get(peer.address)))
   if (!isNews) return
   for (const dial of rowsOf(dials)) {
-    if (futileAt(turn.state, dial) <= turn.now) endFutile(turn, dial)
-    else if (dial.failedAt !== -Infinity) setDial(turn, dial)
+    const endsAt = futileAt(turn.state, dial)
+    if (endsAt <= turn.now) endFutile(turn, dial)
+    else if (endsAt < dial.wakeAt) setDial(turn, dial)
   }
 }
 
