@@ -148,13 +148,17 @@ export function nextAsking(state: State, peer: Peer): { readonly at: number; rea
   const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval
   const silentAt = Math.max(peer.heardAt, askedAt) + peer.patience
   const deepAt = Math.max(askedDeepAt, peer.usedSince) + DEEP_EVERY
-  let next: { at: number; depth: Depth; on: Question['on'] } = { at: silentAt, depth: 'shallow', on: 'kept' }
+  const isHollow = voice.is === 'hollow' || voice.is === 'sick'
+  const on = isHollow && voice.full ? 'full' : 'kept'
+  // A question that is due anyway is asked deep where the next would come too late for that.
+  const isDeepSoon = active && deepAt < silentAt + peer.patience
+  let next: { at: number; depth: Depth; on: Question['on'] } = isDeepSoon
+    ? { at: silentAt, depth: 'deep', on }
+    : { at: silentAt, depth: 'shallow', on: 'kept' }
   const consider = (at: number, depth: Depth, on: Question['on']): void => {
     if (at < next.at || (at === next.at && depth === 'deep')) next = { at, depth, on }
   }
   consider(busyAt, 'shallow', 'kept')
-  const isHollow = voice.is === 'hollow' || voice.is === 'sick'
-  const on = isHollow && voice.full ? 'full' : 'kept'
   if (active) consider(deepAt, 'deep', on)
   if (isHollow) {
     if (voice.strikes < 2) consider(askedAt + heartbeatTimeout, 'deep', on)

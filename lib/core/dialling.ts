@@ -163,9 +163,20 @@ export function startNext(turn: Turn, dial: Dial): void {
   if (dial.hold.is === 'list') return setDial(turn, { ...dial, nextAt: Infinity })
   if (dial.hold.is === 'listed') return setDial(turn, { ...dial, nextAt: turn.now })
   const peer = dial.tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, dial.tried)
-  if (peer !== undefined) return setDial(turn, withStarted(turn, dial, peer.address))
+  if (peer !== undefined) return setDial(turn, withFutile(turn, withStarted(turn, dial, peer.address)))
   if (dial.attempts.length > 0) return setDial(turn, { ...dial, nextAt: Infinity })
   endDial(turn, dial, { kind: 'failed', causes: dial.causes })
+}
+
+/** D2, D7: Where nothing is left but what was never reached, all of it is tried at once: it is not waited for long. */
+function withFutile(turn: Turn, dial: Dial): Dial {
+  let next = dial
+  while (futileAt(turn.state, next) !== Infinity) {
+    const peer = nextCandidate(turn.state, next.tried)
+    if (peer === undefined) return next
+    next = withStarted(turn, next, peer.address)
+  }
+  return next
 }
 
 /** D3: Starts an attempt; the next is due after `attemptDelay`. */

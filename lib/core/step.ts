@@ -126,8 +126,8 @@ function settle(turn: Turn, before: State): void {
   for (let state: State | undefined; state !== turn.state;) {
     state = turn.state
     settleRound(turn)
-    settleDoubts(turn)
     settleHeld(turn)
+    settleDoubts(turn)
     settleProbe(turn)
     settleLeaving(turn)
     settleRecovery(turn)

@@ -4,8 +4,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, ask, askDeep, attemptFailed, B, C, cause, connect, dialled, failing, given, keptSince, reading, ready,
-  refused, rejectFailed, reportFailed, sampled, silentSince, slowSince, socketClosed, tick, used,
+  A, answered, ask, askDeep, attemptFailed, B, C, cause, connect, dialled, failing, given, keptSince, local, missed,
+  reading, ready, refused, rejectFailed, reportFailed, sampled, silentSince, slowSince, socketClosed, suspectSince,
+  tick, used,
 } from '../support/core-given.ts'
 
 const inUse = given({ peers: { [A]: { ...used, ...keptSince(0) }, [B]: ready }, sockets: { 1: { address: A } } })
@@ -34,7 +35,7 @@ const asked: readonly Row[] = [
       [5_000, tick, []],
       [9_800, sampled(reading(1, 20, 0)), []],
       [14_799, tick, [], { deadline: { at: 14_800, why: 'silence' } }],
-      [14_800, tick, [ask(100, A)]],
+      [14_800, tick, [askDeep(100, A)]],
     ],
   },
   {
@@ -230,6 +231,36 @@ const asked: readonly Row[] = [
         { sockets: { 1: { read: 0, written: 0 } }, peers: { [A]: { heardAt: 0 } } },
       ],
     ],
+  },
+  {
+    name: 'H12 one in use is asked deep at least every 15 s, with the question that is due before that',
+    given: given({ peers: { [A]: { ...used, ...keptSince(0), patience: 4_000 } }, sockets: { 1: { address: A } } }),
+    phases: [
+      [4_000, tick, [ask(100, A)]],
+      [4_000, missed(A, 100, local), []],
+      [8_000, tick, [ask(101, A)]],
+      [8_000, missed(A, 101, local), []],
+      [11_999, tick, [], { deadline: { at: 12_000, why: 'silence' } }],
+      [12_000, tick, [askDeep(102, A)]],
+    ],
+  },
+  {
+    name: 'H12 idle pools are asked shallow, however long they wait',
+    given: given({
+      peers: { [A]: { ...used, ...keptSince(0), askedAt: 50_000 } },
+      sockets: { 1: { address: A, idle: true } },
+      usedAt: 50_000,
+    }),
+    phases: [[55_000, tick, [ask(100, A)]]],
+  },
+  {
+    name: 'H10 what has gone to rest asks nobody, though a pool still holds sockets',
+    given: given({
+      peers: { [A]: { ...used, ...suspectSince(5) }, [B]: ready },
+      sockets: { 1: { address: A, idle: true } },
+      dormant: true,
+    }),
+    phases: [[500_000, tick, [], { deadline: null }]],
   },
 ]
 

@@ -173,7 +173,14 @@ const rows: readonly Row[] = [
   ),
   inOrder(
     'D2 within a rank the order is the one drawn, and not that of the list',
-    given({ peers: { [A]: { ...plain, lot: 0.7 }, [B]: { ...plain, lot: 0.1 }, [C]: { ...plain, lot: 0.4 }, [D]: { ...plain, lot: 0.2 } } }),
+    given({
+      peers: {
+        [A]: { ...plain, lot: 0.7 },
+        [B]: { ...plain, lot: 0.1 },
+        [C]: { ...plain, lot: 0.4 },
+        [D]: { ...plain, lot: 0.2 },
+      },
+    }),
     B,
     D,
     C,
@@ -306,7 +313,12 @@ const rows: readonly Row[] = [
       [
         1_260,
         connected(1, 101),
-        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), askDeep(102, A, { on: 'fresh' })],
+        [
+          deliver(1, 101, B),
+          destroy(1, 100),
+          reportFailover(A, B, 'no connection within 250 ms'),
+          askDeep(102, A, { on: 'fresh' }),
+        ],
         { current: B },
       ],
     ],

@@ -1,4 +1,5 @@
-// Deadlines: what the clock waits for, what is done then, and what is not held against an endpoint where it is late (H4).
+// Deadlines: what the clock waits for, what is done then, and what is not held against an endpoint where that is late
+// (H4).
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -61,7 +62,12 @@ const late: readonly Row[] = [
       [
         100_300,
         connected(1, 101),
-        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), askDeep(102, A, { on: 'fresh' })],
+        [
+          deliver(1, 101, B),
+          destroy(1, 100),
+          reportFailover(A, B, 'no connection within 250 ms'),
+          askDeep(102, A, { on: 'fresh' }),
+        ],
       ],
     ],
   },
@@ -81,7 +87,12 @@ const monitors: readonly Row[] = [
     given: given({ peers: { [A]: { ...ready, ...keptSince(1_000) } } }),
     phases: [
       [75_999, tick, [], { deadline: { at: 76_000, why: 'monitor' } }],
-      [76_000, tick, [closeMonitor(A)], { deadline: { at: 120_000, why: 'unused' }, peers: { [A]: { kept: undefined } } }],
+      [
+        76_000,
+        tick,
+        [closeMonitor(A)],
+        { deadline: { at: 120_000, why: 'unused' }, peers: { [A]: { kept: undefined } } },
+      ],
     ],
   },
   {
@@ -97,19 +108,29 @@ runRows('connections that are kept', monitors)
 describe('nextDeadline', () => {
   const inUse = { peers: { [A]: used, [B]: ready }, sockets: { 1: { address: A } } }
   const rows: readonly (readonly [why: Deadline['why'], at: number, state: State])[] = [
-    ['dial', 250, given({ peers: { [A]: ready }, dials: [{ id: 1, tried: [A], attempts: [attempt(1, A)], nextAt: 250 }] })],
+    [
+      'dial',
+      250,
+      given({ peers: { [A]: ready }, dials: [{ id: 1, tried: [A], attempts: [attempt(1, A)], nextAt: 250 }] }),
+    ],
     ['question', 2_000, given({ peers: { [A]: { ...ready, question: asking(7) } } })],
     [
       'deaf',
       3_000,
-      given({ peers: { [A]: { ...used, deaf: { question: 7, since: 5, until: 3_000 } } }, sockets: { 1: { address: A } } }),
+      given({
+        peers: { [A]: { ...used, deaf: { question: 7, since: 5, until: 3_000 } } },
+        sockets: { 1: { address: A } },
+      }),
     ],
     ['silence', 5_000, given(inUse)],
     [
       'slow',
       30_000,
       given({
-        peers: { [A]: { ...used, ...slowSince(9), askedAt: 29_000, askedDeepAt: 29_000 }, [B]: { ...ready, answeredAt: 10 } },
+        peers: {
+          [A]: { ...used, ...slowSince(9), askedAt: 29_000, askedDeepAt: 29_000 },
+          [B]: { ...ready, answeredAt: 10 },
+        },
         sockets: { 1: { address: A } },
         recovery: { nextAt: 40_000, pause: 5_000 },
       }),

@@ -5,7 +5,7 @@ import type { Row } from '../support/core-rows.ts'
 import {
   A, askDeep, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, deliver, destroy, dialled,
   failing, given, local, noConnection, noConnectionIn, noDial, ready, refused, reject, rejectFailed, reportFailed,
-  reportFailover, reportWarning, seed, tick, untrusted,
+  reportFailover, reportWarning, seed, tick, unreached, untrusted,
 } from '../support/core-given.ts'
 
 const three = given({ peers: { [A]: ready, [B]: ready, [C]: ready }, current: A })
@@ -62,8 +62,17 @@ const rows: readonly Row[] = [
       [
         260,
         connected(1, 101),
-        [deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), askDeep(102, A, { on: 'fresh' })],
-        { current: B, peers: { [A]: { standing: { is: 'ready' }, voice: { is: 'doubted' } }, [B]: { sockets: 1 } }, counters: { failovers: 1, heartbeats: 1 } },
+        [
+          deliver(1, 101, B),
+          destroy(1, 100),
+          reportFailover(A, B, 'no connection within 250 ms'),
+          askDeep(102, A, { on: 'fresh' }),
+        ],
+        {
+          current: B,
+          peers: { [A]: { standing: { is: 'ready' }, voice: { is: 'doubted' } }, [B]: { sockets: 1 } },
+          counters: { failovers: 1, heartbeats: 1 },
+        },
       ],
     ],
   },
@@ -167,7 +176,12 @@ const rows: readonly Row[] = [
       [
         251,
         cancelled(1, 'enough'),
-        [destroy(1, 100), destroy(1, 101), reject(1, { kind: 'cancelled', reason: 'enough' }), askDeep(102, A, { on: 'fresh' })],
+        [
+          destroy(1, 100),
+          destroy(1, 101),
+          reject(1, { kind: 'cancelled', reason: 'enough' }),
+          askDeep(102, A, { on: 'fresh' }),
+        ],
         { peers: { [A]: { standing: { is: 'ready' }, voice: { is: 'doubted' } }, [B]: { voice: { is: 'well' } } } },
       ],
       [252, attemptFailed(1, 100), [], { same: true }],
@@ -259,6 +273,42 @@ const rows: readonly Row[] = [
           rejectFailed(1, cause(A, broken)),
         ],
       ],
+    ],
+  },
+  {
+    name: 'D7 what was never reached is tried together when all else has failed, and waited for no longer than attemptDelay',
+    given: given({
+      peers: { [A]: { ...ready, askedAt: 0 }, [B]: { ...unreached, askedAt: 0 }, [C]: { ...unreached, askedAt: 0 } },
+      current: A,
+    }),
+    phases: [
+      [100, dialled(1), [connect(1, 100, A)]],
+      [
+        101,
+        attemptFailed(1, 100),
+        [reportFailed(A), connect(1, 101, B), connect(1, 102, C)],
+        { deadline: { at: 351, why: 'dial' } },
+      ],
+      [350, tick, []],
+      [
+        351,
+        tick,
+        [
+          destroy(1, 101),
+          destroy(1, 102),
+          rejectFailed(1, cause(A, refused), cause(B, noConnectionIn(250)), cause(C, noConnectionIn(250))),
+        ],
+      ],
+    ],
+  },
+  {
+    name: 'D7 a dial that has nothing but what was never reached waits for it as for any other',
+    given: given({ peers: { [A]: { ...unreached, askedAt: 0 }, [B]: { ...unreached, askedAt: 0 } } }),
+    phases: [
+      [100, dialled(1), [connect(1, 100, A)]],
+      [350, tick, [connect(1, 101, B)]],
+      [600, tick, []],
+      [700, connected(1, 101), [deliver(1, 101, B), destroy(1, 100)]],
     ],
   },
 ]

@@ -37,7 +37,9 @@ function complaintOf(address: Address, { message }: Failure): string {
 
 const slices = { via: 'endpointslices' } as const
 /** A round is asking A for the list, with a caller of refresh() who waits. */
-const inRound = { status: 'ok', listedAt: 0, startedAt: 0, nextAt: Infinity, round: roundOf([A]), waiting: [1] } as const
+const inRound = {
+  status: 'ok', listedAt: 0, startedAt: 0, nextAt: Infinity, round: roundOf([A]), waiting: [1],
+} as const
 const asked = { ...ready, question: asking(7) }
 
 const resources: readonly Row[] = [
@@ -66,7 +68,9 @@ const resources: readonly Row[] = [
         11,
         answered(A, 100, { status: 410 }),
         [askDeep(101, B)],
-        { discovery: { round: roundOf([A, B], { causes: [cause(A, gone(410))], answer: { address: A, status: 410 } }) } },
+        {
+          discovery: { round: roundOf([A, B], { causes: [cause(A, gone(410))], answer: { address: A, status: 410 } }) },
+        },
       ],
     ],
   },

@@ -9,7 +9,9 @@ import {
 } from '../support/core-given.ts'
 
 /** A round is asking A for the list, with a caller of refresh() who waits. */
-const inRound = { status: 'ok', listedAt: 0, startedAt: 0, nextAt: Infinity, round: roundOf([A]), waiting: [1] } as const
+const inRound = {
+  status: 'ok', listedAt: 0, startedAt: 0, nextAt: Infinity, round: roundOf([A]), waiting: [1],
+} as const
 const asked = { ...ready, question: asking(7) }
 
 const lists: readonly Row[] = [
@@ -21,7 +23,9 @@ const lists: readonly Row[] = [
         10,
         answered(A, 7, { body: rejectedList('no endpoint left') }),
         [reportWarning('list', 'list rejected: no endpoint left'), askDeep(100, B)],
-        { peers: { [A]: { listing: { is: 'listed' }, standing: { is: 'ready' } }, [B]: { listing: { is: 'listed' } } } },
+        {
+          peers: { [A]: { listing: { is: 'listed' }, standing: { is: 'ready' } }, [B]: { listing: { is: 'listed' } } },
+        },
       ],
     ],
   },
@@ -163,13 +167,20 @@ const lists: readonly Row[] = [
   },
   {
     name: 'D2 a removed seed is never forgotten',
-    given: given({ peers: { [A]: ready, [B]: { ...seed, ...removed } }, usedAt: 1e8, discovery: { ...known, nextAt: 1e8 + 9 } }),
+    given: given({
+      peers: { [A]: ready, [B]: { ...seed, ...removed } },
+      usedAt: 1e8,
+      discovery: { ...known, nextAt: 1e8 + 9 },
+    }),
     phases: [[1e8, tick, [], { peers: { [B]: { ...removedAt(0) } }, deadline: { at: 1e8 + 9, why: 'refresh' } }]],
   },
   {
     name: 'D2 a removed endpoint that serves a socket, or is being asked, is not forgotten',
     given: given({
-      peers: { [A]: { ...removed, askedAt: 299_000, askedDeepAt: 299_000 }, [B]: { ...removed, question: asking(7, 299_000) } },
+      peers: {
+        [A]: { ...removed, askedAt: 299_000, askedDeepAt: 299_000 },
+        [B]: { ...removed, question: asking(7, 299_000) },
+      },
       sockets: { 1: { address: A } },
       usedAt: 299_000,
     }),

@@ -15,7 +15,9 @@ import {
 
 const fresh = { on: 'fresh' } as const
 /** A round is asking A for the list, with a caller of refresh() who waits. */
-const inRound = { status: 'ok', listedAt: 0, startedAt: 0, nextAt: Infinity, round: roundOf([A]), waiting: [1] } as const
+const inRound = {
+  status: 'ok', listedAt: 0, startedAt: 0, nextAt: Infinity, round: roundOf([A]), waiting: [1],
+} as const
 const asked = { ...ready, question: asking(7) }
 
 const when: readonly Row[] = [
@@ -24,7 +26,12 @@ const when: readonly Row[] = [
     given: given({ peers: { [A]: front, [B]: front }, discovery: pending }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)], { deadline: { at: 250, why: 'dial' } }],
-      [5, connected(1, 100), [ask(101, A, { on: 'fresh', attempt: 100 })], { counters: { refreshes: 1, heartbeats: 1 } }],
+      [
+        5,
+        connected(1, 100),
+        [ask(101, A, { on: 'fresh', attempt: 100 })],
+        { counters: { refreshes: 1, heartbeats: 1 } },
+      ],
       [
         6,
         answered(A, 101, { body: listOf([A, B]) }),
@@ -123,7 +130,9 @@ const when: readonly Row[] = [
       [5_001, attemptFailed(1, 100, local), [connect(1, 101, B)]],
     ],
   },
-  ...([['fell silent', noConnection], ['became slow', noAnswer], ['refused a connection', refused]] as const).map(([what, failure]): Row => ({
+  ...([
+    ['fell silent', noConnection], ['became slow', noAnswer], ['refused a connection', refused],
+  ] as const).map(([what, failure]): Row => ({
     name: `R1 after one in use ${what} the list is asked for`,
     given: given({
       peers: {
@@ -134,17 +143,28 @@ const when: readonly Row[] = [
       discovery: { ...known, startedAt: -9_000 },
       witness: { asked: [B], nextAt: 600 },
     }),
-    phases: [[500, missed(A, 7, failure), [reportFailed(A, failure)], { discovery: { startedAt: 500, round: roundOf([B]) } }]],
+    phases: [
+      [500, missed(A, 7, failure), [reportFailed(A, failure)], { discovery: { startedAt: 500, round: roundOf([B]) } }],
+    ],
   })),
   {
     name: 'R1 one that goes on failing does not have the list asked for again and again',
     given: given({
-      peers: { [A]: { ...used, ...failing(0), ...silentSince(5), question: reaching(7, 5, { misses: 1, on: 'fresh' }) } },
+      peers: {
+        [A]: { ...used, ...failing(0), ...silentSince(5), question: reaching(7, 5, { misses: 1, on: 'fresh' }) },
+      },
       sockets: { 1: { address: A } },
       discovery: known,
       witness: { asked: [], nextAt: 1e6 },
     }),
-    phases: [[1_500, missed(A, 7, refused), [], { peers: { [A]: { standing: { is: 'failed', failures: 2 } } }, discovery: { nextAt: 600_000 } }]],
+    phases: [
+      [
+        1_500,
+        missed(A, 7, refused),
+        [],
+        { peers: { [A]: { standing: { is: 'failed', failures: 2 } } }, discovery: { nextAt: 600_000 } },
+      ],
+    ],
   },
   {
     name: 'R1 a failure while a round is asking asks for nothing more, and is no busy loop',
@@ -351,8 +371,8 @@ describe('jitter of discovery', () => {
   }
 
   function assertJitter(interval: number, [least, most]: readonly [least: number, most: number]): void {
-    const isFull = least >= 0.8 * interval && least < 0.81 * interval && most <= 1.2 * interval && most > 1.19 * interval
-    assert.ok(isFull, `from ${least} to ${most} ms`)
+    assert.ok(least >= 0.8 * interval && least < 0.81 * interval, `from ${least} ms`)
+    assert.ok(most <= 1.2 * interval && most > 1.19 * interval, `to ${most} ms`)
   }
 
   it('R1 the next round is refreshInterval, 20 % less to 20 % more, after a list', () => {

@@ -7,8 +7,8 @@ import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, abandon, answered, ask, askDeep, asking, attempt, B, broken, C, closeMonitor, D, failing, given, keptSince,
-  local, missed, mistake, noAnswer, noConnectionIn, questionConnected, ready, refused, refusing, reportFailed,
-  reportWarning, suspectSince, tick, untrusted, used,
+  local, missed, mistake, noAnswer, noConnectionIn, questionConnected, reaching, ready, refused, refusing,
+  reportFailed, reportWarning, suspectSince, tick, untrusted, used,
 } from '../support/core-given.ts'
 
 const fresh = { on: 'fresh' } as const
@@ -101,7 +101,12 @@ const answers: readonly Row[] = [
     given: given({ peers: { [A]: { ...kept, connectMs: 9 } }, sockets: { 1: { address: A } } }),
     phases: [
       [5_000, tick, [ask(100, A)], { deadline: { at: 7_000, why: 'question' } }],
-      [7_000, tick, [ask(101, A, fresh)], { deadline: { at: 9_000, why: 'question' }, peers: { [A]: { deaf: { question: 100 } } } }],
+      [
+        7_000,
+        tick,
+        [ask(101, A, fresh)],
+        { deadline: { at: 9_000, why: 'question' }, peers: { [A]: { deaf: { question: 100 } } } },
+      ],
       [
         9_000,
         tick,
@@ -123,10 +128,18 @@ const answers: readonly Row[] = [
   },
   {
     name: 'H2 the second try has twice as long as a connection took before, and heartbeatTimeout at least',
-    given: given({ peers: { [A]: { ...kept, connectMs: 1_300 }, [B]: { ...kept, connectMs: 9 } }, sockets: { 1: { address: A } } }),
+    given: given({
+      peers: { [A]: { ...kept, connectMs: 1_300 }, [B]: { ...kept, connectMs: 9 } },
+      sockets: { 1: { address: A } },
+    }),
     phases: [
       [5_000, tick, [ask(100, A)]],
-      [5_001, missed(A, 100, broken), [ask(101, A, fresh), ask(102, B)], { peers: { [A]: { question: { deadline: 7_601 } } } }],
+      [
+        5_001,
+        missed(A, 100, broken),
+        [ask(101, A, fresh), ask(102, B)],
+        { peers: { [A]: { question: { deadline: 7_601 } } } },
+      ],
       [5_002, missed(B, 102, broken), [ask(103, B, fresh)], { peers: { [B]: { question: { deadline: 7_002 } } } }],
       [6_000, questionConnected(B, 103), [], { peers: { [B]: { question: { deadline: 8_000 }, connectMs: 998 } } }],
       [6_001, questionConnected(B, 103), [], { same: true }],
@@ -141,7 +154,9 @@ const answers: readonly Row[] = [
         tick,
         [abandon(A, 7), reportFailed(A, noAnswer)],
         {
-          peers: { [A]: { standing: { is: 'ready' }, voice: { is: 'slow', since: 5, error: noAnswer.message }, sockets: 1 } },
+          peers: {
+            [A]: { standing: { is: 'ready' }, voice: { is: 'slow', since: 5, error: noAnswer.message }, sockets: 1 },
+          },
           deadline: { at: 5_000, why: 'silence' },
         },
       ],
@@ -155,8 +170,8 @@ const answers: readonly Row[] = [
       [5_100, missed(A, 100, refused), [ask(101, A, fresh)]],
       [5_150, questionConnected(A, 101), []],
       [5_200, answered(A, 101), [], { peers: { [A]: { standing: { is: 'ready' }, voice: { is: 'well' } } } }],
-      [10_200, tick, [ask(102, A)]],
-      [10_300, missed(A, 102, refused), [ask(103, A, fresh)]],
+      [10_200, tick, [askDeep(102, A)]],
+      [10_300, missed(A, 102, refused), [askDeep(103, A, fresh)]],
     ],
   },
   {
@@ -165,10 +180,73 @@ const answers: readonly Row[] = [
     phases: [
       [5_000, tick, [ask(100, A)]],
       [7_000, tick, [ask(101, A, fresh)]],
-      [7_100, answered(A, 100), [], { peers: { [A]: { voice: { is: 'well' }, heardAt: 7_100, deaf: undefined } } }],
+      [
+        7_100,
+        answered(A, 100),
+        [],
+        {
+          peers: {
+            [A]: { voice: { is: 'well' }, heardAt: 7_100, deaf: undefined, kept: { since: 5_000, usedAt: 7_100 } },
+          },
+        },
+      ],
       [7_101, answered(A, 100), [], { same: true }],
       [7_101, missed(A, 100), [], { same: true }],
+      [
+        7_102,
+        missed(A, 101, refused),
+        [reportFailed(A)],
+        { peers: { [A]: { kept: { since: 5_000, usedAt: 7_100 }, question: undefined } } },
+      ],
     ],
+  },
+  {
+    name: 'F4 a late answer to the missed question leaves the fresh connection the one that is kept',
+    given: alone,
+    phases: [
+      [5_000, tick, [ask(100, A)]],
+      [7_000, tick, [ask(101, A, fresh)]],
+      [7_005, questionConnected(A, 101), []],
+      [7_100, answered(A, 100), [], { peers: { [A]: { deaf: undefined, kept: { since: 7_005, usedAt: 7_005 } } } }],
+    ],
+  },
+  {
+    name: 'F4 the missed question is listened to until its connection breaks',
+    given: alone,
+    phases: [
+      [5_000, tick, [ask(100, A)]],
+      [7_000, tick, [ask(101, A, fresh)]],
+      [7_100, missed(A, 100, broken), [], { peers: { [A]: { deaf: undefined, question: { id: 101 } } } }],
+    ],
+  },
+  {
+    name: 'F4 the missed question is given up with the second try, whatever that failed for',
+    given: alone,
+    phases: [
+      [5_000, tick, [ask(100, A)]],
+      [7_000, tick, [ask(101, A, fresh)]],
+      [7_005, missed(A, 101, local), [abandon(A, 100)], { peers: { [A]: { deaf: undefined, question: undefined } } }],
+    ],
+  },
+  {
+    name: 'F4 of two missed questions only the last is listened to',
+    given: given({
+      peers: { [A]: { ...kept, question: asking(7), deaf: { question: 6, since: -500, until: 2_400 } } },
+      sockets: { 1: { address: A } },
+    }),
+    phases: [
+      [
+        2_000,
+        tick,
+        [abandon(A, 6), ask(100, A, fresh)],
+        { peers: { [A]: { deaf: { question: 7, since: 0, until: Infinity } } } },
+      ],
+    ],
+  },
+  {
+    name: 'H2 a connection that could not be made leaves the one that is kept',
+    given: given({ peers: { [A]: { ...kept, question: reaching(7, 0, fresh) } }, sockets: { 1: { address: A } } }),
+    phases: [[5, missed(A, 7, refused), [ask(100, A, fresh)], { peers: { [A]: { kept: { since: 0, usedAt: 0 } } } }]],
   },
   {
     name: 'H2 an answer that comes after its heartbeat was given up changes nothing',
@@ -180,9 +258,10 @@ const answers: readonly Row[] = [
       [2_100, questionConnected(A, 7), [], { same: true }],
     ],
   },
-  ...[local, mistake].map((failure): Row => ({
-    name: `H1 a heartbeat that fails for ${failure.kind === 'local' ? 'an error of this machine' : 'an option of the caller'}` +
-      ' blames nobody, and is asked again after a silence',
+  ...([
+    ['an error of this machine', local], ['an option of the caller', mistake],
+  ] as const).map(([what, failure]): Row => ({
+    name: `H1 a heartbeat that fails for ${what} blames nobody, and is asked again after a silence`,
     given: alone,
     phases: [
       [5_000, tick, [ask(100, A)]],
@@ -200,7 +279,12 @@ const answers: readonly Row[] = [
     name: 'H1 an error of this machine in the second try blames nobody either',
     given: given({ peers: { [A]: suspect }, sockets: { 1: { address: A } } }),
     phases: [
-      [50, missed(A, 7, local), [], { peers: { [A]: { standing: { is: 'ready' }, voice: { is: 'suspect' }, question: undefined } } }],
+      [
+        50,
+        missed(A, 7, local),
+        [],
+        { peers: { [A]: { standing: { is: 'ready' }, voice: { is: 'suspect' }, question: undefined } } },
+      ],
     ],
   },
   {
@@ -212,7 +296,9 @@ const answers: readonly Row[] = [
         missed(A, 7, untrusted),
         [reportFailed(A, untrusted), reportWarning(`identity ${A}`, 'wrong name')],
         {
-          peers: { [A]: { standing: { is: 'failed', failures: 1, untrusted: true }, voice: { is: 'well' }, sockets: 1 } },
+          peers: {
+            [A]: { standing: { is: 'failed', failures: 1, untrusted: true }, voice: { is: 'well' }, sockets: 1 },
+          },
           counters: { severed: 0 },
         },
       ],
@@ -232,7 +318,9 @@ const late: readonly Row[] = [
   {
     name: 'H4 a heartbeat whose deadline is handled 1 s late is missed',
     given: given({ peers: { [A]: { ...used, question: asking(7) } }, sockets: { 1: { address: A } } }),
-    phases: [[3_000, tick, [ask(100, A, fresh)], { peers: { [A]: { deaf: { question: 7, since: 0, until: Infinity } } } }]],
+    phases: [
+      [3_000, tick, [ask(100, A, fresh)], { peers: { [A]: { deaf: { question: 7, since: 0, until: Infinity } } } }],
+    ],
   },
   {
     name: 'H4 after a long suspension everything is asked again and nothing is failed or severed',

@@ -131,12 +131,13 @@ function breaches(source: string, neighbours: ReadonlySet<string>): string[] {
     const next = tokens[index + 1]
     const isMember = before?.kind === 'mark' && before.text === '.'
     const isOfTurn = isMember && TURNS.has(tokens[index - 2]?.text ?? '')
+    const reachesOut = ARGUMENTS.has(text) ? isMember && !isOfTurn : !isMember || text.length > 8
     if (text === 'import' && (next?.text === '(' || next?.text === '.')) found.push(`import${next.text}`)
     else if (!isMember && (text === 'import' || text === 'export')) {
       const from = sourceOf(tokens, index)
       if (from !== undefined && !neighbours.has(from)) found.push(`imports ${from}`)
     } else if (text === 'random' && isMember) found.push('random')
-    else if (FORBIDDEN.has(text) && (ARGUMENTS.has(text) ? isMember && !isOfTurn : !isMember || text.length > 8)) found.push(text)
+    else if (FORBIDDEN.has(text) && reachesOut) found.push(text)
   }
   return found
 }

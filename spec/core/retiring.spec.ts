@@ -133,7 +133,13 @@ const leaving: readonly Row[] = [
       },
       sockets: { 1: { address: A, retired: true } },
     }),
-    phases: [[2_005, tick, [abandon(A, 7), reportFailed(A, noConnectionIn(2_000)), sever(1, A, 'no connection within 2000 ms')]]],
+    phases: [
+      [
+        2_005,
+        tick,
+        [abandon(A, 7), reportFailed(A, noConnectionIn(2_000)), sever(1, A, 'no connection within 2000 ms')],
+      ],
+    ],
   },
   {
     name: 'H5 there is no fail-back: when the one that left is back, the last working one stays so',
@@ -200,7 +206,7 @@ const ages: readonly Row[] = [
     phases: [[10, answered(A, 7, { body: listOf([A]) }), [reportEndpoints(A), save(A)]]],
   },
   {
-    name: 'H5 maxConnectionAge, spread: a list with nobody new in it, or one that is unready, leaves each socket its age',
+    name: 'H5 maxConnectionAge, spread: a list with nobody new in it, or one unready, leaves each socket its age',
     given: given({
       settings: { balance: 'spread' },
       peers: { [A]: asked, [B]: ready },

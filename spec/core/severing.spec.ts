@@ -4,10 +4,10 @@ import type { Peer } from '../../lib/core/state.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, ask, asking, B, broken, C, connect, connected, D, deliver, dialled, failing, given,
-  keptSince, local, missed, noAnswer, noConnection, noConnectionIn, questionConnected, reaching, reading, ready,
-  refused, removed, reportFailed, reportFailover, sampled, sever, silentSince, socketClosed, suspectSince, tick,
-  unreachable, used,
+  A, abandon, answered, ask, askDeep, asking, B, broken, C, connect, connected, D, deliver, dialled, failing,
+  given, hollowSince, keptSince, local, missed, noAnswer, noConnection, noConnectionIn, questionConnected, reaching,
+  reading, ready, refused, removed, reportFailed, reportFailover, sampled, sever, sickSince, silentSince,
+  socketClosed, suspectSince, tick, unreachable, used,
 } from '../support/core-given.ts'
 
 const fresh = { on: 'fresh' } as const
@@ -179,7 +179,10 @@ const severing: readonly Row[] = [
   {
     name: 'H3 the search begins all over again after an interval, and finds one that has recovered',
     given: given({
-      peers: { [A]: { ...silent(0), askedAt: 20_000, askedDeepAt: 20_000 }, [B]: { ...failing(0), ...suspectSince(1) } },
+      peers: {
+        [A]: { ...silent(0), askedAt: 20_000, askedDeepAt: 20_000 },
+        [B]: { ...failing(0), ...suspectSince(1) },
+      },
       sockets: { 1: { address: A } },
       witness: { asked: [B], nextAt: 20_250 },
     }),
@@ -218,7 +221,10 @@ const severing: readonly Row[] = [
         7_302,
         missed(A, 104, unreachable),
         [reportFailed(A, unreachable)],
-        { counters: { severed: 0 }, peers: { [A]: { sockets: 1, standing: { is: 'failed', failures: 2, silent: true } } } },
+        {
+          counters: { severed: 0 },
+          peers: { [A]: { sockets: 1, standing: { is: 'failed', failures: 2, silent: true } } },
+        },
       ],
     ],
   },
@@ -327,19 +333,39 @@ const severing: readonly Row[] = [
     ],
   },
   {
-    name: 'H3 one out of reach that spoke within heartbeatTimeout is not severed, nor later if it speaks; idle is cut at once',
+    name: 'H3 one out of reach is not severed before heartbeatTimeout, nor later if it speaks; what is idle is, at once',
     given: given({
       peers: {
         [A]: { ...suspect, ...suspectSince(9_000), heardAt: 8_900 },
         [B]: { ...used, answeredAt: 9_000, heardAt: 9_000 },
-        [C]: { ...suspect, ...suspectSince(9_000), heardAt: 8_900, question: reaching(8, 9_000, { misses: 1, on: 'fresh' }) },
+        [C]: {
+          ...suspect,
+          ...suspectSince(9_000),
+          heardAt: 8_900,
+          question: reaching(8, 9_000, { misses: 1, on: 'fresh' }),
+        },
       },
       sockets: { 1: { address: A }, 2: { address: B }, 3: { address: C }, 4: { address: C, idle: true } },
     }),
     phases: [
-      [9_001, missed(A, 7, unreachable), [reportFailed(A, unreachable)], { peers: { [A]: { voice: { is: 'silent' }, sockets: 1 } } }],
-      [9_001, missed(C, 8, unreachable), [reportFailed(C, unreachable), sever(4, C, 'EHOSTUNREACH')], { deadline: { at: 10_900, why: 'slow' } }],
-      [9_250, sampled(reading(1, 5, 0)), [], { peers: { [A]: { voice: { is: 'well' } }, [C]: { voice: { is: 'silent' } } } }],
+      [
+        9_001,
+        missed(A, 7, unreachable),
+        [reportFailed(A, unreachable)],
+        { peers: { [A]: { voice: { is: 'silent' }, sockets: 1 } } },
+      ],
+      [
+        9_001,
+        missed(C, 8, unreachable),
+        [reportFailed(C, unreachable), sever(4, C, 'EHOSTUNREACH')],
+        { deadline: { at: 10_900, why: 'slow' } },
+      ],
+      [
+        9_250,
+        sampled(reading(1, 5, 0)),
+        [],
+        { peers: { [A]: { voice: { is: 'well' } }, [C]: { voice: { is: 'silent' } } } },
+      ],
       [10_899, sampled(reading(1, 6, 0)), []],
       [10_900, tick, [sever(3, C, 'EHOSTUNREACH')], { peers: { [A]: { sockets: 1 }, [C]: { sockets: 0 } } }],
     ],
@@ -355,8 +381,18 @@ const severing: readonly Row[] = [
       sockets: { 1: { address: A }, 2: { address: B }, 3: { address: C }, 4: { address: C, idle: true } },
     }),
     phases: [
-      [100, missed(A, 7, refused), [reportFailed(A)], { peers: { [A]: { standing: { is: 'failed' }, voice: { is: 'well' } } } }],
-      [101, missed(C, 8, broken), [reportFailed(C, broken)], { peers: { [C]: { standing: { is: 'failed' }, voice: { is: 'well' } } } }],
+      [
+        100,
+        missed(A, 7, refused),
+        [reportFailed(A)],
+        { peers: { [A]: { standing: { is: 'failed' }, voice: { is: 'well' } } } },
+      ],
+      [
+        101,
+        missed(C, 8, broken),
+        [reportFailed(C, broken)],
+        { peers: { [C]: { standing: { is: 'failed' }, voice: { is: 'well' } } } },
+      ],
       [3_000, tick, [], { counters: { severed: 0 } }],
     ],
   },
@@ -378,6 +414,40 @@ const severing: readonly Row[] = [
     phases: [
       [10, dialled(1), [connect(1, 100, B)]],
       [20, connected(1, 100), [deliver(1, 100, B), reportFailover(A, B, 'refused')], { current: B }],
+    ],
+  },
+  {
+    name: 'H3 a sick one that falls silent needs a witness of its own: one of before its first miss does not do',
+    given: given({
+      peers: {
+        [A]: { ...used, ...sickSince(5, 1), question: reaching(7, 900, { misses: 1, on: 'fresh' }) },
+        [B]: { ...ready, answeredAt: 10, answeredDeepAt: 10 },
+      },
+      sockets: { 1: { address: A } },
+    }),
+    phases: [
+      [
+        2_900,
+        missed(A, 7, unreachable),
+        [reportFailed(A, unreachable), ask(100, B)],
+        { peers: { [A]: { voice: { is: 'silent', since: 2_900 }, sockets: 1 } } },
+      ],
+    ],
+  },
+  {
+    name: 'H12 one that is being asked shallow is asked deep when that is over, and not before',
+    given: given({
+      peers: {
+        [A]: { ...used, ...hollowSince(0), askedAt: 10, askedDeepAt: 10 },
+        [B]: { ...ready, question: asking(8) },
+      },
+      sockets: { 1: { address: A } },
+    }),
+    phases: [
+      [10, tick, [], { state: { witness: { asked: [], nextAt: 260 } } }],
+      [20, tick, [], { state: { witness: { asked: [], nextAt: 260 } } }],
+      [30, answered(B, 8), []],
+      [260, tick, [askDeep(100, B)], { state: { witness: { asked: [B], nextAt: 510 } } }],
     ],
   },
 ]

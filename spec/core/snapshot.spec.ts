@@ -5,7 +5,7 @@ import { describe, it } from 'node:test'
 import { snapshotOf } from '../../lib/core/snapshot.ts'
 import type { State } from '../../lib/core/state.ts'
 import {
-  A, at, B, C, D, failing, given, pending, ready, removed, seed, unlisted, unready,
+  A, B, C, D, failing, given, pending, ready, removed, seed, unlisted, unready,
 } from '../support/core-given.ts'
 
 const counters = { dials: 0, attempts: 0, failovers: 0, severed: 0, heartbeats: 0, refreshes: 0 }
@@ -20,7 +20,7 @@ interface Row {
 
 const rows: readonly Row[] = [
   {
-    name: 'before anything is known: the seed, and no list',
+    name: 'R5 before anything is known: the seed, and no list',
     state: given({ peers: { [A]: { ...seed, ...unlisted } }, discovery: pending }),
     at: 5,
     snapshot: {
@@ -30,7 +30,7 @@ const rows: readonly Row[] = [
     },
   },
   {
-    name: 'each status, the current one, sockets, failures, the retry time, and the age of the list',
+    name: 'R5 each status, the current one, sockets, failures, the retry time, and the age of the list',
     state: given({
       peers: { [A]: ready, [B]: failing(1_500.6, 3), [C]: removed, [D]: { ...failing(900), ...unready } },
       sockets: { 1: { address: A }, 2: { address: A } },

@@ -20,7 +20,11 @@ import {
 } from '../support/core-given.ts'
 
 const everything = given({
-  peers: { [A]: { ...used, question: asking(7), deaf: { question: 6, since: 0, until: 900 }, ...keptSince(0) }, [B]: { ...ready, ...keptSince(3) }, [C]: {} },
+  peers: {
+    [A]: { ...used, question: asking(7), deaf: { question: 6, since: 0, until: 900 }, ...keptSince(0) },
+    [B]: { ...ready, ...keptSince(3) },
+    [C]: {},
+  },
   sockets: { 1: { address: A, wakeAt: 9_000 } },
   dials: [
     { id: 1, tried: [A, B], attempts: [attempt(10, A), attempt(11, B)], nextAt: 400 },
@@ -144,7 +148,11 @@ function staleEvents(state: State, used: readonly number[]): Event[] {
   for (const { address, question } of state.peers.values()) {
     if (question === undefined) continue
     for (const other of state.peers.keys()) {
-      if (other !== address) events.push(answered(other, question.id), missed(other, question.id), questionConnected(other, question.id))
+      if (other !== address) events.push(
+        answered(other, question.id),
+        missed(other, question.id),
+        questionConnected(other, question.id),
+      )
     }
   }
   events.push(cancelled(-1, 'stale'))

@@ -1,4 +1,4 @@
-/** What must hold whatever happens, asserted of the model at every step: of its states, and of what it cuts or rejects. */
+/** What must hold whatever happens, asserted of the model at every step: of states, and of what is cut or rejected. */
 import assert from 'node:assert/strict'
 import type { Address } from '../../lib/core/endpoint.ts'
 import { addressOf } from '../../lib/core/endpoint.ts'
@@ -36,8 +36,11 @@ export class Invariants {
   /** Notes what an event means, before its effects are performed. */
   note(before: State, event: Event): void {
     const { state, now } = this.#model
-    const known = event.type === 'socketsSampled' ? event.readings.filter(({ idle }) => idle).map(({ socket }) => socket) : []
-    this.#idle = new Set([...known, ...[...rowsOf(before.sockets)].filter(({ idle }) => idle).map(({ id }) => id)])
+    const readings = event.type === 'socketsSampled' ? event.readings : []
+    this.#idle = new Set([
+      ...readings.filter(({ idle }) => idle).map(({ socket }) => socket),
+      ...[...rowsOf(before.sockets)].filter(({ idle }) => idle).map(({ id }) => id),
+    ])
     switch (event.type) {
       case 'questionAnswered': {
         const question = before.peers.get(event.address)?.question
@@ -92,7 +95,9 @@ export class Invariants {
         const gone = this.#gone.get(address)
         assert.ok(gone !== undefined && now - gone <= FORGOTTEN, `${address} is never forgotten`)
       } else {
-        const isNamed = peer.listing.is === 'listed' || options.alternates.includes(address) || this.#model.hints.has(address)
+        const isNamed = peer.listing.is === 'listed' || options.alternates.includes(address) || this.#model.hints.has(
+          address,
+        )
         assert.ok(isNamed, `${address} was never named`)
       }
     }
@@ -107,7 +112,10 @@ export class Invariants {
     for (const { address, idle } of rowsOf(state.sockets)) if (!idle) active.add(address)
     for (const peer of state.peers.values()) {
       assert.equal(peer.sockets, counts.get(peer.address) ?? 0, `sockets of ${peer.address}`)
-      if (peer.sockets === 0) assert.deepEqual([peer.active, peer.owedSince, peer.usedSince], [false, Infinity, Infinity])
+      if (peer.sockets === 0) assert.deepEqual(
+        [peer.active, peer.owedSince, peer.usedSince],
+        [false, Infinity, Infinity],
+      )
     }
     assert.equal(state.sockets.size, sockets.size, 'sockets')
     assert.equal(state.dials.size, dials.size, 'dials')
@@ -153,11 +161,17 @@ export class Invariants {
     const { heartbeatTimeout } = options.settings
     const silence = now - Math.max(socket.madeAt, this.#heardAt.get(id) ?? -Infinity)
     const misses = this.#misses.get(address)
-    if (/older connection/.test(reason)) return assert.ok(silence >= heartbeatTimeout, `${silence} ms of silence on ${id}`)
+    if (/older connection/.test(reason)) return assert.ok(
+      silence >= heartbeatTimeout,
+      `${silence} ms of silence on ${id}`,
+    )
     if (/its cache/.test(reason)) return this.#assertWitnessed(this.#answeredDeepAt, address, -Infinity)
     assert.ok(misses !== undefined && misses.count >= 2, `${address} was severed without two misses: ${reason}`)
     this.#assertWitnessed(this.#answeredAt, address, misses.first)
-    if (!this.#idle.has(id)) assert.ok(silence >= heartbeatTimeout, `${address} spoke ${silence} ms ago and was severed`)
+    if (!this.#idle.has(id)) assert.ok(
+      silence >= heartbeatTimeout,
+      `${address} spoke ${silence} ms ago and was severed`,
+    )
     const since = world.upSince(address)
     assert.ok(since === undefined || since >= misses.lastSentAt, `${address} is healthy and was severed`)
   }

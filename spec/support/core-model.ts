@@ -311,7 +311,8 @@ export class Model {
     ])
     this.events += 1
     const [next, effects] = settledStep(before, event, this.now)
-    const expected = event.type === 'attemptConnected' ? [{ type: 'destroy', dial: event.dial, attempt: event.attempt }] : []
+    const isLate = event.type === 'attemptConnected'
+    const expected = isLate ? [{ type: 'destroy', dial: event.dial, attempt: event.attempt }] : []
     assert.deepStrictEqual(effects, expected, `a stale ${event.type} had effects`)
     assert.equal(next, before, `a stale ${event.type} changed the state`)
   }
@@ -381,7 +382,11 @@ export class Model {
         return void this.kept.set(address, question.connection)
       }
       case 'deliver': {
-        for (const { attempt } of this.questions.values()) assert.notEqual(attempt, effect.attempt, 'a question is on it')
+        for (const { attempt } of this.questions.values()) assert.notEqual(
+          attempt,
+          effect.attempt,
+          'a question is on it',
+        )
         const { dial, address } = this.#endAttempt(effect.attempt)
         this.#ended.pop()
         assert.deepEqual({ dial, address }, { dial: effect.dial, address: effect.address }, 'it went to the wrong dial')
@@ -404,7 +409,10 @@ export class Model {
         return void this.kept.delete(effect.address)
       case 'retire': {
         const socket = this.sockets.get(effect.socket)
-        assert.ok(socket !== undefined && !socket.retired, `socket ${effect.socket} was retired twice, or after its end`)
+        assert.ok(
+          socket !== undefined && !socket.retired,
+          `socket ${effect.socket} was retired twice, or after its end`,
+        )
         return void (socket.retired = true)
       }
       case 'sever':
@@ -432,9 +440,15 @@ export class Model {
     this.attempts.set(attempt, { dial: id, address, madeAt: undefined })
     const fate = this.world.connect(address, this.now)
     if (fate === undefined) return
-    if ('failure' in fate) return this.#later(fate.at, { type: 'attemptFailed', dial: id, attempt, failure: fate.failure })
+    if ('failure' in fate) return this.#later(
+      fate.at,
+      { type: 'attemptFailed', dial: id, attempt, failure: fate.failure },
+    )
     const isPrivate = this.#draws.one([undefined, false, true])
-    this.#later(fate.at, { type: 'attemptConnected', dial: id, attempt, ...(isPrivate === undefined ? {} : { isPrivate }) })
+    this.#later(
+      fate.at,
+      { type: 'attemptConnected', dial: id, attempt, ...(isPrivate === undefined ? {} : { isPrivate }) },
+    )
   }
 
   #endAttempt(id: Id): ModelAttempt {
@@ -461,7 +475,11 @@ export class Model {
     else if (on === 'kept') question.connection = this.#idle(address)
     this.questions.set(id, question)
     const isThere = question.connection !== undefined
-    if (peer?.question?.id === id) assert.equal(peer.question.connectedAt !== undefined, isThere, `the connection of ${id}`)
+    if (peer?.question?.id === id) assert.equal(
+      peer.question.connectedAt !== undefined,
+      isThere,
+      `the connection of ${id}`,
+    )
     if (question.connection !== undefined) return this.#answer(id, question, question.connection)
     const fate = this.world.connect(address, this.now)
     if (fate === undefined) return
@@ -473,7 +491,10 @@ export class Model {
   #answer(id: Id, { address, depth }: ModelQuestion, { madeAt }: ModelConnection): void {
     const fate = this.world.answer(address, depth, madeAt, this.now)
     if (fate === undefined) return
-    if ('failure' in fate) return this.#later(fate.at, { type: 'questionFailed', address, question: id, failure: fate.failure })
+    if ('failure' in fate) return this.#later(
+      fate.at,
+      { type: 'questionFailed', address, question: id, failure: fate.failure },
+    )
     const { at: time, ...answer } = fate
     this.#later(time, { type: 'questionAnswered', address, question: id, ...answer })
   }

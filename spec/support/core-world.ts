@@ -26,8 +26,8 @@ export type Mode =
   | 'deaf'
 
 const MODES: readonly [Mode, ...Mode[]] = [
-  'up', 'up', 'up', 'refusing', 'unreachable', 'nameless', 'hanging', 'mute', 'untrusted', 'draining', 'hollow', 'flaky',
-  'deaf',
+  'up', 'up', 'up', 'refusing', 'unreachable', 'nameless', 'hanging', 'mute', 'untrusted', 'draining', 'hollow',
+  'flaky', 'deaf',
 ]
 
 /** Draws from one seed. */
