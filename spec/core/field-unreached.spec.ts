@@ -11,13 +11,15 @@ const after250 = noConnectionIn(250)
 
 const dials: readonly Row[] = [
   {
-    name: 'D7 the seed refuses, and what is left was never reached: the dial ends attemptDelay later, with the causes of all',
+    name: 'D7, D2 the seed refuses, and what is left was never reached: all of it is tried at once, for attemptDelay',
     given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)], { deadline: { at: 253, why: 'dial' } }],
+      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), connect(1, 102, C)], { deadline: { at: 253, why: 'dial' } }],
       [252, tick, []],
-      [253, tick, [destroy(1, 101), rejectFailed(1, cause(A, refused), cause(B, after250))]],
+      [253, tick, [
+        destroy(1, 101), destroy(1, 102), rejectFailed(1, cause(A, refused), cause(B, after250), cause(C, after250)),
+      ]],
     ],
   },
   {
@@ -25,8 +27,8 @@ const dials: readonly Row[] = [
     given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)]],
-      [252, connected(1, 101), [deliver(1, 101, B), reportFailover(A, B, 'refused')]],
+      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), connect(1, 102, C)]],
+      [252, connected(1, 101), [deliver(1, 101, B), destroy(1, 102), reportFailover(A, B, 'refused')]],
     ],
   },
   {
