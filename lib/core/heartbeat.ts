@@ -152,7 +152,8 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
   if (question.attempt !== undefined) questionLost(turn, question.attempt, failure)
   if (failure.kind === 'local' || failure.kind === 'mistake') {
     release(turn, address, question.id)
-    endDeaf(turn, address)
+    // One that may be deaf is listened to until another connection has been answered (F4).
+    if (peer.sockets === 0) endDeaf(turn, address)
     becomeUndoubted(turn, address)
     return roundMissed(turn, address, failure)
   }

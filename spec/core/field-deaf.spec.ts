@@ -105,17 +105,25 @@ const rows: readonly Row[] = [
     phases: [[9_010, answered(A, 9), [abandon(A, 8)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }]],
   },
   {
-    name: 'F4 an error of this machine in the second try ends the matter: what the first would have told is asked again',
+    name: 'F4 an error of this machine in the second try leaves the first open, until a later one is answered',
     given: given({
       peers: { [A]: { ...kept, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000 } },
       sockets: { 1: { address: A } }, current: A,
     }),
     phases: [
-      [7_001, missed(A, 9, local), [abandon(A, 8)], { peers: { [A]: { deaf: undefined } } }],
+      [7_001, missed(A, 9, local), []],
       [12_000, tick, [askDeep(100, A)]],
       [12_005, questionConnected(A, 100), []],
-      [12_010, answered(A, 100), [], { peers: { [A]: { deaf: undefined, sockets: 1 } } }],
+      [12_010, answered(A, 100), [], { peers: { [A]: { deaf: { question: 8, since: 5_000, until: 14_010 } } } }],
+      [14_010, tick, [abandon(A, 8), severDeaf(1, A)]],
     ],
+  },
+  {
+    name: 'F4 with no socket left there is nothing to be deaf',
+    given: given({
+      peers: { [A]: { ...ready, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }) } }, usedAt: 7_000,
+    }),
+    phases: [[7_001, missed(A, 9, local), [abandon(A, 8)], { peers: { [A]: { deaf: undefined } } }]],
   },
   {
     name: 'F4 a second connection that goes deaf takes the place of the first',
