@@ -177,6 +177,7 @@ function nextTry(peer: Peer, question: Question, failure: Failure): Partial<Aski
   return misses === 1 && depth === 'deep' && failure.kind === 'late' ? { misses: 2, depth: 'shallow', after: 'silence' } : undefined
 }
 
+/** H3: Tells whether the host was not heard at all, or not in time. */
 function isSilence({ kind }: Failure): boolean {
   return kind === 'silence' || kind === 'late' || kind === 'unreachable'
 }

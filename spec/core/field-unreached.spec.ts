@@ -11,6 +11,19 @@ const after250 = noConnectionIn(250)
 
 const dials: readonly Row[] = [
   {
+    name: 'D4, D3 a connection without TLS and identity wins nothing, however long ago it was begun',
+    given: given({ peers: { [A]: ready, [B]: ready }, current: A, usedAt: -Infinity }),
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [250, tick, [connect(1, 101, B)]],
+      [400, connected(1, 101), [
+        deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'),
+        askDeep(102, A, { on: 'fresh' }),
+      ]],
+      [410, connected(1, 100), [destroy(1, 100)]],
+    ],
+  },
+  {
     name: 'D7, D2 the seed refuses, and what is left was never reached: all of it is tried at once, for attemptDelay',
     given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
     phases: [
