@@ -3,8 +3,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, ask, askDeep, asking, B, front, given, keptSince, local, missed, questionConnected, reading, ready,
-  refused, reportFailed, retire, sampled, severDeaf, socketClosed, suspectSince, tick, used, noConnectionIn, reaching,
+  A, abandon, answered, ask, askDeep, asking, B, front, given, keptSince, local, missed, noConnectionIn,
+  questionConnected, reaching, reading, ready, refused, reportFailed, retire, sampled, severDeaf, socketClosed,
+  suspectSince, tick, used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0), connectMs: 5 }
