@@ -8,7 +8,7 @@ import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
   becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeSilent, becomeSlow,
-  becomeSuspect, becomeUndoubted, becomeWell, drawPatience, statusOf,
+  becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, statusOf,
 } from './peers.ts'
 import { questionLost } from './holding.ts'
 import { cutSick } from './severing.ts'
@@ -99,13 +99,18 @@ function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt }: Question): void {
   turn.changePeer(peer.address, { deaf: { question: id, since: sentAt, until: Infinity } })
 }
 
-/** F4: A fresh connection was answered and the kept one was not: that one has `heartbeatTimeout` more. */
-function expectDeaf(turn: Turn, address: Address, { on, after }: Question): void {
+/**
+ * F4: A fresh connection was answered and the kept one was not: that one has `heartbeatTimeout` more. What is as old,
+ * and silent, is as dead. One apiserver is reached by one way, so that there all count that are older than the fresh
+ * connection; behind a front each has its own, and one that spoke after the question is not as dead.
+ */
+function expectDeaf(turn: Turn, address: Address, { on, after, connectedAt }: Question): void {
   const peer = turn.peer(address)
   if (peer?.deaf === undefined || peer.deaf.until !== Infinity || on === 'full') return
   // What only goes unanswered because it was deep says nothing of its connection.
   if (after !== undefined) return endDeaf(turn, address)
-  turn.setPeer({ ...peer, deaf: { ...peer.deaf, until: turn.now + turn.state.settings.heartbeatTimeout } })
+  const since = isFront(turn.state, peer) ? peer.deaf.since : (connectedAt ?? turn.now)
+  turn.setPeer({ ...peer, deaf: { ...peer.deaf, since, until: turn.now + turn.state.settings.heartbeatTimeout } })
 }
 
 /** F4: The old connection was not deaf, but slow. It is kept on, unless another has taken its place. */
