@@ -18,7 +18,7 @@ const rows: readonly Row[] = [
       sockets: { 1: { address: A }, 2: { address: A, idle: true }, 3: { address: B }, 4: { address: B, retired: true } }, current: A,
     }),
     phases: [
-      [10, identityChanged, [retire(1), retire(2), closeMonitor(A), retire(3), closeMonitor(B)], {
+      [10, identityChanged, [retire(1), retire(2), retire(3), closeMonitor(A), closeMonitor(B)], {
         peers: { [A]: { kept: undefined, sockets: 2 }, [B]: { kept: undefined, sockets: 2 } },
       }],
       [20, identityChanged, []],
