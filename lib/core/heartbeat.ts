@@ -43,7 +43,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   const isBad = status === 429 || status >= 500
   // 429 tells of load, in which the cache has no share.
   if (status >= 500 && question.depth === 'deep') {
-    return askAgain(turn, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
+    return askAgain(turn, address, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
   }
   judge(turn, address, question, status, isBad)
   answered(turn, address, question, event)
@@ -54,7 +54,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
 function proven(turn: Turn, peer: Peer, question: Question, answer: number | undefined): void {
   const { address, standing } = peer
   const { now } = turn
-  const isProof = question.on !== 'kept' || standing.is !== 'failed' || (peer.kept?.since ?? -Infinity) >= standing.at
+  const isProof = question.on !== 'kept' || standing.is !== 'failed' || (peer.kept !== undefined && peer.kept.since >= standing.at)
   turn.setPeer({
     ...peer,
     answer,
@@ -85,12 +85,17 @@ function judge(turn: Turn, address: Address, question: Question, status: number,
   if (question.after === undefined) {
     return voice?.is === 'hollow' || voice?.is === 'sick' ? undefined : becomeWell(turn, address)
   }
-  const took = turn.now - (question.connectedAt ?? question.sentAt)
+  const took = turn.now - beganAt(question)
   if (question.after === 'silence' && took > QUICK * turn.state.settings.heartbeatTimeout) {
     return becomeSlow(turn, address, { kind: 'late', message: `it took ${Math.round(took)} ms to answer from its cache` })
   }
   becomeHollow(turn, address, question.after === 'silence' ? 2 : 1, question.after === 'full')
   cutSick(turn, address)
+}
+
+/** When its connection was there, or else when it was sent. */
+function beganAt({ connectedAt, sentAt }: Question): number {
+  return connectedAt ?? sentAt
 }
 
 /** F4: Its kept connection left a question unanswered, which is listened to beside the next. */
@@ -137,14 +142,13 @@ export function questionsDue(turn: Turn): void {
     if (turn.now - question.deadline > LATE) {
       return turn.setPeer({ ...peer, question: { ...question, deadline: turn.now + heartbeatTimeout } })
     }
-    const waited = Math.round(question.deadline - (question.connectedAt ?? question.sentAt))
+    const waited = Math.round(question.deadline - beganAt(question))
     const what = question.connectedAt === undefined ? 'no connection' : 'no answer'
     const isKept = question.on === 'kept' && question.misses === 0 && question.connectedAt !== undefined
     if (isKept) becomeDeaf(turn, peer, question)
     else turn.emit({ type: 'abandon', address: peer.address, question: question.id })
-    const current = turn.peer(peer.address) ?? peer
     const kind = question.connectedAt === undefined ? 'silence' : 'late'
-    missed(turn, current, question, { kind, message: `${what} within ${waited} ms` })
+    missed(turn, peer, question, { kind, message: `${what} within ${waited} ms` })
   })
 }
 
@@ -163,9 +167,9 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
     return roundMissed(turn, address, failure)
   }
   if (failure.kind !== 'identity') becomeSuspect(turn, address)
-  const next = nextTry(turn.peer(address) ?? peer, question, failure)
+  const next = nextTry(peer, question, failure)
   if (next === undefined) verdict(turn, peer, question, failure)
-  else send(turn, turn.peer(address) ?? peer, { ...question, ...next, silent: question.silent && isSilence(failure) })
+  else send(turn, address, { ...question, ...next, silent: question.silent && isSilence(failure) })
   roundMissed(turn, address, failure)
 }
 

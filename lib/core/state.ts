@@ -80,10 +80,13 @@ export interface Cause {
 export interface Attempt {
   readonly id: Id
   readonly address: Address
+  readonly endpoint: Endpoint
   readonly startedAt: number
   readonly deadline: number
   /** Connecting; connected and asked for the list (F3); or connected and held back until it is known who is listed. */
   readonly phase: 'connecting' | 'asking' | 'held'
+  /** A question went on its connection. */
+  readonly asked: boolean
   /** Its other end is at a private address; undefined until connected, or where that is not known. */
   readonly isPrivate: boolean | undefined
 }

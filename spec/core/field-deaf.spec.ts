@@ -134,7 +134,7 @@ const rows: readonly Row[] = [
   {
     name: 'F4 an error of this machine in the second try leaves the first open, until a later one is answered',
     given: given({
-      peers: { [A]: { ...kept, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000, askedDeepAt: 7_000 } },
+      peers: { [A]: { ...kept, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000 } },
       sockets: { 1: { address: A } }, current: A,
     }),
     phases: [

@@ -245,6 +245,17 @@ const packets: readonly Row[] = [
     ],
   },
   {
+    name: 'H12 a full handshake that is answered with 500 is followed by a shallow question on the kept connection',
+    given: given({
+      peers: { [A]: { ...kept, question: asking(9, 100, { depth: 'deep', on: 'full' }) }, [B]: { ...ready, answeredDeepAt: 120 } },
+      sockets: { 1: { address: A, ...owed } }, current: A,
+    }),
+    phases: [
+      [110, answered(A, 9, { status: 500 }), [ask(100, A)]],
+      [120, answered(A, 100), [reportSick(A, true)], { peers: { [A]: sickSince(120, 1, true) } }],
+    ],
+  },
+  {
     name: 'H12 a full handshake that is answered tells that the packets come through',
     given: given({
       peers: { [A]: { ...kept, ...hollowSince(0, 1, true), question: asking(9, 100, { depth: 'deep', on: 'full' }) }, [B]: ready },

@@ -20,7 +20,7 @@ const rows: readonly Row[] = [
       }, current: A,
     }),
     phases: [
-      [10, identityChanged, [retire(1), retire(2), closeMonitor(A), retire(3), closeMonitor(B)], {
+      [10, identityChanged, [retire(1), retire(2), retire(3), closeMonitor(A), closeMonitor(B)], {
         peers: { [A]: { kept: undefined, sockets: 2 }, [B]: { kept: undefined, sockets: 2 } },
       }],
       [20, identityChanged, []],

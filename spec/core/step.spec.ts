@@ -309,6 +309,13 @@ describe('storms', () => {
   })
 })
 
+describe('an address', () => {
+  it('D1 is written host:port, an IPv6 host in brackets', () => {
+    const state = initialState(DEFAULTS, [{ host: 'fd00::1', port: 6443 }], [at(A)], 1)
+    assert.deepEqual([...state.peers.keys()], ['[fd00::1]:6443', A])
+  })
+})
+
 describe('a fleet', () => {
   it('a hundred clients in one process, step by step in turn, each do what each does alone', () => {
     const make = (seedOf: number): Model =>
