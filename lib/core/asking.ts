@@ -190,7 +190,7 @@ export function release(turn: Turn, address: Address, id: Id): void {
   if (turn.peer(address)?.question?.id === id) turn.changePeer(address, { question: undefined })
 }
 
-/** Listens no longer to a question that went unanswered. */
+/** F4: Listens no longer to a question that went unanswered. */
 export function endDeaf(turn: Turn, address: Address): void {
   const deaf = turn.peer(address)?.deaf
   if (deaf === undefined) return

@@ -88,8 +88,9 @@ export function settleFutile(turn: Turn, before: State): void {
   const isNews = [...peers.values()].some((peer) => isFutile(peer) && !isFutile(before.peers.get(peer.address)))
   if (!isNews) return
   for (const dial of rowsOf(dials)) {
-    if (futileAt(turn.state, dial) <= turn.now) endFutile(turn, dial)
-    else if (dial.failedAt !== -Infinity) setDial(turn, dial)
+    const endsAt = futileAt(turn.state, dial)
+    if (endsAt <= turn.now) endFutile(turn, dial)
+    else if (endsAt < dial.wakeAt) setDial(turn, dial)
   }
 }
 
@@ -119,6 +120,7 @@ export function restartAttempts(turn: Turn): void {
 
 // ---- the way of a dial
 
+/** D3, D5, D7, H4: Handles one dial whose time has come. */
 function dialDue(turn: Turn, given: Dial): void {
   const { now } = turn
   const { dialTimeout, attemptTimeout } = turn.state.settings
@@ -355,6 +357,7 @@ export function withAttempt(dial: Dial, attempt: Attempt): Dial {
   return { ...dial, attempts: dial.attempts.map((each) => (each.id === attempt.id ? attempt : each)) }
 }
 
+/** D7: Takes a failed attempt out of its dial, and notes when the last one failed that was worth waiting for. */
 function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failure): Dial {
   return {
     ...dial,
@@ -364,7 +367,7 @@ function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failu
   }
 }
 
-/** Puts the dial back, with the time at which it wants to be looked at. */
+/** D3, D5, D7: Puts the dial back, with the time at which it wants to be looked at. */
 export function setDial(turn: Turn, dial: Dial): void {
   let wakeAt = Math.min(dial.deadline, dial.nextAt, 'until' in dial.hold ? dial.hold.until : Infinity)
   for (const attempt of dial.attempts) if (attempt.phase === 'connecting') wakeAt = Math.min(wakeAt, attempt.deadline)

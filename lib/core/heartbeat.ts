@@ -152,6 +152,8 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
   if (question.attempt !== undefined) questionLost(turn, question.attempt, failure)
   if (failure.kind === 'local' || failure.kind === 'mistake') {
     release(turn, address, question.id)
+    // One that may be deaf is listened to until another connection has been answered (F4).
+    if (peer.sockets === 0) endDeaf(turn, address)
     becomeUndoubted(turn, address)
     return roundMissed(turn, address, failure)
   }
@@ -175,6 +177,7 @@ function nextTry(peer: Peer, question: Question, failure: Failure): Partial<Aski
   return misses === 1 && depth === 'deep' && failure.kind === 'late' ? { misses: 2, depth: 'shallow', after: 'silence' } : undefined
 }
 
+/** H3: Tells whether the host was not heard at all, or not in time. */
 function isSilence({ kind }: Failure): boolean {
   return kind === 'silence' || kind === 'late' || kind === 'unreachable'
 }

@@ -120,6 +120,13 @@ const rows: readonly Row[] = [
     ],
   },
   {
+    name: 'F4 with no socket left there is nothing to be deaf',
+    given: given({
+      peers: { [A]: { ...ready, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }) } }, usedAt: 7_000,
+    }),
+    phases: [[7_001, missed(A, 9, local), [abandon(A, 8)], { peers: { [A]: { deaf: undefined } } }]],
+  },
+  {
     name: 'F4 a second connection that goes deaf takes the place of the first',
     given: given({
       peers: { [A]: { ...kept, ...quiet, deaf: { ...deaf, until: Infinity }, question: asking(9, 7_500) } }, sockets: { 1: { address: A } }, current: A,

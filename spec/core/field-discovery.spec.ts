@@ -57,13 +57,24 @@ const answers: readonly Row[] = [
     ],
   },
   {
-    name: 'R5 503 may pass, and is not warned of yet',
-    given: alone,
+    name: 'R5 503 may pass, and is not warned of yet, where there was an answer before',
+    given: { ...alone, discovery: { ...alone.discovery, status: 'failing' } },
     phases: [
       [10, answered(A, 9, { status: 503 }), [ask(100, A)]],
       [20, answered(A, 100, { status: 503 }), [settleRefresh(5, { kind: 'failed', causes: [cause(A, otherAnswer(503))] })], {
         discovery: { status: 'failing', lastError: 'it answered 503' },
       }],
+    ],
+  },
+  {
+    name: 'R5 503 as the first answer of all is warned of at once',
+    given: alone,
+    phases: [
+      [10, answered(A, 9, { status: 503 }), [ask(100, A)]],
+      [20, answered(A, 100, { status: 503 }), [
+        reportWarning('discovery', `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered 503`),
+        settleRefresh(5, { kind: 'failed', causes: [cause(A, otherAnswer(503))] }),
+      ]],
     ],
   },
   {
@@ -147,14 +158,15 @@ const counted: readonly Row[] = [
     ],
   },
   {
-    name: 'R1, H12 where there is another, that is asked for the list meanwhile',
+    name: 'R1, H12 where its cache gives none either, another is asked for the list',
     given: given({
       peers: { [A]: { ...used, ...keptSince(0) }, [B]: ready }, discovery: known, current: A,
     }),
     phases: [
       [10, refreshRequested(5), [askDeep(100, A)]],
-      [20, answered(A, 100, { status: 500 }), [ask(101, A), askDeep(102, B)]],
-      [30, answered(B, 102, { body: listOf([A, B]) }), [refreshed(5, A, B)]],
+      [20, answered(A, 100, { status: 500 }), [ask(101, A)]],
+      [30, answered(A, 101, { status: 500 }), [askDeep(102, B)]],
+      [40, answered(B, 102, { body: listOf([A, B]) }), [refreshed(5, A, B)]],
     ],
   },
 ]
@@ -164,7 +176,7 @@ function refreshesOf(answer: (state: State, question: number, now: number) => St
   readonly pauses: number[]
   readonly warnings: [at: number, message: string][]
 } {
-  let state: State = { ...given({ peers: { [A]: { ...used, ...front } }, discovery: { ...pending, nextAt: 0 }, current: A }), usedAt: 0 }
+  let state: State = { ...given({ peers: { [A]: { ...used, ...front } }, discovery: { ...pending, status: 'failing', nextAt: 0 }, current: A }), usedAt: 0 }
   const pauses: number[] = []
   const warnings: [number, string][] = []
   let now = 0

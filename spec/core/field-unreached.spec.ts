@@ -11,26 +11,28 @@ const after250 = noConnectionIn(250)
 
 const dials: readonly Row[] = [
   {
-    name: 'D7 the seed refuses, and what is left was never reached: the dial ends attemptDelay later, with the causes of all',
+    name: 'D4, D3 a connection without TLS and identity wins nothing, however long ago it was begun',
+    given: given({ peers: { [A]: ready, [B]: ready }, current: A, usedAt: -Infinity }),
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [250, tick, [connect(1, 101, B)]],
+      [400, connected(1, 101), [
+        deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'),
+        askDeep(102, A, { on: 'fresh' }),
+      ]],
+      [410, connected(1, 100), [destroy(1, 100)]],
+    ],
+  },
+  {
+    name: 'D7, D2 the seed refuses, and what is left was never reached: all of it is tried at once, for attemptDelay',
     given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [
-        3,
-        attemptFailed(1, 100),
-        [reportFailed(A), connect(1, 101, B), connect(1, 102, C)],
-        { deadline: { at: 253, why: 'dial' } },
-      ],
+      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), connect(1, 102, C)], { deadline: { at: 253, why: 'dial' } }],
       [252, tick, []],
-      [
-        253,
-        tick,
-        [
-          destroy(1, 101),
-          destroy(1, 102),
-          rejectFailed(1, cause(A, refused), cause(B, after250), cause(C, after250)),
-        ],
-      ],
+      [253, tick, [
+        destroy(1, 101), destroy(1, 102), rejectFailed(1, cause(A, refused), cause(B, after250), cause(C, after250)),
+      ]],
     ],
   },
   {
