@@ -88,18 +88,11 @@ function firstOf(turn: Turn, depth: Depth, on: Question['on']): Asking {
 }
 
 /** R2: Asks again what was answered, in another way, on the same connection. */
-export function askAgain(turn: Turn, question: Question, change: Partial<Asking>): void {
-  const address = addressOfQuestion(turn, question)
-  const peer = address === undefined ? undefined : turn.peer(address)
+export function askAgain(turn: Turn, address: Address, question: Question, change: Partial<Asking>): void {
+  const peer = turn.peer(address)
   if (peer !== undefined) send(turn, peer, { ...question, misses: 0, on: 'kept', ...change })
 }
 
-function addressOfQuestion(turn: Turn, { id }: Question): Address | undefined {
-  for (const peer of turn.state.peers.values()) if (peer.question?.id === id) return peer.address
-  return undefined
-}
-
-/** H2: Sends a question; until its connection is there, that has its own time. */
 export function send(turn: Turn, peer: Peer, asking: Asking, attempt?: Id): void {
   const { now } = turn
   const { depth, on, via, reauthorized } = asking

@@ -135,33 +135,31 @@ function drawNext(turn: Turn, interval: number): number {
 export function answered(turn: Turn, address: Address, question: Question, event: Event & { type: 'questionAnswered' }): void {
   const { discovery } = turn.state
   const { status, body, authorized } = event
-  const isRound = discovery.round?.at === address
-  if (!isRound && discovery.status === 'off') return
+  const round = discovery.round?.at === address ? discovery.round : undefined
+  if (round === undefined && discovery.status === 'off') return
   // The answer is to a question that was not ours: it went without its token, and tells nothing of what is granted.
-  if (!authorized) return isRound ? withoutToken(turn, address, status) : undefined
+  if (!authorized) return round && withoutToken(turn, round, address, status)
   if (status === 200 && body?.kind === 'list') return accepted(turn, body, question.via)
-  if (status === 401 && !question.reauthorized) return askAgain(turn, question, { reauthorized: true })
+  if (status === 401 && !question.reauthorized) return askAgain(turn, address, question, { reauthorized: true })
   const problem = body?.kind === 'rejected' ? body.reason : `it answered ${status}`
   if (body?.kind === 'rejected') turn.warn('list', `list rejected: ${problem}`)
-  if (!isRound) return
+  if (round === undefined) return
   const isMissing = status === 403 || status === 404 || status === 410
   if (isMissing && question.otherStatus === undefined) {
     const via: Via = question.via === 'endpoints' ? 'endpointslices' : 'endpoints'
-    return askAgain(turn, question, { via, otherStatus: status })
+    return askAgain(turn, address, question, { via, otherStatus: status })
   }
   if (isMissing && (status === 403 || question.otherStatus === 403)) return forbidden(turn, address)
-  moveOnAfter(turn, address, problem + adviceFor(status), status)
+  moveOnAfter(turn, round, address, problem + adviceFor(status), status)
 }
 
 /** R6: The question went without its token. */
-function withoutToken(turn: Turn, address: Address, status: number): void {
-  moveOnAfter(turn, address, `it answered ${status} to a question without the token, which could not be had in time`)
+function withoutToken(turn: Turn, round: Round, address: Address, status: number): void {
+  moveOnAfter(turn, round, address, `it answered ${status} to a question without the token, which could not be had in time`)
 }
 
 /** R1, R5: The endpoint answered, but not with a list: another is asked. Where none has one, that is complained of. */
-function moveOnAfter(turn: Turn, address: Address, message: string, status?: number): void {
-  const { round } = turn.state.discovery
-  if (round === undefined) return
+function moveOnAfter(turn: Turn, round: Round, address: Address, message: string, status?: number): void {
   const answer = status === undefined || status === 200 ? round.answer : { address, status }
   moveOn(turn, { ...round, answer, causes: withCause(round.causes, { address, failure: { kind: 'answer', message } }) })
 }

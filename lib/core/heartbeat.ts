@@ -43,7 +43,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   const isBad = status === 429 || status >= 500
   // 429 tells of load, in which the cache has no share.
   if (status >= 500 && question.depth === 'deep') {
-    return askAgain(turn, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
+    return askAgain(turn, address, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
   }
   judge(turn, address, question, status, isBad)
   answered(turn, address, question, event)
@@ -137,7 +137,7 @@ export function questionsDue(turn: Turn): void {
     const isKept = question.on === 'kept' && question.misses === 0 && question.connectedAt !== undefined
     if (isKept) becomeDeaf(turn, peer, question)
     else turn.emit({ type: 'abandon', address: peer.address, question: question.id })
-    const current = turn.peer(peer.address) ?? peer
+    const current = turn.current(peer)
     const kind = question.connectedAt === undefined ? 'silence' : 'late'
     missed(turn, current, question, { kind, message: `${what} within ${waited} ms` })
   })
@@ -158,9 +158,10 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
     return roundMissed(turn, address, failure)
   }
   if (failure.kind !== 'identity') becomeSuspect(turn, address)
-  const next = nextTry(turn.peer(address) ?? peer, question, failure)
+  const current = turn.current(peer)
+  const next = nextTry(current, question, failure)
   if (next === undefined) verdict(turn, peer, question, failure)
-  else send(turn, turn.peer(address) ?? peer, { ...question, ...next, silent: question.silent && isSilence(failure) })
+  else send(turn, current, { ...question, ...next, silent: question.silent && isSilence(failure) })
   roundMissed(turn, address, failure)
 }
 

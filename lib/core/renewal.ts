@@ -8,7 +8,7 @@ import type { Turn } from './turn.ts'
 export function identityChanged(turn: Turn): void {
   turn.forEachPeer((peer) => {
     retireAll(turn, peer)
-    const { address, question, deaf, kept } = turn.peer(peer.address) ?? peer
+    const { address, question, deaf, kept } = turn.current(peer)
     for (const each of [question, deaf && { id: deaf.question }]) {
       if (each !== undefined) turn.emit({ type: 'abandon', address, question: each.id })
     }

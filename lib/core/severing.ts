@@ -5,7 +5,7 @@
 import { nextCandidate } from './candidates.ts'
 import type { Address } from './endpoint.ts'
 import { ask, endDeaf } from './asking.ts'
-import { becomeSick, drawPatience, isMissing } from './peers.ts'
+import { becomeSick, drawPatience, lastErrorOf } from './peers.ts'
 import { retire } from './retiring.ts'
 import type { Depth, HandedSocket, Peer, State } from './state.ts'
 import { rowsOf, withoutRow } from './table.ts'
@@ -22,10 +22,10 @@ const DEEP_SEARCH_PAUSE = 15_000
 export function settleDoubts(turn: Turn): void {
   const missing = new Set<Depth>()
   turn.forEachPeer((peer) => {
-    const depth = depthInDoubt(peer)
-    if (depth === undefined) return
-    if (isWitnessed(turn.state, peer, depth)) condemn(turn, peer)
-    else if (peer.sockets > 0) missing.add(depth)
+    const doubt = doubtOf(peer)
+    if (doubt === undefined) return
+    if (isWitnessed(turn.state, peer, doubt.depth, doubt.since)) condemn(turn, peer)
+    else if (peer.sockets > 0) missing.add(doubt.depth)
   })
   if (missing.size > 0 && !turn.state.dormant) searchWitness(turn, missing.has('deep') ? 'deep' : 'shallow')
   else if (turn.state.witness !== undefined) turn.set({ witness: undefined })
@@ -52,10 +52,8 @@ export function deafDue(turn: Turn): void {
     const { deaf, address } = peer
     if (deaf === undefined || deafEnds(turn.state, peer) > turn.now) return
     endDeaf(turn, address)
-    const current = turn.peer(address)
-    if (current === undefined) return
     const reason = 'it left a question on an older connection unanswered, and answers on a new one'
-    cut(turn, current, reason, ({ madeAt, heardAt }) => madeAt < deaf.since && heardAt < deaf.since)
+    cut(turn, turn.current(peer), reason, ({ madeAt, heardAt }) => madeAt < deaf.since && heardAt < deaf.since)
   })
 }
 
@@ -63,21 +61,31 @@ export function deafDue(turn: Turn): void {
 export function silenceEnds(state: State, peer: Peer): number {
   const { voice, sockets, heardAt } = peer
   const { heartbeatTimeout } = state.settings
-  const isAtFault = (voice.is === 'slow' || voice.is === 'silent') && sockets > 0 && isWitnessed(state, peer, 'shallow')
-  if (!isAtFault) return Infinity
+  if ((voice.is !== 'slow' && voice.is !== 'silent') || sockets === 0) return Infinity
+  if (!isWitnessed(state, peer, 'shallow', voice.since)) return Infinity
   return Math.max(heardAt + (voice.is === 'slow' ? SLOW_SILENCE : heartbeatTimeout), state.backAt + heartbeatTimeout)
 }
 
-/** H3, H12: Tells what a witness must have answered; undefined where none is needed. */
-function depthInDoubt(peer: Peer): Depth | undefined {
-  const { voice } = peer
-  if (voice.is === 'hollow' || (voice.is === 'sick' && voice.strikes < 2)) return 'deep'
-  return isMissing(peer) || voice.is === 'slow' ? 'shallow' : undefined
+/** H3, H12: Tells what a witness must have answered, and since when; undefined where none is needed. */
+function doubtOf({ voice }: Peer): { readonly depth: Depth; readonly since: number } | undefined {
+  switch (voice.is) {
+    case 'suspect':
+    case 'silent':
+    case 'slow':
+      return { depth: 'shallow', since: voice.since }
+    case 'hollow':
+      return { depth: 'deep', since: voice.since }
+    case 'sick':
+      return voice.strikes < 2 ? { depth: 'deep', since: voice.since } : undefined
+    case 'well':
+    case 'doubted':
+    case 'refusing':
+      return undefined
+  }
 }
 
 /** H3, H12: Tells whether another endpoint has itself answered since. */
-function isWitnessed(state: State, suspect: Peer, depth: Depth): boolean {
-  const since = 'since' in suspect.voice ? suspect.voice.since : Infinity
+function isWitnessed(state: State, suspect: Peer, depth: Depth, since: number): boolean {
   for (const peer of state.peers.values()) {
     if (peer.address === suspect.address) continue
     if ((depth === 'deep' ? peer.answeredDeepAt : peer.answeredAt) >= since) return true
@@ -93,7 +101,7 @@ function condemn(turn: Turn, peer: Peer): void {
     return cutSick(turn, address)
   }
   if (peer.sockets === 0 || (voice.is !== 'silent' && voice.is !== 'slow')) return
-  const error = peer.standing.is === 'failed' ? peer.standing.error : voice.is === 'slow' ? voice.error : ''
+  const error = lastErrorOf(peer)
   const reason = voice.is === 'silent'
     ? `it left two heartbeats in a row unanswered (${error})`
     : `it has sent nothing for ${Math.round((turn.now - peer.heardAt) / 1_000)} s (${error})`
@@ -138,7 +146,7 @@ function searchWitness(turn: Turn, depth: Depth): void {
     const isInVain = last !== undefined && state.peers.get(last)?.question?.misses !== 0
     if (search.nextAt > turn.now && !isInVain) return
     // Those in doubt and in use are asked anyhow.
-    const inDoubt = [...state.peers.values()].filter((peer) => peer.sockets > 0 && depthInDoubt(peer) !== undefined)
+    const inDoubt = [...state.peers.values()].filter((peer) => peer.sockets > 0 && doubtOf(peer) !== undefined)
     const candidate = nextCandidate(state, [...search.asked, ...inDoubt.map(({ address }) => address)])
     if (candidate === undefined) return restSearch(turn, search.nextAt, depth)
     const nextAt = turn.now + state.settings.attemptDelay

@@ -28,7 +28,10 @@ const dials: readonly Row[] = [
     given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), connect(1, 102, C)], { deadline: { at: 253, why: 'dial' } }],
+      [
+        3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), connect(1, 102, C)],
+        { deadline: { at: 253, why: 'dial' } },
+      ],
       [252, tick, []],
       [253, tick, [
         destroy(1, 101), destroy(1, 102), rejectFailed(1, cause(A, refused), cause(B, after250), cause(C, after250)),
@@ -47,7 +50,9 @@ const dials: readonly Row[] = [
   {
     name: 'D7 one that was verified before is waited for, however silent it was',
     given: given({
-      peers: { [A]: { ...used, ...front }, [B]: { ...failing(0, 1, { silent: true, reached: true, error: 'x' }) } }, current: A,
+      peers: {
+        [A]: { ...used, ...front }, [B]: { ...failing(0, 1, { silent: true, reached: true, error: 'x' }) },
+      }, current: A,
       usedAt: -Infinity,
       dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 3)], failedAt: 3, causes: [cause(A, refused)] }],
     }),
@@ -70,18 +75,25 @@ const dials: readonly Row[] = [
     name: 'D7 as long as a better one is left to be tried, or is being tried, the dial goes on',
     given: given({
       peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: ready }, current: A, usedAt: -Infinity,
-      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 3)], failedAt: 3, causes: [cause(A, refused)], nextAt: 253 }],
+      dials: [
+        { id: 1, tried: [A, B], attempts: [attempt(7, B, 3)], failedAt: 3, causes: [cause(A, refused)], nextAt: 253 },
+      ],
     }),
     phases: [
       [253, tick, [connect(1, 100, C)]],
       [600, tick, []],
-      [610, connected(1, 100), [deliver(1, 100, C), destroy(1, 7), reportFailover(A, C, 'refused'), askDeep(101, B, { on: 'fresh' })]],
+      [
+        610, connected(1, 100),
+        [deliver(1, 100, C), destroy(1, 7), reportFailover(A, C, 'refused'), askDeep(101, B, { on: 'fresh' })],
+      ],
     ],
   },
   {
     name: 'D7 a dial that waits for one that turns out to be out of reach ends at once, if the others failed long ago',
     given: given({
-      peers: { [A]: { ...failing(0), ...front }, [B]: { question: reaching(9), askedAt: 0 } }, current: A, usedAt: -Infinity,
+      peers: {
+        [A]: { ...failing(0), ...front }, [B]: { question: reaching(9), askedAt: 0 },
+      }, current: A, usedAt: -Infinity,
       dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 1_000)], failedAt: 1_000, causes: [cause(A, refused)] }],
     }),
     phases: [[5_000, tick, [
@@ -91,7 +103,9 @@ const dials: readonly Row[] = [
   {
     name: 'D7 and attemptDelay after the last of the others failed, if that was just now',
     given: given({
-      peers: { [A]: { ...failing(0), ...front }, [B]: { question: reaching(9), askedAt: 0 } }, current: A, usedAt: -Infinity,
+      peers: {
+        [A]: { ...failing(0), ...front }, [B]: { question: reaching(9), askedAt: 0 },
+      }, current: A, usedAt: -Infinity,
       dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 4_900)], failedAt: 4_900, causes: [cause(A, refused)] }],
     }),
     phases: [

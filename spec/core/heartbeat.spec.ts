@@ -220,6 +220,17 @@ const answers: readonly Row[] = [
     ],
   },
   {
+    name: 'F4 the missed question is listened to where the second try failed for an error of this machine',
+    given: alone,
+    phases: [
+      [5_000, tick, [ask(100, A)]],
+      [7_000, tick, [ask(101, A, fresh)]],
+      [7_005, missed(A, 101, local), [], {
+        peers: { [A]: { deaf: { question: 100, since: 5_000, until: Infinity }, question: undefined } },
+      }],
+    ],
+  },
+  {
     name: 'F4 of two missed questions only the last is listened to',
     given: given({
       peers: { [A]: { ...kept, question: asking(7), deaf: { question: 6, since: -500, until: 2_400 } } },
