@@ -122,7 +122,6 @@ function awaitListed(turn: Turn, given: Dial, until: number): void {
   const isAlone = !dial.attempts.some(isOfListed) && nextListed(turn, dial) === undefined
   if (until <= turn.now || isAlone) return deliver(turn, dial, front)
   if (dial.nextAt <= turn.now) startListed(turn, dial)
-  else if (dial !== given) setDial(turn, dial)
 }
 
 /** F3: The front's connection was lost: a listed one that is there will do, whatever it answers. */
