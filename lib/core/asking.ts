@@ -185,6 +185,6 @@ export function release(turn: Turn, address: Address, id: Id): void {
 export function endDeaf(turn: Turn, address: Address): void {
   const deaf = turn.peer(address)?.deaf
   if (deaf === undefined) return
-  turn.emit({ type: 'abandon', address, question: deaf.question })
+  if (deaf.question !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
   turn.changePeer(address, { deaf: undefined })
 }

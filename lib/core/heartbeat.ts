@@ -98,10 +98,11 @@ function beganAt({ connectedAt, sentAt }: Question): number {
   return connectedAt ?? sentAt
 }
 
-/** F4: Its kept connection left a question unanswered, which is listened to beside the next. */
-function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt }: Question): void {
+/** F4: Its kept connection left a question unanswered, which is listened to beside the next, or none could be made. */
+function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt, connectedAt }: Question): void {
   endDeaf(turn, peer.address)
-  turn.changePeer(peer.address, { deaf: { question: id, since: sentAt, until: Infinity } })
+  const question = connectedAt === undefined ? undefined : id
+  turn.changePeer(peer.address, { deaf: { question, since: sentAt, until: Infinity } })
 }
 
 /**
@@ -144,9 +145,10 @@ export function questionsDue(turn: Turn): void {
     }
     const waited = Math.round(question.deadline - beganAt(question))
     const what = question.connectedAt === undefined ? 'no connection' : 'no answer'
-    const isKept = question.on === 'kept' && question.misses === 0 && question.connectedAt !== undefined
-    if (isKept) becomeDeaf(turn, peer, question)
-    else turn.emit({ type: 'abandon', address: peer.address, question: question.id })
+    const isKept = question.on === 'kept' && question.misses === 0
+    const isListenedTo = isKept && question.connectedAt !== undefined
+    if (!isListenedTo) turn.emit({ type: 'abandon', address: peer.address, question: question.id })
+    if (isListenedTo || (isKept && peer.sockets > 0)) becomeDeaf(turn, peer, question)
     const kind = question.connectedAt === undefined ? 'silence' : 'late'
     missed(turn, peer, question, { kind, message: `${what} within ${waited} ms` })
   })

@@ -214,7 +214,8 @@ export interface Question {
 
 /** A question on the kept connection that went unanswered, and is still listened to (F4). */
 export interface Deaf {
-  readonly question: Id
+  /** Undefined where none could be asked: its connection could not even be made. */
+  readonly question: Id | undefined
   readonly since: number
   /** When it has been long enough; Infinity while no fresh connection has been answered. */
   readonly until: number

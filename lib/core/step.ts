@@ -149,7 +149,7 @@ function close(turn: Turn): void {
   turn.forEachPeer((peer) => {
     const { address, question, deaf, kept } = peer
     if (question !== undefined) turn.emit({ type: 'abandon', address, question: question.id })
-    if (deaf !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
+    if (deaf?.question !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
     if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
     turn.setPeer({ ...peer, question: undefined, deaf: undefined, kept: undefined })
   })
