@@ -8,7 +8,7 @@ import type { Workload } from './client.ts'
 import { mean, peak } from './counts.ts'
 import { named, spent } from './scenarios.ts'
 import { WORK } from './server.ts'
-import { Fleet, RETRY_WINDOW } from './simulation.ts'
+import { Fleet } from './simulation.ts'
 
 const MINUTE = 60_000
 const SERVERS = 3
@@ -149,7 +149,7 @@ export function playField(core: Core, asked: FieldPlay): FieldOutcome {
     ...asked,
     questions: load(fleet.servers.map(({ questions }) => questions), settings.heartbeatInterval),
     deep: load(fleet.servers.map(({ deepQuestions }) => deepQuestions), settings.heartbeatInterval),
-    handshakes: load(fleet.servers.map(({ handshakes }) => handshakes), RETRY_WINDOW),
+    handshakes: load(fleet.servers.map(({ handshakes }) => handshakes), settings.heartbeatInterval),
     severed: fleet.severed - severedBefore, failed: fleet.dials.failed - failedBefore,
     watching: fleet.watching / clients,
     microseconds: spent(from), events: fleet.events,
