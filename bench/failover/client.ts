@@ -223,7 +223,8 @@ async function wayOf(begin: Begin): Promise<Way> {
       const options = { server: target.url, caFile: target.caFile, token: target.token }
       const agent = await wantedAgent(() => new MultidialerAgent({ ...options, keepAlive: !unkept }), begin)
       const watcher = unkept ? new MultidialerAgent(options) : agent
-      return new AgentWay(agent, watcher, begin, async () => { await agent.dialer.refresh() })
+      // Where nobody may read the list, it is as ready as it ever will be.
+      return new AgentWay(agent, watcher, begin, async () => { await agent.dialer.refresh().catch(() => undefined) })
     }
     case 'stock':
       return new AgentWay(

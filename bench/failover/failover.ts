@@ -351,8 +351,10 @@ function reportOf(
     tables: rows.map((row) => table(row, contenders)),
     figures,
     notes: [
-      `a dial whose server was killed: ${median(refused).toFixed(2)} ms, the very first after a kill ` +
-        `${median(first).toFixed(2)} ms; a fresh handshake ${median(fresh).toFixed(2)} ms`,
+      ...(fresh.length === 0 ? [] : [
+        `a dial whose server was killed: ${median(refused).toFixed(2)} ms, the very first after a kill ` +
+          `${median(first).toFixed(2)} ms; a fresh handshake ${median(fresh).toFixed(2)} ms`,
+      ]),
       'medians, in ms; never: not before the end of the window; (calm): the longest gap with nothing wrong, below ' +
         'which nothing can be told apart',
       ...lost.map(({ row, kind, measures }) => `${row.fault}: ${kind} is ahead in ${measures.join(', ')}`),

@@ -21,7 +21,7 @@ const AFTER = 7 * MINUTE
 /** The load is calm again where it is at most so many times what it was. */
 export const CALM_AGAIN = 1.25
 /** How many times the work of a calm fleet a server has capacity for; in an overload it has half of that work's. */
-const HEADROOM = 4
+const HEADROOM = 10
 const OVERLOADED = 0.5
 
 export interface FieldScenario {
