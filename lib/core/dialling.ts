@@ -90,8 +90,9 @@ export function settleFutile(turn: Turn, before: State): void {
   ))
   if (!isNews) return
   for (const dial of rowsOf(dials)) {
-    if (futileAt(turn.state, dial) <= turn.now) endFutile(turn, dial)
-    else if (dial.failedAt !== -Infinity) setDial(turn, dial)
+    const endsAt = futileAt(turn.state, dial)
+    if (endsAt <= turn.now) endFutile(turn, dial)
+    else if (endsAt < dial.wakeAt) setDial(turn, dial)
   }
 }
 
@@ -113,7 +114,7 @@ export function restartAttempts(turn: Turn): void {
     let restarted: Dial = { ...dial, attempts: [], hold: dial.hold.is === 'over' ? dial.hold : { is: 'wanted' } }
     for (const attempt of dial.attempts) {
       turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
-      restarted = withStarted(turn, restarted, attempt.address)
+      restarted = withStarted(turn, restarted, attempt)
     }
     setDial(turn, restarted)
   }
@@ -121,6 +122,7 @@ export function restartAttempts(turn: Turn): void {
 
 // ---- the way of a dial
 
+/** D3, D5, D7, H4: Handles one dial whose time has come. */
 function dialDue(turn: Turn, given: Dial): void {
   const { now } = turn
   const { dialTimeout, attemptTimeout } = turn.state.settings
@@ -164,7 +166,7 @@ export function startNext(turn: Turn, dial: Dial): void {
   if (dial.hold.is === 'list') return setDial(turn, { ...dial, nextAt: Infinity })
   if (dial.hold.is === 'listed') return setDial(turn, { ...dial, nextAt: turn.now })
   const peer = dial.tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, dial.tried)
-  if (peer !== undefined) return setDial(turn, withFutile(turn, withStarted(turn, dial, peer.address)))
+  if (peer !== undefined) return setDial(turn, withFutile(turn, withStarted(turn, dial, peer)))
   if (dial.attempts.length > 0) return setDial(turn, { ...dial, nextAt: Infinity })
   endDial(turn, dial, { kind: 'failed', causes: dial.causes })
 }
@@ -175,21 +177,26 @@ function withFutile(turn: Turn, dial: Dial): Dial {
   while (futileAt(turn.state, next) !== Infinity) {
     const peer = nextCandidate(turn.state, next.tried)
     if (peer === undefined) return next
-    next = withStarted(turn, next, peer.address)
+    next = withStarted(turn, next, peer)
   }
   return next
 }
 
 /** D3: Starts an attempt; the next is due after `attemptDelay`. */
-export function withStarted(turn: Turn, dial: Dial, address: Address): Dial {
-  const peer = turn.peer(address)
-  if (peer === undefined) return dial
+export function withStarted(turn: Turn, dial: Dial, { address, endpoint }: Peer | Attempt): Dial {
   const { attemptTimeout, attemptDelay } = turn.state.settings
   const id = turn.nextId()
-  turn.emit({ type: 'connect', dial: dial.id, attempt: id, endpoint: peer.endpoint })
+  turn.emit({ type: 'connect', dial: dial.id, attempt: id, endpoint })
   turn.count('attempts')
   const attempt: Attempt = {
-    id, address, startedAt: turn.now, deadline: turn.now + attemptTimeout, phase: 'connecting', isPrivate: undefined,
+    id,
+    address,
+    endpoint,
+    startedAt: turn.now,
+    deadline: turn.now + attemptTimeout,
+    phase: 'connecting',
+    asked: false,
+    isPrivate: undefined,
   }
   return {
     ...dial,
@@ -228,10 +235,9 @@ export function releaseAttempt(turn: Turn, dial: Dial, attempt: Attempt): void {
   if (attempt.phase === 'connecting' && turn.now - attempt.startedAt >= mute) {
     becomeMute(turn, attempt.address)
   }
-  if (attempt.phase !== 'asking') return turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
-  turn.emit({ type: 'adopt', dial: dial.id, attempt: attempt.id })
   const question = turn.peer(attempt.address)?.question
-  if (question?.attempt !== attempt.id) return
+  if (question?.attempt !== attempt.id) return turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
+  turn.emit({ type: 'adopt', dial: dial.id, attempt: attempt.id })
   turn.changePeer(attempt.address, {
     question: { ...question, attempt: undefined }, kept: { since: question.sentAt, usedAt: turn.now },
   })
@@ -253,10 +259,9 @@ export function deliver(turn: Turn, dial: Dial, attempt: Attempt): void {
 function handOver(turn: Turn, attempt: Attempt): void {
   const { maxConnectionAge } = turn.state.settings
   const age = maxConnectionAge === undefined ? Infinity : turn.draw(LEAST_AGE * maxConnectionAge, maxConnectionAge)
-  const peer = turn.peer(attempt.address)
-  if (peer === undefined) return
-  const usedSince = peer.sockets === 0 ? turn.now : peer.usedSince
-  turn.setPeer({ ...peer, sockets: peer.sockets + 1, usedSince, active: true, retired: false })
+  turn.changePeer(attempt.address, ({ sockets, usedSince }) => (
+    { sockets: sockets + 1, usedSince: sockets === 0 ? turn.now : usedSince, active: true, retired: false }
+  ))
   turn.set({
     sockets: withRow(turn.state.sockets, {
       id: attempt.id,
@@ -339,7 +344,8 @@ function blame(turn: Turn, dial: Dial, address: Address, failure: Failure): void
   becomeFailed(turn, address, failure)
   if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
   // A failed dial does not prove the open sockets dead, so ask.
-  if ((turn.peer(address)?.sockets ?? 0) > 0) wonder(turn, address)
+  const peer = turn.peer(address)
+  if (peer !== undefined && peer.sockets > 0) wonder(turn, address)
   refreshSoon(turn, turn.now + REFRESH_PAUSE)
 }
 
@@ -358,6 +364,7 @@ export function withAttempt(dial: Dial, attempt: Attempt): Dial {
   return { ...dial, attempts: dial.attempts.map((each) => (each.id === attempt.id ? attempt : each)) }
 }
 
+/** D7: Takes a failed attempt out of its dial, and notes when the last one failed that was worth waiting for. */
 function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failure): Dial {
   const isFutile = futileFrom(turn.state, turn.peer(attempt.address)) <= turn.now
   return {
@@ -368,7 +375,7 @@ function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failu
   }
 }
 
-/** Puts the dial back, with the time at which it wants to be looked at. */
+/** D3, D5, D7: Puts the dial back, with the time at which it wants to be looked at. */
 export function setDial(turn: Turn, dial: Dial): void {
   let wakeAt = Math.min(dial.deadline, dial.nextAt, 'until' in dial.hold ? dial.hold.until : Infinity)
   for (const attempt of dial.attempts) if (attempt.phase === 'connecting') wakeAt = Math.min(wakeAt, attempt.deadline)

@@ -2,7 +2,7 @@
  * Discovery (R1 to R6): which endpoints there are. A refresh is a round: one endpoint after another is asked until one
  * gives a list. The question is the heartbeat of asking.ts, so that any heartbeat's list is taken.
  */
-import { ask, askAgain, askWhatIsInDoubt } from './asking.ts'
+import { ask, askAgain, askWhatIsInDoubt, endDeaf } from './asking.ts'
 import { nextCandidate } from './candidates.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
@@ -76,6 +76,7 @@ export function beginRound(turn: Turn, address: Address): void {
   turn.setDiscovery({ round: { ...startRound(turn, 'shallow'), tried: [address], at: address } })
 }
 
+/** R1: Starts a round. */
 function startRound(turn: Turn, depth: Depth): Round {
   turn.count('refreshes')
   const round: Round = { tried: [], at: undefined, causes: [], depth, answer: undefined }
@@ -123,6 +124,7 @@ function endRound(turn: Turn, status: 'failing' | 'forbidden', causes: readonly 
   turn.setDiscovery({ ...ended, status, nextAt: drawNext(turn, pause) })
 }
 
+/** R1: Draws when the list is asked for again. */
 function drawNext(turn: Turn, interval: number): number {
   return turn.now + turn.draw((1 - REFRESH_JITTER) * interval, (1 + REFRESH_JITTER) * interval)
 }
@@ -133,33 +135,31 @@ function drawNext(turn: Turn, interval: number): number {
 export function answered(turn: Turn, address: Address, question: Question, event: Event & { type: 'questionAnswered' }): void {
   const { discovery } = turn.state
   const { status, body, authorized } = event
-  const isRound = discovery.round?.at === address
-  if (!isRound && discovery.status === 'off') return
+  const round = discovery.round?.at === address ? discovery.round : undefined
+  if (round === undefined && discovery.status === 'off') return
   // The answer is to a question that was not ours: it went without its token, and tells nothing of what is granted.
-  if (!authorized) return isRound ? withoutToken(turn, address, status) : undefined
+  if (!authorized) return round && withoutToken(turn, round, address, status)
   if (status === 200 && body?.kind === 'list') return accepted(turn, body, question.via)
-  if (status === 401 && !question.reauthorized) return askAgain(turn, question, { reauthorized: true })
+  if (status === 401 && !question.reauthorized) return askAgain(turn, address, question, { reauthorized: true })
   const problem = body?.kind === 'rejected' ? body.reason : `it answered ${status}`
   if (body?.kind === 'rejected') turn.warn('list', `list rejected: ${problem}`)
-  if (!isRound) return
+  if (round === undefined) return
   const isMissing = status === 403 || status === 404 || status === 410
   if (isMissing && question.otherStatus === undefined) {
     const via: Via = question.via === 'endpoints' ? 'endpointslices' : 'endpoints'
-    return askAgain(turn, question, { via, otherStatus: status })
+    return askAgain(turn, address, question, { via, otherStatus: status })
   }
   if (isMissing && (status === 403 || question.otherStatus === 403)) return forbidden(turn, address)
-  moveOnAfter(turn, address, problem + adviceFor(status), status)
+  moveOnAfter(turn, round, address, problem + adviceFor(status), status)
 }
 
 /** R6: The question went without its token. */
-function withoutToken(turn: Turn, address: Address, status: number): void {
-  moveOnAfter(turn, address, `it answered ${status} to a question without the token, which could not be had in time`)
+function withoutToken(turn: Turn, round: Round, address: Address, status: number): void {
+  moveOnAfter(turn, round, address, `it answered ${status} to a question without the token, which could not be had in time`)
 }
 
 /** R1, R5: The endpoint answered, but not with a list: another is asked. Where none has one, that is complained of. */
-function moveOnAfter(turn: Turn, address: Address, message: string, status?: number): void {
-  const { round } = turn.state.discovery
-  if (round === undefined) return
+function moveOnAfter(turn: Turn, round: Round, address: Address, message: string, status?: number): void {
   const answer = status === undefined || status === 200 ? round.answer : { address, status }
   moveOn(turn, { ...round, answer, causes: withCause(round.causes, { address, failure: { kind: 'answer', message } }) })
 }
@@ -243,6 +243,7 @@ function accepted(turn: Turn, body: EndpointsBody & { kind: 'list' }, via: Via):
   else turn.warn('list', `list refused in part: ${body.refused.join('; ')}`)
 }
 
+/** R3: Puts what a list says into the peers. */
 function list(turn: Turn, body: EndpointsBody & { kind: 'list' }): void {
   const ready = new Set(body.ready.map(addressOf))
   const unready = new Set(body.unready.map(addressOf))
@@ -293,6 +294,7 @@ function forgetSurplus(turn: Turn): void {
 }
 
 function forget(turn: Turn, { address, kept }: Peer): void {
+  endDeaf(turn, address)
   if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
   const peers = new Map(turn.state.peers)
   peers.delete(address)

@@ -5,7 +5,7 @@
 import { nextCandidate } from './candidates.ts'
 import type { Address } from './endpoint.ts'
 import { ask, endDeaf } from './asking.ts'
-import { becomeSick, drawPatience, isMissing } from './peers.ts'
+import { becomeSick, drawPatience, lastErrorOf } from './peers.ts'
 import { retire } from './retiring.ts'
 import type { Depth, HandedSocket, Peer, State } from './state.ts'
 import { rowsOf, withoutRow } from './table.ts'
@@ -22,10 +22,10 @@ const DEEP_SEARCH_PAUSE = 15_000
 export function settleDoubts(turn: Turn): void {
   const missing = new Set<Depth>()
   turn.forEachPeer((peer) => {
-    const depth = depthInDoubt(peer)
-    if (depth === undefined) return
-    if (isWitnessed(turn.state, peer, depth)) condemn(turn, peer)
-    else if (peer.sockets > 0) missing.add(depth)
+    const doubt = doubtOf(peer)
+    if (doubt === undefined) return
+    if (isWitnessed(turn.state, peer, doubt)) condemn(turn, peer)
+    else if (peer.sockets > 0) missing.add(doubt.depth)
   })
   if (missing.size > 0 && !turn.state.dormant) searchWitness(turn, missing.has('deep') ? 'deep' : 'shallow')
   else if (turn.state.witness !== undefined) turn.set({ witness: undefined })
@@ -52,10 +52,8 @@ export function deafDue(turn: Turn): void {
     const { deaf, address } = peer
     if (deaf === undefined || deafEnds(turn.state, peer) > turn.now) return
     endDeaf(turn, address)
-    const current = turn.peer(address)
-    if (current === undefined) return
     const reason = 'it left a question on an older connection unanswered, and answers on a new one'
-    cut(turn, current, reason, ({ madeAt, heardAt }) => madeAt < deaf.since && heardAt < deaf.since)
+    cut(turn, peer, reason, ({ madeAt, heardAt }) => madeAt < deaf.since && heardAt < deaf.since)
   })
 }
 
@@ -63,21 +61,26 @@ export function deafDue(turn: Turn): void {
 export function silenceEnds(state: State, peer: Peer): number {
   const { voice, sockets, heardAt } = peer
   const { heartbeatTimeout } = state.settings
-  const isAtFault = (voice.is === 'slow' || voice.is === 'silent') && sockets > 0 && isWitnessed(state, peer, 'shallow')
-  if (!isAtFault) return Infinity
+  if ((voice.is !== 'slow' && voice.is !== 'silent') || sockets === 0) return Infinity
+  if (!isWitnessed(state, peer, { depth: 'shallow', since: voice.since })) return Infinity
   return Math.max(heardAt + (voice.is === 'slow' ? SLOW_SILENCE : heartbeatTimeout), state.backAt + heartbeatTimeout)
 }
 
-/** H3, H12: Tells what a witness must have answered; undefined where none is needed. */
-function depthInDoubt(peer: Peer): Depth | undefined {
-  const { voice } = peer
-  if (voice.is === 'hollow' || (voice.is === 'sick' && voice.strikes < 2)) return 'deep'
-  return isMissing(peer) || voice.is === 'slow' ? 'shallow' : undefined
+/** What a witness must have answered, and since when. */
+interface Doubt {
+  readonly depth: Depth
+  readonly since: number
+}
+
+/** H3, H12: Gives what a witness must have answered; undefined where none is needed. */
+function doubtOf({ voice }: Peer): Doubt | undefined {
+  if (voice.is === 'hollow' || (voice.is === 'sick' && voice.strikes < 2)) return { depth: 'deep', since: voice.since }
+  const isMissing = voice.is === 'suspect' || voice.is === 'silent' || voice.is === 'slow'
+  return isMissing ? { depth: 'shallow', since: voice.since } : undefined
 }
 
 /** H3, H12: Tells whether another endpoint has itself answered since. */
-function isWitnessed(state: State, suspect: Peer, depth: Depth): boolean {
-  const since = 'since' in suspect.voice ? suspect.voice.since : Infinity
+function isWitnessed(state: State, suspect: Peer, { depth, since }: Doubt): boolean {
   for (const peer of state.peers.values()) {
     if (peer.address === suspect.address) continue
     if ((depth === 'deep' ? peer.answeredDeepAt : peer.answeredAt) >= since) return true
@@ -89,11 +92,11 @@ function isWitnessed(state: State, suspect: Peer, depth: Depth): boolean {
 function condemn(turn: Turn, peer: Peer): void {
   const { voice, address } = peer
   if (voice.is === 'hollow') {
-    becomeSick(turn, address)
+    becomeSick(turn, address, voice)
     return cutSick(turn, address)
   }
   if (peer.sockets === 0 || (voice.is !== 'silent' && voice.is !== 'slow')) return
-  const error = peer.standing.is === 'failed' ? peer.standing.error : voice.is === 'slow' ? voice.error : ''
+  const error = lastErrorOf(peer)
   const reason = voice.is === 'silent'
     ? `it left two heartbeats in a row unanswered (${error})`
     : `it has sent nothing for ${Math.round((turn.now - peer.heardAt) / 1_000)} s (${error})`
@@ -101,7 +104,7 @@ function condemn(turn: Turn, peer: Peer): void {
   sever(turn, peer, ({ idle }) => (isDue || (idle && voice.is === 'silent') ? reason : undefined))
 }
 
-/** Severs those of its sockets that are dead and in use, and closes those that are idle. */
+/** F4, H12: Severs those of its sockets that are dead and in use, and closes those that are idle. */
 function cut(turn: Turn, peer: Peer, reason: string, isDead: (socket: HandedSocket) => boolean): void {
   for (const socket of rowsOf(turn.state.sockets)) {
     if (socket.address === peer.address && socket.idle && !socket.retired && isDead(socket)) retire(turn, socket)
@@ -123,7 +126,7 @@ function sever(turn: Turn, peer: Peer, reasonFor: (socket: HandedSocket) => stri
   if (severed === 0) return
   turn.count('severed', severed)
   turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
-  turn.setPeer(withFewerSockets(peer, severed))
+  turn.changePeer(peer.address, (current) => withFewerSockets(current, severed))
 }
 
 /**
@@ -140,7 +143,7 @@ function searchWitness(turn: Turn, depth: Depth): void {
     const isInVain = last !== undefined && state.peers.get(last)?.question?.misses !== 0
     if (search.nextAt > turn.now && !isInVain) return
     // Those in doubt and in use are asked anyhow.
-    const inDoubt = [...state.peers.values()].filter((peer) => peer.sockets > 0 && depthInDoubt(peer) !== undefined)
+    const inDoubt = [...state.peers.values()].filter((peer) => peer.sockets > 0 && doubtOf(peer) !== undefined)
     const candidate = nextCandidate(state, [...search.asked, ...inDoubt.map(({ address }) => address)])
     if (candidate === undefined) return restSearch(turn, search.nextAt, depth)
     const nextAt = turn.now + state.settings.attemptDelay
@@ -154,6 +157,7 @@ function searchWitness(turn: Turn, depth: Depth): void {
   }
 }
 
+/** H3, H12: Rests until all are asked again. */
 function restSearch(turn: Turn, nextAt: number, depth: Depth): void {
   if (nextAt > turn.now) return
   const pause = Math.max(drawPatience(turn), depth === 'deep' ? DEEP_SEARCH_PAUSE : SEARCH_PAUSE)

@@ -80,10 +80,13 @@ export interface Cause {
 export interface Attempt {
   readonly id: Id
   readonly address: Address
+  readonly endpoint: Endpoint
   readonly startedAt: number
   readonly deadline: number
   /** Connecting; connected and asked for the list (F3); or connected and held back until it is known who is listed. */
   readonly phase: 'connecting' | 'asking' | 'held'
+  /** A question went on its connection. */
+  readonly asked: boolean
   /** Its other end is at a private address; undefined until connected, or where that is not known. */
   readonly isPrivate: boolean | undefined
 }
@@ -211,7 +214,8 @@ export interface Question {
 
 /** A question on the kept connection that went unanswered, and is still listened to (F4). */
 export interface Deaf {
-  readonly question: Id
+  /** Undefined where none could be asked: its connection could not even be made. */
+  readonly question: Id | undefined
   readonly since: number
   /** When it has been long enough; Infinity while no fresh connection has been answered. */
   readonly until: number

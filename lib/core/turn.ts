@@ -41,18 +41,22 @@ export class Turn {
     return this.state.peers.get(address)
   }
 
+  /** Gives a peer as it is now. */
+  current(peer: Peer): Peer {
+    return this.peer(peer.address) ?? peer
+  }
+
   /** Puts this peer in the place of the one of the same address, or adds it. */
   setPeer(peer: Peer): void {
     this.set({ peers: new Map(this.state.peers).set(peer.address, peer) })
   }
 
-  /** Replaces parts of a peer, if it is known; returns the peer as it is now. */
-  changePeer(address: Address, change: Partial<Peer>): Peer | undefined {
+  /** Replaces parts of a peer, if it is known: these, or what is made of it; undefined for none. */
+  changePeer(address: Address, change: Partial<Peer> | ((peer: Peer) => Partial<Peer> | undefined)): void {
     const peer = this.peer(address)
-    if (peer === undefined) return undefined
-    const changed = { ...peer, ...change }
-    this.setPeer(changed)
-    return changed
+    if (peer === undefined) return
+    const changed = typeof change === 'function' ? change(peer) : change
+    if (changed !== undefined) this.setPeer({ ...peer, ...changed })
   }
 
   /** Calls `visit` for each peer, each as the visits before it left it. */

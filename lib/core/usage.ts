@@ -29,7 +29,6 @@ export function unusedAt(state: State): number {
 
 /** H10: Goes to rest: ends what is asked, closes what is kept, and waits for nothing. */
 export function unusedDue(turn: Turn): void {
-  if (unusedAt(turn.state) > turn.now) return
   turn.forEachPeer((peer) => {
     endDeaf(turn, peer.address)
     const { address, question, kept } = peer

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Effect, State } from '../../lib/core/state.ts'
+import type { Discovery, Effect, State } from '../../lib/core/state.ts'
 import { nextDeadline } from '../../lib/core/step.ts'
 import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
@@ -24,7 +24,9 @@ function warned(status: number, advice: string): Row {
   const heard = status === 404 || status === 410
   const question = heard ? 100 : 9
   const asks: Effect[] = heard ? [ask(100, A, { depth: 'deep', via: 'endpointslices' })] : []
-  const failed = settleRefresh(5, { kind: 'failed', causes: [cause(A, { kind: 'answer', message: `it answered ${status}${advice}` })] })
+  const failed = settleRefresh(5, {
+    kind: 'failed', causes: [cause(A, { kind: 'answer', message: `it answered ${status}${advice}` })],
+  })
   const warning = reportWarning('discovery', `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered ${status}${advice}`)
   return {
     name: `R5 ${status} is warned of with the refresh that it ends, and what to do about it`,
@@ -51,14 +53,30 @@ const answers: readonly Row[] = [
           'look at the token, its expiry and its audience'),
         settleRefresh(5, {
           kind: 'failed',
-          causes: [cause(A, { kind: 'answer', message: 'it answered 401: look at the token, its expiry and its audience' })],
+          causes: [
+            cause(A, { kind: 'answer', message: 'it answered 401: look at the token, its expiry and its audience' }),
+          ],
         }),
       ]],
     ],
   },
   {
-    name: 'R5 503 may pass, and is not warned of yet',
+    name: 'R5 503 is warned of at once where nothing has ever been learned: it need not be an apiserver at all',
     given: alone,
+    phases: [
+      [10, answered(A, 9, { status: 503 }), [ask(100, A)]],
+      [20, answered(A, 100, { status: 503 }), [
+        reportWarning('discovery', `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered 503`),
+        settleRefresh(5, { kind: 'failed', causes: [cause(A, otherAnswer(503))] }),
+      ], { discovery: { status: 'failing', lastError: 'it answered 503' } }],
+    ],
+  },
+  {
+    name: 'R5 503 may pass where a list was had before, and is not warned of yet',
+    given: given({
+      peers: { [A]: { ...used, ...keptSince(0), question: asking(9, 0, { depth: 'deep' }) } },
+      discovery: { ...known, nextAt: Infinity, round: roundOf([A]), waiting: [5] }, current: A,
+    }),
     phases: [
       [10, answered(A, 9, { status: 503 }), [ask(100, A)]],
       [20, answered(A, 100, { status: 503 }), [settleRefresh(5, { kind: 'failed', causes: [cause(A, otherAnswer(503))] })], {
@@ -111,20 +129,32 @@ const counted: readonly Row[] = [
         causes: [cause(A, {
           kind: 'answer', message: 'it answered 403 to a question without the token, which could not be had in time',
         })],
-      })], { discovery: { status: 'failing' }, peers: { [A]: { answer: undefined, answeredAt: 10, voice: { is: 'well' } } } }],
+      })], {
+        discovery: { status: 'failing' },
+        peers: { [A]: { answer: undefined, answeredAt: 10, voice: { is: 'well' } } },
+      }],
     ],
   },
   {
     name: 'R6 nor does it list anything, were it a 200',
     given: given({
-      peers: { [A]: { ...used, ...front, question: asking(9) } }, discovery: { ...pending, round: roundOf([A]) }, current: A,
+      peers: {
+        [A]: { ...used, ...front, question: asking(9) },
+      }, discovery: { ...pending, round: roundOf([A]) }, current: A,
     }),
-    phases: [[10, answered(A, 9, { authorized: false, body: listOf([B]) }), [], { unknown: [B], discovery: { listedAt: undefined } }]],
+    phases: [
+      [
+        10, answered(A, 9, { authorized: false, body: listOf([B]) }), [],
+        { unknown: [B], discovery: { listedAt: undefined } },
+      ],
+    ],
   },
   {
     name: 'R6 a token that is there has the list asked for at once',
     given: given({
-      peers: { [A]: { ...used, ...front } }, discovery: { status: 'failing', listedAt: undefined, nextAt: 12_000 }, current: A,
+      peers: { [A]: {
+        ...used, ...front,
+      } }, discovery: { status: 'failing', listedAt: undefined, nextAt: 12_000 }, current: A,
     }),
     phases: [[1_700, refreshRequested(), [askDeep(100, A)]]],
   },
@@ -147,24 +177,27 @@ const counted: readonly Row[] = [
     ],
   },
   {
-    name: 'R1, H12 where there is another, that is asked for the list meanwhile',
+    name: 'R1, H12 the round waits for that answer, and asks another only where it is no list either',
     given: given({
       peers: { [A]: { ...used, ...keptSince(0) }, [B]: ready }, discovery: known, current: A,
     }),
     phases: [
       [10, refreshRequested(5), [askDeep(100, A)]],
-      [20, answered(A, 100, { status: 500 }), [ask(101, A), askDeep(102, B)]],
-      [30, answered(B, 102, { body: listOf([A, B]) }), [refreshed(5, A, B)]],
+      [20, answered(A, 100, { status: 500 }), [ask(101, A)]],
+      [30, answered(A, 101, { status: 500 }), [askDeep(102, B)]],
+      [40, answered(B, 102, { body: listOf([A, B]) }), [refreshed(5, A, B)]],
     ],
   },
 ]
 
 /** Lets each refresh end with this, and gives the pauses between them, and what was warned of and when. */
-function refreshesOf(answer: (state: State, question: number, now: number) => State, rounds: number): {
+function refreshesOf(
+  answer: (state: State, question: number, now: number) => State, rounds: number, before: Partial<Discovery> = pending,
+): {
   readonly pauses: number[]
   readonly warnings: [at: number, message: string][]
 } {
-  let state: State = { ...given({ peers: { [A]: { ...used, ...front } }, discovery: { ...pending, nextAt: 0 }, current: A }), usedAt: 0 }
+  let state: State = { ...given({ peers: { [A]: { ...used, ...front } }, discovery: { ...before, nextAt: 0 }, current: A }), usedAt: 0 }
   const pauses: number[] = []
   const warnings: [number, string][] = []
   let now = 0
@@ -177,7 +210,9 @@ function refreshesOf(answer: (state: State, question: number, now: number) => St
       if (kind === 'discovery' && warnings.at(-1)?.[1] !== message) warnings.push([now, message])
     }
     state = { ...state, recovery: undefined }
-    const next = nextDeadline({ ...state, usedAt: Infinity, peers: new Map([...state.peers].map(([a, p]) => [a, { ...p, kept: undefined }])) })
+    const next = nextDeadline({
+      ...state, usedAt: Infinity, peers: new Map([...state.peers].map(([a, p]) => [a, { ...p, kept: undefined }])),
+    })
     now = next?.why === 'refresh' ? next.at : assert.fail(`it waits for ${next?.why}`)
     pauses.push(now - startedAt)
   }
@@ -190,6 +225,13 @@ function assertJittered(pauses: readonly number[], seconds: readonly number[]): 
     const expected = (seconds[index] ?? 0) * 1_000
     assert.ok(pause >= 0.79 * expected && pause <= 1.21 * expected, `pause ${index} is ${pause} ms, not about ${expected}`)
   }
+}
+
+/** Answers 503, and to the shallow question after that, too. */
+function unavailable(state: State, question: number, now: number): State {
+  const [shallow] = checkedStep(state, answered(A, question, { status: 503 }), now)
+  const again = shallow.peers.get(A)?.question?.id
+  return again === undefined ? shallow : checkedStep(shallow, answered(A, again, { status: 503 }), now)[0]
 }
 
 describe('a list that cannot be had', () => {
@@ -205,16 +247,17 @@ describe('a list that cannot be had', () => {
   })
 
   it('R1, R5 for 503 is asked for after 10, 20, 40 s and then every refreshInterval; a minute of it is warned of, once', () => {
-    const { pauses, warnings } = refreshesOf((state, question, now) => {
-      const [shallow] = checkedStep(state, answered(A, question, { status: 503 }), now)
-      const again = shallow.peers.get(A)?.question?.id
-      return again === undefined ? shallow : checkedStep(shallow, answered(A, again, { status: 503 }), now)[0]
-    }, 6)
+    const { pauses, warnings } = refreshesOf(unavailable, 6, known)
     assertJittered(pauses, [10, 20, 40, 60, 60, 60])
     assert.equal(warnings.length, 1)
     const [at, message] = warnings[0] ?? assert.fail('no warning')
     assert.ok(at >= 60_000 && at <= 140_000, `at ${at}`)
     assert.equal(message, `the list of apiservers cannot be had for a minute and more, ${NO_FAILOVER}: it answered 503`)
+  })
+
+  it('R5 for 503 where nothing was ever learned is warned of at once, and not again', () => {
+    const { warnings } = refreshesOf(unavailable, 6)
+    assert.deepEqual(warnings, [[0, `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered 503`]])
   })
 
   it('R5 for lost connections is not warned of, however long it lasts', () => {

@@ -18,7 +18,10 @@ const wanted: readonly Row[] = [
   {
     name: 'H8 all refuse: they are asked every heartbeatInterval, and the one that answers well serves the next dial',
     given: given({
-      peers: { [A]: { ...kept, ...refusing(), heardAt: 4_000 }, [B]: { ...ready, ...refusing() }, [C]: { ...ready, ...refusing() } },
+      peers: {
+        [A]: { ...kept, ...refusing(), heardAt: 4_000 }, [B]: { ...ready, ...refusing() },
+        [C]: { ...ready, ...refusing() },
+      },
       sockets: { 1: { address: A, heardAt: 4_000 } }, current: A, recovery: soon,
     }),
     phases: [
@@ -31,7 +34,10 @@ const wanted: readonly Row[] = [
   {
     name: 'H8 fallen back to a front that refuses: the listed ones that failed are asked, and the one that is back serves',
     given: given({
-      peers: { [A]: { ...kept, ...front, ...refusing(), answer: 503, heardAt: 4_000 }, [B]: { ...failing(0, 9, { reached: true }), askedAt: 0 } },
+      peers: {
+        [A]: { ...kept, ...front, ...refusing(), answer: 503, heardAt: 4_000 },
+        [B]: { ...failing(0, 9, { reached: true }), askedAt: 0 },
+      },
       sockets: { 1: { address: A, heardAt: 4_000 } }, current: A, recovery: soon, discovery: known,
     }),
     phases: [
@@ -63,7 +69,10 @@ const wanted: readonly Row[] = [
   {
     name: 'H8 those that left long ago, and that nobody uses, are not asked',
     given: given({
-      peers: { [A]: { ...ready, ...unready }, [B]: { ...ready, ...removedAt(0) }, [C]: { ...ready, ...seed, ...removedAt(0) } },
+      peers: {
+        [A]: { ...ready, ...unready }, [B]: { ...ready, ...removedAt(0) },
+        [C]: { ...ready, ...seed, ...removedAt(0) },
+      },
       recovery: soon,
     }),
     phases: [[5_000, tick, [ask(100, A), ask(101, C)]]],
@@ -118,8 +127,12 @@ const ends: readonly Row[] = [
   {
     name: 'H8 one that is well after all is dialled, and the failover tells why',
     given: given({
-      peers: { [A]: { ...kept, ...refusing(), heardAt: 4_000 }, [B]: { ...ready, ...refusing(), question: asking(9, 5_000) } },
-      sockets: { 1: { address: A, heardAt: 4_000 } }, current: A, recovery: { nextAt: 14_000, pause: 10_000 }, usedAt: 5_000,
+      peers: {
+        [A]: { ...kept, ...refusing(), heardAt: 4_000 }, [B]: { ...ready, ...refusing(), question: asking(9, 5_000) },
+      },
+      sockets: { 1: {
+        address: A, heardAt: 4_000,
+      } }, current: A, recovery: { nextAt: 14_000, pause: 10_000 }, usedAt: 5_000,
     }),
     phases: [
       [5_010, answered(B, 9), [retire(1)]],
@@ -133,11 +146,21 @@ runRows('recovery', wanted)
 runRows('the end of recovery', ends)
 
 describe('the pauses of recovery', () => {
-  it('H8 begin within heartbeatInterval of the refusal, double to 30 s, and are jittered by a fifth at most', () => {
+  it('H8 stay at heartbeatInterval, jittered by a fifth at most, while somebody dials or uses a socket', () => {
+    assertPauses([5_000, 5_000, 5_000, 5_000], (before) => before)
+    assertPauses([5_000, 5_000, 5_000], (before) => before - 10_000)
+  })
+
+  it('H8 double to 30 s once nobody has for two heartbeatIntervals', () => {
+    assertPauses([10_000, 20_000, 30_000, 30_000], (before) => before - 10_001)
+  })
+
+  /** Asks again and again, each time used when `usedAt` says, and compares the pauses. */
+  function assertPauses(pauses: readonly number[], usedAt: (before: number) => number): void {
     let state = given({ peers: { [A]: { ...ready, ...refusing() } }, recovery: soon })
     let before = 5_000
-    for (const most of [10_000, 20_000, 30_000, 30_000]) {
-      ;[state] = checkedStep({ ...state, usedAt: before }, tick, before)
+    for (const most of pauses) {
+      ;[state] = checkedStep({ ...state, usedAt: usedAt(before) }, tick, before)
       const question = state.peers.get(A)?.question ?? assert.fail('it was not asked')
       ;[state] = checkedStep(state, answered(A, question.id, { status: 503 }), before + 1)
       const { at, why } = nextDeadline(state) ?? assert.fail('nothing is waited for')
@@ -145,10 +168,12 @@ describe('the pauses of recovery', () => {
       assert.ok(at >= before + 0.8 * most && at < before + most, `${at - before} ms of ${most}`)
       before = at
     }
-  })
+  }
 
   it('H8 the first question comes within heartbeatInterval', () => {
-    const refused = given({ peers: { [A]: { ...kept, question: asking(9) } }, sockets: { 1: { address: A } }, current: A })
+    const refused = given({
+      peers: { [A]: { ...kept, question: asking(9) } }, sockets: { 1: { address: A } }, current: A,
+    })
     const [state] = checkedStep(refused, answered(A, 9, { status: 503 }), 10)
     const { at, why } = nextDeadline({ ...state, sampleAt: Infinity }) ?? assert.fail('nothing is waited for')
     assert.ok(why === 'recovery' || why === 'silence', why)

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test'
 import { snapshotOf } from '../../lib/core/snapshot.ts'
 import type { State } from '../../lib/core/state.ts'
 import {
-  A, B, C, D, failing, given, pending, ready, removed, seed, unlisted, unready,
+  A, B, C, D, failing, given, pending, ready, removed, seed, sickSince, slowSince, unlisted, unready,
 } from '../support/core-given.ts'
 
 const counters = { dials: 0, attempts: 0, failovers: 0, severed: 0, heartbeats: 0, refreshes: 0 }
@@ -65,6 +65,25 @@ const rows: readonly Row[] = [
         },
       ],
       discovery: { status: 'failing', via: 'endpointslices', ageMs: 800, lastError: 'it answered 500' },
+      counters,
+    },
+  },
+  {
+    name: 'R5 what is slow or sick has failed once, for what its answers tell',
+    state: given({ peers: { [A]: { ...ready, ...slowSince(0) }, [B]: { ...ready, ...sickSince(0) } }, discovery: pending }),
+    at: 5,
+    snapshot: {
+      endpoints: [
+        {
+          address: A, origin: 'learned', status: 'failed', listed: true, sockets: 0, failures: 1,
+          lastError: 'no answer within 2000 ms',
+        },
+        {
+          address: B, origin: 'learned', status: 'failed', listed: true, sockets: 0, failures: 1,
+          lastError: 'it answers from its cache, and nothing that goes through to etcd',
+        },
+      ],
+      discovery: { status: 'pending' },
       counters,
     },
   },

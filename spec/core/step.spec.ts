@@ -108,6 +108,10 @@ describe('the beginning', () => {
     assert.equal(state.discovery.status, 'pending')
   })
 
+  it('D1 writes an IPv6 host in brackets', () => {
+    assert.deepEqual([...initialState(DEFAULTS, [{ host: '::1', port: 6443 }], [], 1).peers.keys()], ['[::1]:6443'])
+  })
+
   it('is off where refreshInterval is 0', () => {
     assert.equal(initialState({ ...DEFAULTS, refreshInterval: 0 }, [at(A)], [], 1).discovery.status, 'off')
   })
@@ -306,6 +310,13 @@ describe('storms', () => {
     assert.deepEqual([...heartbeats.keys()], ['10.0.0.1'])
     const count = heartbeats.get('10.0.0.1') ?? 0
     assert.ok(count >= 119 && count <= 151, `${count} in ten minutes`)
+  })
+})
+
+describe('an address', () => {
+  it('D1 is written host:port, an IPv6 host in brackets', () => {
+    const state = initialState(DEFAULTS, [{ host: 'fd00::1', port: 6443 }], [at(A)], 1)
+    assert.deepEqual([...state.peers.keys()], ['[fd00::1]:6443', A])
   })
 })
 

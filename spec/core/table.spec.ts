@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { draw } from '../../lib/core/turn.ts'
-import { dueRows, earliestOf, emptyTable, rowOf, rowsOf, withoutRow, withRow } from '../../lib/core/table.ts'
+import { dueRows, earliestOf, emptyTable, rowOf, rowsOf, withoutRow, withRow, withRows } from '../../lib/core/table.ts'
 import type { Row, Table } from '../../lib/core/table.ts'
 import { deepFreeze } from '../support/core-freeze.ts'
 
@@ -25,6 +25,11 @@ describe('a table', () => {
     const table = tableOf(row(1, 5), row(1, 9))
     assert.equal(table.size, 1)
     assert.equal(earliestOf(table), 9)
+  })
+
+  it('takes many rows at once, new ones and others of the same id', () => {
+    const table = withRows(tableOf(row(1, 5), row(2)), [row(1, 9), row(3, 7), row(1_000, 8)])
+    assert.deepEqual(table, tableOf(row(1, 9), row(2), row(3, 7), row(1_000, 8)))
   })
 
   it('is the very same without a row that it does not have', () => {

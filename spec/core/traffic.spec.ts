@@ -2,7 +2,9 @@
 
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
-import { A, closed, given, reading, sampled, socketClosed, tick, trafficResumed, used } from '../support/core-given.ts'
+import {
+  A, closed, D, given, reading, sampled, socketClosed, tick, trafficResumed, used,
+} from '../support/core-given.ts'
 
 const looked: readonly Row[] = [
   {
@@ -18,7 +20,7 @@ const looked: readonly Row[] = [
   },
   {
     name: 'H10 with no socket left no bytes are looked at, though a pool speaks of traffic',
-    given: given({ peers: { [A]: used }, sockets: { 1: { address: A } }, sampleAt: 250 }),
+    given: given({ peers: { [A]: { ...used, kept: undefined } }, sockets: { 1: { address: A } }, sampleAt: 250 }),
     phases: [
       [10, socketClosed(1), [], { deadline: { at: 120_000, why: 'unused' } }],
       [20, trafficResumed, [], { deadline: { at: 120_020, why: 'unused' } }],
@@ -26,10 +28,18 @@ const looked: readonly Row[] = [
   },
   {
     name: 'H10 after close() traffic is of no interest',
-    given: given({ peers: { [A]: used }, sockets: { 1: { address: A } } }),
+    given: given({ peers: { [A]: { ...used, kept: undefined } }, sockets: { 1: { address: A } } }),
     phases: [
       [10, closed, []],
       [20, trafficResumed, [], { same: true, deadline: null }],
+    ],
+  },
+  {
+    name: 'D2 what a socket says whose endpoint is not known any more has no consequences',
+    given: given({ peers: { [A]: used }, sockets: { 1: { address: D }, 2: { address: D }, 3: { address: A, idle: true } } }),
+    phases: [
+      [100, sampled(reading(1, 0, 50)), [], { sockets: { 1: { owedSince: 100 } }, peers: { [A]: { heardAt: 0 } } }],
+      [2_000, socketClosed(1, { written: 50, byPeer: true }), [], { sockets: { 2: {} } }],
     ],
   },
 ]
