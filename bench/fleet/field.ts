@@ -8,7 +8,7 @@ import type { Workload } from './client.ts'
 import { mean, peak } from './counts.ts'
 import { named, spent } from './scenarios.ts'
 import { WORK } from './server.ts'
-import { Fleet, RETRY_WINDOW } from './simulation.ts'
+import { Fleet } from './simulation.ts'
 
 const MINUTE = 60_000
 const SERVERS = 3
@@ -21,7 +21,7 @@ const AFTER = 7 * MINUTE
 /** The load is calm again where it is at most so many times what it was. */
 export const CALM_AGAIN = 1.25
 /** How many times the work of a calm fleet a server has capacity for; in an overload it has half of that work's. */
-const HEADROOM = 4
+const HEADROOM = 10
 const OVERLOADED = 0.5
 
 export interface FieldScenario {
@@ -149,7 +149,7 @@ export function playField(core: Core, asked: FieldPlay): FieldOutcome {
     ...asked,
     questions: load(fleet.servers.map(({ questions }) => questions), settings.heartbeatInterval),
     deep: load(fleet.servers.map(({ deepQuestions }) => deepQuestions), settings.heartbeatInterval),
-    handshakes: load(fleet.servers.map(({ handshakes }) => handshakes), RETRY_WINDOW),
+    handshakes: load(fleet.servers.map(({ handshakes }) => handshakes), settings.heartbeatInterval),
     severed: fleet.severed - severedBefore, failed: fleet.dials.failed - failedBefore,
     watching: fleet.watching / clients,
     microseconds: spent(from), events: fleet.events,

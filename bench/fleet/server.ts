@@ -63,11 +63,6 @@ export class SimulatedServer {
     return this.#freeAt
   }
 
-  /** ms until it would begin with what comes now. */
-  wait(now: number): number {
-    return Math.max(0, this.#freeAt - now)
-  }
-
   shakeHands(now: number): number | undefined {
     count(this.handshakes, now)
     return this.take(WORK.handshake, now)
