@@ -302,6 +302,9 @@ const PATIENCE = 20_000
 const PATIENCE_IF_COMPLETE = 1_000
 const COMPLETE = 'is given up when complete, and not closed'
 
+/** What is done until nothing is left to do, the first that can be. */
+const DRAINS = ['resume', 'end body', 'finish', 'answer'] as const
+
 class Player {
   readonly #agent: https.Agent
   readonly #server: ProgramServer
@@ -395,18 +398,14 @@ class Player {
     })
   }
 
-  /** Until nothing is left that the server or the user could do. */
+  /** Until nothing is left that the server or the user could do; one thing at a time, or it would be a race. */
   async #drain(): Promise<void> {
     for (let round = 0; round < 100; round++) {
       if (!await this.#rest('drain')) return
-      let done = 0
-      for (const what of ['resume', 'end body', 'finish', 'answer'] as const) {
-        for (const id of this.#candidates(what)) {
-          done++
-          this.#do(what === 'answer' ? { do: what, which: 0, answer: PLAIN } : { do: what, which: 0 }, id)
-        }
-      }
-      if (done === 0) return
+      const what = DRAINS.find((each) => this.#candidates(each).length > 0)
+      const [id] = what === undefined ? [] : this.#candidates(what)
+      if (what === undefined || id === undefined) return
+      this.#do(what === 'answer' ? { do: what, which: 0, answer: PLAIN } : { do: what, which: 0 }, id)
     }
   }
 
