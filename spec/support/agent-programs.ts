@@ -108,7 +108,7 @@ function planOf(random: Random, one: One, how: () => How, keepAlive: boolean): P
   const at = timeout === 'none' ? one(...moments) : 'timeout'
   const expect = hasBody && random(3) === 0
   // When a client that does not read sees that its connection was closed would be up to the machine.
-  const mayPause = !expect && kind !== 'CONNECT' && kind !== 'UPGRADE'
+  const mayPause = keepAlive && !expect && kind !== 'CONNECT' && kind !== 'UPGRADE'
   return {
     kind,
     body: hasBody ? one(0, 5, 5_000, 300_000) : 0,
@@ -436,14 +436,13 @@ class Player {
   }
 
   /**
-   * The requests that the server has, and the timeouts of their sockets. One that has none may have that of another in
-   * the stock agent, whose place it took.
+   * The requests that the server has, and the timeouts of their sockets. In the stock agent, one that brought no timeout
+   * may have that of another, whose place it took.
    */
   #inUse(): unknown[] {
-    const agents = this.#agent.options.timeout !== undefined
     return this.#sent.flatMap(({ closed, request, plan }, id) => {
       if (closed || this.#server.stateOf(id) === undefined) return []
-      return [agents || plan.timeout !== 'none' ? [id, request.socket?.timeout] : [id]]
+      return [plan.timeout !== 'none' ? [id, request.socket?.timeout] : [id]]
     })
   }
 
