@@ -8,23 +8,20 @@ import type { ConnectionValues } from './connection.ts'
 import { printable } from './text.ts'
 import { UsageError } from './usage.ts'
 
-export const HELP: string = `usage: kube-multidialer check [--json] [--timeout MS] [connection]
-       kube-multidialer forward [--listen HOST:PORT] [connection]
-
-check    tells whether this client would survive the loss of each apiserver.
-         Exit status: 0 every loss is survived, 1 some is not, 2 wrong usage or
-         nothing was reached.
-forward  pipes programs to an apiserver that works; TLS stays end to end:
-         kubectl --server https://127.0.0.1:6443 --tls-server-name kubernetes ...
-         Ends by SIGINT at once, by SIGTERM when its pipes have, or after 10 s.
-         Exit status: 0 ended by one of these, 1 it cannot listen, 2 wrong usage.
+export const HELP: string = `usage: kube-multidialer check [--json] [--timeout MS] CONNECTION
+       kube-multidialer forward [--listen HOST:PORT] [--max-connections N] CONNECTION
+check    Would this client survive the loss of each apiserver? Exit status: 0 each
+         loss is survived, 1 one is not, 2 wrong usage, or nothing was reached.
+forward  Pipes programs to an apiserver that works. TLS stays end to end:
+           kubectl --server https://127.0.0.1:6443 --tls-server-name kubernetes ...
+         SIGTERM ends it when its pipes have, after 10 s at most; SIGINT at once.
+         Exit status: 0 ended so, 1 it cannot listen, 2 wrong usage.
 
   --json              check: JSON for machines
-  --timeout MS        check: for all of it (15000)
+  --timeout MS        check: how long all of it may take (15000)
   --listen HOST:PORT  forward: where programs connect (127.0.0.1:6443)
   --max-connections N forward: further ones are closed at once (4000)
-
-Connection (in a pod none is needed):
+CONNECTION (none is needed in a pod):
 ${CONNECTION_HELP}  --help, --version
 `
 

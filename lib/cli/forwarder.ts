@@ -30,8 +30,11 @@ export interface ForwarderOptions {
 
 /** As Go's and HAProxy's limits for a TLS handshake: whoever connects and says nothing holds a place for others. */
 const PATIENCE = 10_000
-/** As long as a silence after which the dialer asks by itself; pipes that follow each other share one proof. */
-const PROOF_AGE = 5_000
+/**
+ * Pipes that follow each other within a second share one proof: many cost a handshake a second, and a program waits no
+ * longer than that for an apiserver that has just begun to hang.
+ */
+const PROOF_AGE = 1_000
 /** H6: TCP keepalive of the program's side, from 5 s of idleness on. */
 const KEEPALIVE_DELAY = 5_000
 /**
