@@ -9,12 +9,12 @@ import { printable } from './text.ts'
 import { UsageError } from './usage.ts'
 
 export const HELP: string = `usage: kube-multidialer check [--json] [--timeout MS] CONNECTION
-       kube-multidialer forward [--listen HOST:PORT] [--max-connections N] CONNECTION
-check    Would this client survive the loss of each apiserver? Exit status: 0 each
-         loss is survived, 1 one is not, 2 wrong usage, or nothing was reached.
+       kube-multidialer forward [--listen HOST:PORT] CONNECTION
+check    Would this client survive the loss of each apiserver? Exit status:
+         0 each loss is survived, 1 one is not, 2 wrong usage, nothing reached.
 forward  Pipes programs to an apiserver that works. TLS stays end to end:
-           kubectl --server https://127.0.0.1:6443 --tls-server-name kubernetes ...
-         SIGTERM ends it when its pipes have, after 10 s at most; SIGINT at once.
+           kubectl --server https://127.0.0.1:6443 --tls-server-name kubernetes
+         SIGTERM ends it when its pipes end, or after 10 s; SIGINT at once.
          Exit status: 0 ended so, 1 it cannot listen, 2 wrong usage.
 
   --json              check: JSON for machines

@@ -28,7 +28,7 @@ export const CONNECTION_HELP = `  --server URL        an apiserver, https://host
   --cert, --key FILE  a client certificate and its key, PEM
   --servername NAME   the name that every apiserver must prove
   --proxy URL         an HTTP proxy on the way: http://user:password@host:port
-  --kubeconfig FILE   a kubeconfig in JSON instead of these; '-': standard input.
+  --kubeconfig FILE   a kubeconfig in JSON instead; '-': standard input.
                       kubectl config view --raw --minify -o json prints it
 `
 

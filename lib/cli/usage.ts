@@ -9,6 +9,8 @@ export function inFlags(message: string): string {
   }
   return message
     .replace(/\b[Tt]he options? '(\w+)(\[\d+\])?'/g, (_, name: string) => `--${flags[name] ?? name}`)
+    // Here a value and a file are one flag.
+    .replace(/'(\w+)' or '\1File'/g, (_, name: string) => `--${name}`)
     .replace(/'(caFile|tokenFile|certFile|keyFile|servername)'/g, (_, name: string) => `--${flags[name] ?? name}`)
     .replace(/\bthroughProxy\(\)/g, '--proxy')
 }
