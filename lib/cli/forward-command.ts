@@ -36,6 +36,8 @@ async function forward(dialer: Multidialer, command: ForwardCommand): Promise<0 
   const { listen, maxConnections, say, complain, onSignal } = command
   narrate(dialer, say)
   const forwarder = new Forwarder({ dialer, listen, maxConnections, say })
+  // Before it says that it listens: whoever starts it may end it as soon as it reads that.
+  const ended = endedBySignal(forwarder, say, onSignal)
   let at: Endpoint
   try {
     at = await forwarder.listen()
@@ -50,24 +52,33 @@ async function forward(dialer: Multidialer, command: ForwardCommand): Promise<0 
   say(`forwarding from ${addressOf(at)}`)
   // The list and a first verified connection are had before the first program wants one.
   dialer.refresh().catch((error: unknown) => say(`no apiserver yet: ${messageOf(error)}`))
-  await new Promise<void>((resolve) => {
+  await ended
+  return 0
+}
+
+/** Resolves when a signal has ended it: SIGINT at once, SIGTERM when its pipes have ended; a second signal at once. */
+function endedBySignal(
+  forwarder: Forwarder,
+  say: ForwardCommand['say'],
+  onSignal: ForwardCommand['onSignal'],
+): Promise<void> {
+  return new Promise((resolve) => {
     let isDraining = false
     const stop = onSignal((signal) => {
       if (signal === 'SIGTERM' && !isDraining) {
         isDraining = true
         say(`SIGTERM: listening no longer; ${forwarder.connections} connections have ${DRAIN / 1_000} s to end`)
-        void forwarder.drain(DRAIN).then(ended)
+        void forwarder.drain(DRAIN).then(end)
         return
       }
       forwarder.end()
-      ended()
+      end()
     })
-    const ended = (): void => {
+    const end = (): void => {
       stop()
       resolve()
     }
   })
-  return 0
 }
 
 function isLoopback(host: string): boolean {
