@@ -12,6 +12,8 @@ import { type Plugin, rollup } from 'rollup'
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 /** What can be imported, and the file of lib/ that it is made of. */
 const ENTRIES = { index: 'index', undici: 'adapters/undici', 'client-node': 'adapters/client-node' } as const
+/** What is run, and the file of lib/ that it is made of. */
+const PROGRAMS = { cli: 'cli/bin' } as const
 
 /** Builds into this folder, which is emptied first. */
 export async function build(folder: string): Promise<void> {
@@ -38,7 +40,7 @@ export function compile(folder: string, ...options: readonly string[]): void {
 /** Replaces the programs in the folder by one for each entry, and one for what they share. */
 async function bundle(folder: string): Promise<void> {
   const bundled = await rollup({
-    input: Object.fromEntries(Object.entries(ENTRIES).map(([entry, module]) => [entry, join(folder, `${module}.js`)])),
+    input: Object.fromEntries(Object.entries({ ...ENTRIES, ...PROGRAMS }).map(([entry, module]) => [entry, join(folder, `${module}.js`)])),
     external: /^node:/,
     plugins: [sourceMaps],
   })
