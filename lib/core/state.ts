@@ -107,6 +107,8 @@ export interface Dial extends Row {
   readonly own: boolean
   /** Its connection can carry the question for the list first: HTTP/1.1, and as everyone's (F3). */
   readonly plain: boolean
+  /** It makes a bare TCP connection, for somebody else's TLS: only to an endpoint that is verified (D4). */
+  readonly bare?: true
   readonly deadline: number
   /** The deadline was met late once, and put off (H4). */
   readonly graced: boolean
@@ -358,7 +360,13 @@ export interface Reading {
 
 export type Event =
   | { readonly type: 'hintsLoaded'; readonly endpoints: readonly Endpoint[] }
-  | { readonly type: 'dialRequested'; readonly dial: Id; readonly own: boolean; readonly plain: boolean }
+  | {
+      readonly type: 'dialRequested'
+      readonly dial: Id
+      readonly own: boolean
+      readonly plain: boolean
+      readonly bare?: true
+    }
   | { readonly type: 'dialCancelled'; readonly dial: Id; readonly reason: unknown }
   | { readonly type: 'attemptConnected'; readonly dial: Id; readonly attempt: Id; readonly isPrivate?: boolean }
   | { readonly type: 'attemptFailed'; readonly dial: Id; readonly attempt: Id; readonly failure: Failure }
