@@ -1,11 +1,11 @@
-/** The statistics of the benches: medians of repetitions that alternate, so that what drifts drifts for all alike. */
+/** The statistics of the benches: medians of repetitions that take turns, so that a drift meets all alike. */
 
-/** NaN where there is none. */
+/** NaN where there is no value. */
 export function median(values: readonly number[]): number {
   return quantile(values, 0.5)
 }
 
-/** Between the two nearest, in proportion. NaN where there is none. */
+/** Interpolated between the two nearest values. NaN where there is no value. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   const place = (sorted.length - 1) * share
@@ -19,7 +19,7 @@ export function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0)
 }
 
-/** The median of the ones over that of the others, which took turns. */
+/** The median of `ones` over the median of `others`. */
 export function ratio(ones: readonly number[], others: readonly number[]): number {
   return median(ones) / median(others)
 }

@@ -1,6 +1,6 @@
 /**
- * What a bench gives back, and how it is shown: tables, and figures with the bound that was promised. The verdict is
- * computed here from the two, and nowhere written by hand. Nothing is measured here.
+ * What a bench returns, and how it is shown: tables, and figures with the bound that is promised. A verdict is computed
+ * here from the two, and nowhere written by hand. Nothing is measured here.
  */
 import { readFileSync } from 'node:fs'
 import os from 'node:os'
@@ -11,7 +11,7 @@ export interface Figure {
   readonly value: number
   /** '×', 'ms', 'µs', 'kB', ... */
   readonly unit: string
-  /** What it may be at most, or must be at least; a figure without either is only told. */
+  /** The bound. A figure without one is shown and not judged. */
   readonly most?: number
   readonly least?: number
   /**
@@ -34,16 +34,16 @@ export interface Report {
   readonly bench: string
   readonly tables: readonly Table[]
   readonly figures: readonly Figure[]
-  /** What else a reader must know: what was skipped, and why. */
+  /** What else a reader must know, such as what was skipped and why. */
   readonly notes: readonly string[]
 }
 
 export interface Options {
-  /** Short runs, for a look or a spec: too few for a verdict to mean much. */
+  /** Short runs, for a look or a spec. Their verdicts mean little. */
   readonly quick: boolean
-  /** Of what is random and must be the same again. */
+  /** The seed of the simulation, so that a run can be repeated. */
   readonly seed: number
-  /** Of the fleet, in all its scenarios; undefined: as many as each needs. */
+  /** Clients of the fleet in all its scenarios; undefined: as many as each needs. */
   readonly clients: number | undefined
   /** On the real control plane. */
   readonly cluster: boolean
@@ -93,7 +93,7 @@ export interface Machine {
   readonly memory: string
   readonly system: string
   readonly version: string
-  /** Runnable processes per core when it began: more than a little of it, and ratios say less. */
+  /** Runnable processes per core at the beginning. The more there are, the less ratios say. */
   readonly load: number
 }
 
@@ -136,7 +136,7 @@ export function figuresTable(bench: string, figures: readonly Figure[]): Table {
 export function tableText({ title, columns, rows }: Table): string {
   const cells = [columns, ...rows].map((row) => row.map(show))
   const widths = columns.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)))
-  // A column is one of numbers if any of its cells is; words are read from the left.
+  // A column with any number is aligned to the right, one of words to the left.
   const numeric = columns.map((_, column) => rows.some((row) => typeof row[column] === 'number'))
   const lines = cells.map((row) => '  ' + row.map((cell, column) => {
     const width = widths[column] ?? 0
@@ -146,7 +146,7 @@ export function tableText({ title, columns, rows }: Table): string {
   return [title, head, '  ' + widths.map((width) => '-'.repeat(width)).join('  '), ...body].join('\n')
 }
 
-/** Three figures that count, and no more: what is behind them is noise. */
+/** Shows three significant digits: what is behind them is noise. */
 function show(cell: Cell): string {
   if (typeof cell === 'string') return cell
   if (Number.isNaN(cell)) return '-'

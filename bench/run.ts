@@ -1,7 +1,7 @@
 /**
- * `npm run bench`: all benches, each in a process of its own; `npm run bench -- NAME ...` those alone. What they
- * measure is in bench/README.md; here they are only started, shown and written down. Exits 1 where one could not be
- * run, and with `--strict` also where a figure is not met.
+ * `npm run bench`: all benches, each in a process of its own, or those that are named. What they measure is in
+ * bench/README.md. They are started, shown and written down here. Exits 1 where one could not be run, and with
+ * `--strict` also where a promise is not met.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -44,7 +44,7 @@ const { values, positionals } = parseArgs({
     cluster: { type: 'boolean', default: false },
     strict: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
-    /** Of a process that another one of these has started: it writes its report for that one alone. */
+    /** For a process that another one of these has started: the file that it writes its report to. */
     report: { type: 'string' },
     dist: { type: 'string' },
     'node-1': { type: 'string' },
@@ -133,7 +133,7 @@ async function runAll(named: readonly Bench[]): Promise<number> {
   return failed.length > 0 || (values.strict && unmet) ? 1 : 0
 }
 
-/** What the benches with other clients need is fetched before any of them: some then run where there is no network. */
+/** Installs what the benches with other clients need, before any of them runs: some run without a network. */
 function clientArguments(): string[] {
   installClients()
   return (['1', '2'] as const).flatMap((version) => {
@@ -163,7 +163,7 @@ function writeJSON(file: string, its: ReturnType<typeof machine>, reports: reado
   writeFileSync(file, `${JSON.stringify({ machine: its, benches }, infinitely, 2)}\n`)
 }
 
-// JSON has no word for what was never, nor for what was not measured.
+// JSON has neither Infinity nor NaN.
 function infinitely(_key: string, value: unknown): unknown {
   if (value === Infinity) return 'Infinity'
   return typeof value === 'number' && Number.isNaN(value) ? 'NaN' : value

@@ -1,5 +1,8 @@
 /** What this package exports, and nothing else. */
 export { MultidialerAgent } from './agent/agent.ts'
+export type { MultidialerAgentOptions } from './agent/agent.ts'
+export type { CheckOptions } from './check.ts'
+export type { CertificateCheck, Check, EndpointCheck, Reached, Survival } from './check/facts.ts'
 export type { Endpoint } from './core/endpoint.ts'
 export type { EndpointSnapshot, Snapshot } from './core/snapshot.ts'
 export type { Counters, Origin, Status } from './core/state.ts'
@@ -8,6 +11,8 @@ export { fileStore } from './adapters/file-store.ts'
 export type { FileStore } from './adapters/file-store.ts'
 export { inClusterOptions } from './adapters/in-cluster.ts'
 export type { InClusterOptions, InClusterSources } from './adapters/in-cluster.ts'
+export { throughProxy } from './adapters/proxy.ts'
+export type { ProxyOptions } from './adapters/proxy.ts'
 export { Multidialer } from './multidialer.ts'
 export type {
   CreateConnection, FailedEvent, FailoverEvent, MultidialerEvents, MultidialerOptions,

@@ -32,6 +32,8 @@ export interface DialerPool {
    * takes a pooled connection, but is given to `dial`, which refuses it.
    */
   serves(request: DialRequest): boolean
+  /** The request without those TLS options that are just the dialer's own: it shares the connections of all others. */
+  plain<Request extends DialRequest>(request: Request): Request
   /** The socket has become idle. False: do not keep it (its endpoint is leaving or failed, or it has grown too old). */
   released(socket: Duplex): boolean
   /** The idle socket is taken again for a request. */

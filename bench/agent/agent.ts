@@ -1,10 +1,10 @@
 /**
- * MultidialerAgent against `https.Agent`, and `connect()` against `tls.connect`: requests over kept connections, and
- * new connections. One server and three clients, each a process of its own; the third is the stock agent once more, so
- * that the difference between two of the same is seen beside every ratio.
+ * MultidialerAgent beside `https.Agent`, and `connect()` beside `tls.connect`: requests over kept connections, and new
+ * connections. One server and three clients are processes of their own. The third client is the stock agent once more:
+ * what two of the same differ by stands beside every ratio.
  */
 import type { ClientQuestion, Side, Slice, Work } from './client.ts'
-import { interleaved, median, quantile, ratio } from '../measure.ts'
+import { interleaved, median, quantile } from '../measure.ts'
 import type { Cell, Figure, Options, Report, Table } from '../report.ts'
 import type { ServerAnswer, ServerQuestion } from '../support/server.ts'
 import { Worker } from '../support/worker.ts'
@@ -14,18 +14,24 @@ type Client = Worker<ClientQuestion, Slice>
 const SIDES: readonly Side[] = ['mine', 'stock', 'stock']
 const CONCURRENCIES = [1, 10, 50] as const
 /**
- * Clients are made anew for each: what the compiler makes of the same code is one thing in this process, another in
- * that.
+ * Each round has new processes, as the compiler makes different things of the same code in different processes. A
+ * figure is the median of the rounds, so that one round with a disturbance does not decide it.
  */
-const ROUNDS = 3
-const SLICES = 4
+const ROUNDS = 5
+/** Of new connections there are fewer in a slice than of requests, and their p99 needs many. */
+const SLICES: Readonly<Record<Work['what'], number>> = { requests: 3, connections: 4, dials: 4, plain: 1 }
+
+/** The slices of one round. */
+interface Round {
+  readonly mine: readonly Slice[]
+  readonly stock: readonly Slice[]
+  /** The stock one again. */
+  readonly again: readonly Slice[]
+}
 
 interface Compared {
   readonly name: string
-  readonly mine: Slice[]
-  readonly stock: Slice[]
-  /** The stock one again. */
-  readonly again: Slice[]
+  readonly rounds: readonly Round[]
 }
 
 export async function run({ quick, dist, only }: Options): Promise<Report> {
@@ -33,7 +39,7 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
   const { port } = await server.ask({ what: 'address' })
   const ms = quick ? 100 : 350
   const works = worksOf(ms).filter(({ name }) => name.includes(only))
-  const all = new Map(works.map(({ name }): [string, Compared] => [name, { name, mine: [], stock: [], again: [] }]))
+  const rounds = new Map(works.map(({ name }): [string, Round[]] => [name, []]))
   const plain: number[] = []
   try {
     for (let round = 0; round < (quick ? 1 : ROUNDS); round += 1) {
@@ -47,19 +53,17 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
         for (const { name, work } of works) {
           for (const each of clients) await each.ask({ ...work, ms: quick ? 100 : 500 })
           const [mine = [], stock = [], again = []] =
-            await interleaved(clients, quick ? 2 : SLICES, (each) => each.ask(work))
-          all.get(name)?.mine.push(...mine)
-          all.get(name)?.stock.push(...stock)
-          all.get(name)?.again.push(...again)
+            await interleaved(clients, quick ? 2 : SLICES[work.what], (each) => each.ask(work))
+          rounds.get(name)?.push({ mine, stock, again })
         }
-        plain.push(await plainDials(clients, 2, ms))
+        plain.push(await plainDials(clients, ms))
       } finally {
         for (const client of clients) await client.end()
       }
     }
     const { connections: made, resumed } = await server.ask({ what: 'counts' })
     const of = (what: Work['what']): Compared[] =>
-      works.filter(({ work }) => work.what === what).flatMap(({ name }) => all.get(name) ?? [])
+      works.filter(({ work }) => work.what === what).map(({ name }) => ({ name, rounds: rounds.get(name) ?? [] }))
     const requests = of('requests')
     const connections = [...of('connections'), ...of('dials')]
     return {
@@ -67,8 +71,7 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
       tables: [rates(requests), latencies(connections)],
       figures: [...requests.flatMap(rateFigures), ...connections.flatMap(timeFigures)],
       notes: [
-        'stock² is the stock one in another process: how far its ratio is from 1 is what noise alone makes of two ' +
-          'that are the same',
+        'stock² is the stock one once more, in another process: two of the same differ by its ratio',
         `${resumed} of ${made} connections resumed a TLS session`,
         `tls.connect without a kept context and session, as one would write it: p50 ${median(plain).toFixed(2)} ms`,
       ],
@@ -88,12 +91,8 @@ function worksOf(ms: number): { readonly name: string; readonly work: Work }[] {
   ]
 }
 
-async function plainDials([, stock]: readonly Client[], repetitions: number, ms: number): Promise<number> {
-  const slices: Slice[] = []
-  for (let repetition = 0; repetition < repetitions; repetition += 1) {
-    if (stock !== undefined) slices.push(await stock.ask({ what: 'plain', ms }))
-  }
-  return p50(slices)
+async function plainDials([, stock]: readonly Client[], ms: number): Promise<number> {
+  return stock === undefined ? NaN : p50([await stock.ask({ what: 'plain', ms })])
 }
 
 function rates(compared: readonly Compared[]): Table {
@@ -104,11 +103,10 @@ function rates(compared: readonly Compared[]): Table {
   return {
     title: 'agent: requests over kept connections',
     columns: ['', ...columns],
-    rows: compared.map(({ name, mine, stock, again }): Cell[] => [
-      name, median(mine.map(rate)), median(stock.map(rate)), ratio(mine.map(rate), stock.map(rate)),
-      ratio(again.map(rate), stock.map(rate)),
-      p50(mine), p50(stock), p99(mine), p99(stock),
-      median(mine.map(cpu)), median(stock.map(cpu)), ratio(mine.map(cpu), stock.map(cpu)),
+    rows: compared.map(({ name, rounds }): Cell[] => [
+      name, of(rounds, mine, rate), of(rounds, stock, rate), over(rounds, mine, rate), over(rounds, again, rate),
+      of(rounds, mine, p50), of(rounds, stock, p50), of(rounds, mine, p99), of(rounds, stock, p99),
+      of(rounds, mine, cpu), of(rounds, stock, cpu), over(rounds, mine, cpu),
     ]),
   }
 }
@@ -120,34 +118,61 @@ function latencies(compared: readonly Compared[]): Table {
       '', 'p50 ms: mine', 'stock', 'ratio', 'stock²', 'p99 ms: mine', 'stock', 'ratio', 'stock²',
       'CPU µs: mine', 'stock', 'ratio',
     ],
-    rows: compared.map(({ name, mine, stock, again }): Cell[] => [
-      name, p50(mine), p50(stock), p50(mine) / p50(stock), p50(again) / p50(stock),
-      p99(mine), p99(stock), p99(mine) / p99(stock), p99(again) / p99(stock),
-      median(mine.map(cpu)), median(stock.map(cpu)), ratio(mine.map(cpu), stock.map(cpu)),
+    rows: compared.map(({ name, rounds }): Cell[] => [
+      name, of(rounds, mine, p50), of(rounds, stock, p50), over(rounds, mine, p50), over(rounds, again, p50),
+      of(rounds, mine, p99), of(rounds, stock, p99), over(rounds, mine, p99), over(rounds, again, p99),
+      of(rounds, mine, cpu), of(rounds, stock, cpu), over(rounds, mine, cpu),
     ]),
   }
 }
 
-function rateFigures({ name, mine, stock }: Compared): Figure[] {
+function rateFigures({ name, rounds }: Compared): Figure[] {
   return [{
-    name: `${name}: rate over https.Agent's`, value: ratio(mine.map(rate), stock.map(rate)), unit: '×', least: 1,
+    name: `${name}: rate over https.Agent's`, value: over(rounds, mine, rate), noise: over(rounds, again, rate),
+    unit: '×', least: 1,
   }]
 }
 
-function timeFigures({ name, mine, stock }: Compared): Figure[] {
-  return [
-    { name: `${name}: p50 over the stock one's`, value: p50(mine) / p50(stock), unit: '×', most: 1.1 },
-    { name: `${name}: p99 over the stock one's`, value: p99(mine) / p99(stock), unit: '×', most: 1.1 },
-  ]
+function timeFigures({ name, rounds }: Compared): Figure[] {
+  return ([['p50', p50], ['p99', p99]] as const).map(([quantity, value]) => ({
+    name: `${name}: ${quantity} over the stock one's`, value: over(rounds, mine, value),
+    noise: over(rounds, again, value), unit: '×', most: 1.1,
+  }))
 }
 
-function rate({ count, took }: Slice): number {
-  return count / took * 1_000
+type Who = (round: Round) => readonly Slice[]
+/** One number of the slices of a round. */
+type Quantity = (slices: readonly Slice[]) => number
+
+/** The median of the rounds. */
+function of(rounds: readonly Round[], who: Who, quantity: Quantity): number {
+  return median(rounds.map((round) => quantity(who(round))))
+}
+
+/** The median of the rounds' ratios to the stock one. */
+function over(rounds: readonly Round[], who: Who, quantity: Quantity): number {
+  return median(rounds.map((round) => quantity(who(round)) / quantity(round.stock)))
+}
+
+function mine(round: Round): readonly Slice[] {
+  return round.mine
+}
+
+function stock(round: Round): readonly Slice[] {
+  return round.stock
+}
+
+function again(round: Round): readonly Slice[] {
+  return round.again
+}
+
+function rate(slices: readonly Slice[]): number {
+  return median(slices.map(({ count, took }) => count / took * 1_000))
 }
 
 /** µs for each. */
-function cpu(slice: Slice): number {
-  return slice.cpu / slice.count * 1_000
+function cpu(slices: readonly Slice[]): number {
+  return median(slices.map((slice) => slice.cpu / slice.count * 1_000))
 }
 
 function p50(slices: readonly Slice[]): number {

@@ -1,6 +1,6 @@
 /**
- * One client of bench/agent.ts, in a process of its own: the module's agent or Node's, told to make requests or
- * connections for a while, and saying how many, how long each took, and how much of the CPU that was.
+ * One client of bench/agent, in a process of its own: the module's agent or Node's. It makes requests or connections
+ * for a while, and says how many, how long each took, and how much CPU that was.
  */
 import https from 'node:https'
 import tls, { type TLSSocket } from 'node:tls'
@@ -18,7 +18,7 @@ export type ClientQuestion =
   | Work
 
 export type Work =
-  /** Over kept connections, so many at a time. */
+  /** Requests over kept connections, so many at a time. */
   | { readonly what: 'requests'; readonly concurrency: number; readonly ms: number }
   /** One request on a connection of its own, one after another, by an agent with `keepAlive: false`. */
   | { readonly what: 'connections'; readonly ms: number }
@@ -35,7 +35,7 @@ export interface Slice {
 }
 
 const HOST = '127.0.0.1'
-/** What a kubeconfig of kubeadm's has. */
+/** As in a kubeconfig that kubeadm writes. */
 const credentials = { ca: pem('ca.crt'), cert: pem('client-a.crt'), key: pem('client-a.key') }
 
 interface Contender {

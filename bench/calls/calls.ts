@@ -1,6 +1,6 @@
 /**
- * @kubernetes/client-node with a dialer under it and without: calls a second, and connections opened for them, on the
- * embedded control plane. Each client is a process of its own.
+ * @kubernetes/client-node with a dialer under it and without: how many calls a second it makes, and how many
+ * connections it opens for them. It asks the embedded control plane. Each client is a process of its own.
  */
 import { ControlPlane } from '../../spec/support/control-plane.ts'
 import type { Calls, CallsQuestion } from './client.ts'
@@ -87,7 +87,7 @@ function report(rows: readonly Row[], notes: readonly string[]): Report {
     figures: rows.filter(({ contender }) => contender.with).map((row): Figure => {
       const name = `${row.contender.name}, ${row.concurrency} at a time: calls/s over alone`
       const value = ratio(row.slices.map(rate), alone(row)?.slices.map(rate) ?? [])
-      // What 2.x does for each call is what is promised to be saved; 1.x keeps its connections when asked to.
+      // 2.x makes a connection for each call, and the promise is to save that. 1.x can keep its connections itself.
       return { name, value, unit: '×', ...(row.contender.version === '2' && row.concurrency === 1 ? { least: 5 } : {}) }
     }),
     notes,

@@ -1,5 +1,5 @@
 /**
- * One client of bench/calls.ts, in a process of its own: @kubernetes/client-node, with a dialer under it or without.
+ * One client of bench/calls, in a process of its own: @kubernetes/client-node, with a dialer under it or without.
  */
 import type * as Adapter from '../../lib/adapters/client-node.ts'
 import { kubeConfigOf, loadClientNode, type Target, type Version } from '../support/client-node.ts'

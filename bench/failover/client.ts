@@ -1,7 +1,7 @@
 /**
- * One client of bench/failover.ts, in a process of its own: requests at a fixed pace, never retried, and a watch that
- * is opened again when it ends. It is told when a fault begins, and says what it saw since. Several of the same kind
- * run side by side, one for each lane, and know nothing of each other.
+ * One client of bench/failover, in a process of its own. It makes requests at a fixed pace and never retries them, and
+ * it opens its watch again when that ends. It is told when a fault begins, and says what it saw since. Several clients
+ * of one kind run side by side, one for each lane.
  */
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
@@ -9,55 +9,23 @@ import type * as Adapter from '../../lib/adapters/client-node.ts'
 import type * as Library from '../../lib/index.ts'
 import { kubeConfigOf, loadClientNode, type Target } from '../support/client-node.ts'
 import { moduleOf } from '../support/dist.ts'
+import { type Begin, type FailoverQuestion, type Seen, WATCHED } from './client-protocol.ts'
 import { answerAll } from '../support/worker.ts'
 
-export type Kind = 'mine' | 'stock' | 'client-node 2' | 'client-node 2 with' | 'haproxy'
-
-export interface Begin {
-  readonly what: 'begin'
-  readonly kind: Kind
-  readonly lane: number
-  readonly target: Target
-  readonly dist: string
-  /** ms between two requests. */
-  readonly pace: number
-  /** Each request on a connection of its own. */
-  readonly unkept: boolean
-  /**
-   * A balancer's: the server that is to fail, by its name in `x-served-by`. Connections are made until they are its.
-   */
-  readonly wanted: string | undefined
-}
-
-export type FailoverQuestion = Begin | { readonly what: 'mark' | 'seen' | 'end'; readonly lane: number }
-
-/** In ms; Infinity is what was not over when it was asked. */
-export interface Seen {
-  /** The longest time between two answers. */
-  readonly gap: number
-  /** The longest that a request took to be answered or to fail. */
-  readonly slowest: number
-  /** The longest time between two events of the watch. */
-  readonly watchGap: number
-  readonly failed: number
-  readonly answered: number
-}
-
 const NOTHING: Seen = { gap: 0, slowest: 0, watchGap: 0, failed: 0, answered: 0 }
-const WATCHED = '/api/v1/namespaces/default/configmaps'
-/** So many requests may wait; a client that goes on without end says nothing more. */
+/** At most so many requests wait at once: more would say nothing new. */
 const WAITING = 50
 const WATCH_AGAIN = 50
 
 /** What each kind of client does in its own way. */
 interface Way {
-  /** One request; resolves with the name of the server, or an empty string where that is not to be had. */
+  /** Makes a request; resolves with the name of the server, or an empty string where the server gives none. */
   request(): Promise<string>
-  /** A watch: resolves when it is over, for whatever reason. */
+  /** Opens a watch; resolves when it is over, for whatever reason. */
   watch(onEvent: () => void): Promise<void>
-  /** Resolves when it knows all it will need. */
+  /** Resolves when it has learned of the other servers, where it can. */
   ready(): Promise<void>
-  /** From now on any server will do. */
+  /** Accepts any server from now on. */
   settle(): void
   end(): void
 }
@@ -79,7 +47,7 @@ class Pulse {
     this.beats = 0
   }
 
-  /** Infinity where it has stopped: what came last is longer ago than any pause before, and than `patience`. */
+  /** Infinity where the pulse has stopped: the pause at the end is the longest, and longer than `patience`. */
   longest(patience: number): number {
     const silent = performance.now() - this.#last
     return silent > this.#longest && silent > patience ? Infinity : this.#longest
@@ -122,7 +90,7 @@ class Session {
   }
 
   seen(): Seen {
-    // Ten times what is normal is not over.
+    // What takes ten times as long as usual counts as not over.
     const patience = Math.max(1_000, 10 * this.#begin.pace)
     const oldest = Math.max(0, ...[...this.#waiting].map(({ since }) => performance.now() - since))
     return {
@@ -179,6 +147,7 @@ class AgentWay implements Way {
   readonly #agent: https.Agent
   readonly #watcher: https.Agent
   readonly #target: Target
+  readonly #requestPath: string
   readonly #wanted: string | undefined
   readonly #isReady: () => Promise<void>
   #settled = false
@@ -187,13 +156,14 @@ class AgentWay implements Way {
     this.#agent = agent
     this.#watcher = watcher
     this.#target = begin.target
+    this.#requestPath = begin.requestPath
     this.#wanted = begin.wanted
     this.#isReady = isReady
   }
 
   request(): Promise<string> {
     return new Promise((resolve, reject) => {
-      const request = https.get(new URL('/version', this.#target.url), {
+      const request = https.get(new URL(this.#requestPath, this.#target.url), {
         agent: this.#agent, headers: this.#headers,
       }, (response) => {
         const server = String(response.headers['x-served-by'] ?? '')
@@ -201,7 +171,7 @@ class AgentWay implements Way {
         response.once('error', reject).once('end', () => {
           if (response.statusCode === 200) resolve(server)
           else reject(new Error(`status ${response.statusCode}`))
-          // On the wrong one: the next request is to try another connection.
+          // It was the wrong server, so the next request tries another connection.
           if (!this.#isWanted(server)) setImmediate(() => socket.destroy())
         }).once('close', () => reject(new Error('cut short'))).resume()
       })
@@ -251,9 +221,10 @@ async function wayOf(begin: Begin): Promise<Way> {
     case 'mine': {
       const { MultidialerAgent }: typeof Library = await import(moduleOf(dist, 'index'))
       const options = { server: target.url, caFile: target.caFile, token: target.token }
-      const agent = new MultidialerAgent({ ...options, keepAlive: !unkept })
+      const agent = await wantedAgent(() => new MultidialerAgent({ ...options, keepAlive: !unkept }), begin)
       const watcher = unkept ? new MultidialerAgent(options) : agent
-      return new AgentWay(agent, watcher, begin, async () => { await agent.dialer.refresh() })
+      // Where nobody may read the list, it is as ready as it ever will be.
+      return new AgentWay(agent, watcher, begin, async () => { await agent.dialer.refresh().catch(() => undefined) })
     }
     case 'stock':
       return new AgentWay(
@@ -271,6 +242,26 @@ async function wayOf(begin: Begin): Promise<Way> {
     case 'client-node 2 with':
       return clientNodeWay(target, dist)
   }
+}
+
+/**
+ * Makes agents until one uses the server that is to fail: behind a balancer each chooses one by chance. Where the list
+ * is forbidden it uses the balancer itself.
+ */
+async function wantedAgent(make: () => Library.MultidialerAgent, { wanted, target }: Begin): Promise<Library.MultidialerAgent> {
+  for (;;) {
+    const agent = make()
+    if (wanted === undefined || await servedBy(agent, target) === wanted) return agent
+    agent.destroy()
+  }
+}
+
+function servedBy(agent: https.Agent, { url, token }: Target): Promise<string> {
+  return new Promise((resolve, reject) => {
+    https.get(new URL('/version', url), { agent, headers: { authorization: `Bearer ${token}` } }, (response) => {
+      response.resume().once('end', () => resolve(String(response.headers['x-served-by'] ?? '')))
+    }).once('error', reject)
+  })
 }
 
 async function clientNodeWay(target: Target, dist: string | undefined): Promise<Way> {

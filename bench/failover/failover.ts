@@ -1,16 +1,16 @@
 /**
- * What a fault costs a client: this module, Node's agent, @kubernetes/client-node alone and with this module, and
- * HAProxy in front. All of them suffer the same fault of the same server at the same moment, each in a process of its
- * own.
+ * What a fault costs a client: one of this module, of Node's agent, of @kubernetes/client-node alone and with this
+ * module, and one behind HAProxy. All of them suffer the same fault of the same server at the same moment. Each is a
+ * process of its own.
  */
 import { enterClientNamespace, unavailable } from '../../spec/cluster/enter.ts'
 import { type HAProxy, haproxyVersion, startHAProxy } from './haproxy.ts'
 import { availableClients, type Target } from '../support/client-node.ts'
-import type { FailoverQuestion, Kind, Seen } from './client.ts'
+import { type FailoverQuestion, type Kind, OBJECT, type Seen, VERSION } from './client-protocol.ts'
 import { median, sum } from '../measure.ts'
 import type { Cell, Figure, Options, Report, Table } from '../report.ts'
 import type { Refused, RefusedQuestion } from './refused-client.ts'
-import { embedded, FAULTS, type FaultName, real, type Stage } from './stage.ts'
+import { embedded, FAULTS, type FaultName, real, type Setting, type Stage } from './stage.ts'
 import { Worker } from '../support/worker.ts'
 
 type Client = Worker<FailoverQuestion, Seen>
@@ -19,25 +19,36 @@ type Client = Worker<FailoverQuestion, Seen>
 interface Manner {
   /** ms from its beginning, and from its end where it ends by itself. */
   readonly window: number
-  /** It befalls connections being made: each request makes one, at this pace in ms. Undefined: kept connections. */
+  /** ms between two requests, each on a new connection, where the fault is in the handshake. Undefined: kept ones. */
   readonly unkeptPace?: number
   /**
-   * Kept connections cost next to nothing, and waiting nothing at all: several of these at once do not disturb each
-   * other.
+   * How many of these run side by side. Kept connections cost next to nothing, and waiting nothing at all, so several
+   * do not disturb each other.
    */
   readonly lanes: number
+  readonly setting: Setting
+  /** What is asked for; VERSION unless told otherwise. */
+  readonly requestPath?: string
+  /** The stock agent and HAProxy alone are beside: client-node cannot be put on the server that is to fail. */
+  readonly isField?: boolean
 }
 
-const AT_ONCE: Manner = { window: 2_000, lanes: 2 }
-const SILENT: Manner = { window: 11_000, lanes: 5 }
-const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 5 }
-const LASTING: Manner = { window: 1_500, lanes: 3 }
-/**
- * Servers that start compete for the machine with the clients that wait for them: the fewer at once, the more it says.
- */
-const OUTAGE: Manner = { window: 1_500, lanes: 2 }
+const AT_ONCE: Manner = { window: 2_000, lanes: 2, setting: 'direct' }
+const SILENT: Manner = { window: 11_000, lanes: 5, setting: 'direct' }
+const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 5, setting: 'direct' }
+const LASTING: Manner = { window: 1_500, lanes: 3, setting: 'direct' }
+/** Servers that start compete for the machine with the clients that wait for them, so few run at once. */
+const OUTAGE: Manner = { window: 1_500, lanes: 2, setting: 'direct' }
+/** A server that refuses is found out soon, or never. */
+const REFUSAL: Manner = { window: 4_000, lanes: 5, setting: 'direct', isField: true }
+/** Its watches are promised back within 30 s; HAProxy cuts what is silent after 35. */
+const HOLLOW: Manner = { window: 33_000, lanes: 5, setting: 'direct', requestPath: OBJECT, isField: true }
+const FRONTED: Manner = { window: 14_000, lanes: 5, setting: 'balancer', isField: true }
 const KEPT_PACE = 20
-/** Dials that are measured by themselves; before them, so many until the code of both sides is compiled. */
+const SETTINGS: readonly Setting[] = ['direct', 'balancer', 'balancer, no list']
+const FIELD_KINDS: readonly Kind[] = ['mine', 'stock', 'haproxy']
+const RUNS = 5
+/** Runs of dials that are measured by themselves, dials in each, and dials before them to compile the code. */
 const DIAL_RUNS = 5
 const DIAL_TURNS = 100
 const WARM_UP = 1_500
@@ -68,6 +79,14 @@ function mannerOf(fault: FaultName): Manner {
       return LASTING
     case 'all down for 4 s':
       return OUTAGE
+    case '503 to everything':
+      return REFUSAL
+    case 'etcd lost':
+      return HOLLOW
+    case 'behind a balancer: SIGSTOP':
+      return FRONTED
+    case 'behind a balancer: old connections deaf':
+      return { ...FRONTED, setting: 'balancer, no list' }
   }
 }
 
@@ -96,23 +115,29 @@ export async function run(options: Options): Promise<Report> {
   const notes: string[] = []
   const contenders = contendersHere(options, notes)
   try {
-    const runs = options.quick ? 1 : 10
-    const first = await laneOf(0, options)
-    const lanes = [first]
-    try {
-      // Before there are others to share the machine with.
-      const dial = await dials(first, options)
-      const others = options.cluster || options.quick ? 0 : SILENT.lanes - 1
-      lanes.push(...await Promise.all(Array.from({ length: others }, (_, index) => laneOf(index + 1, options))))
-      const rows: Row[] = []
-      for (const fault of FAULTS) {
-        if (!fault.includes(options.only) || !first.stage.faults.has(fault)) continue
-        rows.push({ fault, samples: await suffer(fault, lanes, contenders, runs, options) })
+    const runs = options.quick ? 1 : RUNS
+    const wanted = FAULTS.filter((fault) => fault.includes(options.only))
+    const rows: Row[] = []
+    let dial: Dials = { first: [], refused: [], fresh: [] }
+    for (const setting of SETTINGS) {
+      const faults = wanted.filter((fault) => mannerOf(fault).setting === setting)
+      if (faults.length === 0 || (options.cluster && setting !== 'direct')) continue
+      const first = await laneOf(0, setting, options)
+      const lanes = [first]
+      try {
+        // This comes first, while there are no other lanes to share the machine with.
+        if (setting === 'direct') dial = await dials(first, options)
+        const others = options.cluster || options.quick ? 0 : SILENT.lanes - 1
+        lanes.push(...await Promise.all(
+          Array.from({ length: others }, (_, index) => laneOf(index + 1, setting, options))))
+        for (const fault of faults.filter((each) => first.stage.faults.has(each))) {
+          rows.push({ fault, samples: await suffer(fault, lanes, contenders, runs, options) })
+        }
+      } finally {
+        for (const lane of lanes) await lane.stop()
       }
-      return reportOf(rows, contenders, dial, notes)
-    } finally {
-      for (const lane of lanes) await lane.stop()
     }
+    return reportOf(rows, contenders, dial, notes)
   } finally {
     for (const { client } of contenders) await client.end()
   }
@@ -135,19 +160,25 @@ function contendersHere({ cluster, nodes }: Options, notes: string[]): Contender
   return contenders
 }
 
-/** One control plane, and a proxy of its own in front of it. */
+/** One control plane with a proxy in front of it. */
 interface Lane {
   readonly number: number
   readonly stage: Stage
   readonly proxy: HAProxy | undefined
+  /** Where its client finds it. */
+  readonly proxyUrl: string
   stop(): Promise<void>
 }
 
-async function laneOf(number: number, { cluster }: Options): Promise<Lane> {
-  const stage = await (cluster ? real() : embedded())
+async function laneOf(number: number, setting: Setting, { cluster }: Options): Promise<Lane> {
+  const stage = await (cluster ? real() : embedded(setting))
   const proxy = haproxyVersion() === undefined ? undefined : await startHAProxy(stage.addresses)
+  const port = proxy?.port ?? 0
+  const proxyUrl = stage.path === undefined || proxy === undefined
+    ? `https://127.0.0.1:${port}`
+    : await stage.path(port)
   return {
-    number, stage, proxy,
+    number, stage, proxy, proxyUrl,
     stop: async () => {
       await proxy?.stop()
       await stage.stop()
@@ -155,12 +186,13 @@ async function laneOf(number: number, { cluster }: Options): Promise<Lane> {
   }
 }
 
-/** Ten runs of one fault, spread over the lanes. */
+/** Plays one fault so many times, spread over the lanes. */
 async function suffer(
-  fault: FaultName, lanes: readonly Lane[], contenders: readonly Contender[], runs: number, options: Options,
+  fault: FaultName, lanes: readonly Lane[], all: readonly Contender[], runs: number, options: Options,
 ): Promise<Map<Kind, Sample[]>> {
-  const samples = new Map<Kind, Sample[]>(contenders.map(({ kind }) => [kind, []]))
   const manner = mannerOf(fault)
+  const contenders = manner.isField === true ? all.filter(({ kind }) => FIELD_KINDS.includes(kind)) : all
+  const samples = new Map<Kind, Sample[]>(contenders.map(({ kind }) => [kind, []]))
   let begun = 0
   const work = async (lane: Lane): Promise<void> => {
     while (begun < runs) {
@@ -173,7 +205,7 @@ async function suffer(
 }
 
 async function once(
-  fault: FaultName, manner: Manner, { number: lane, stage, proxy }: Lane, contenders: readonly Contender[],
+  fault: FaultName, manner: Manner, { number: lane, stage, proxyUrl }: Lane, contenders: readonly Contender[],
   { dist }: Options,
 ): Promise<Map<Kind, Sample>> {
   const target = targetOf(stage)
@@ -181,8 +213,9 @@ async function once(
   const each = <T>(ask: (contender: Contender) => Promise<T>): Promise<T[]> => Promise.all(contenders.map(ask))
   await each(({ client, kind }) => client.ask({
     what: 'begin', kind, lane, dist, unkept, pace: manner.unkeptPace ?? KEPT_PACE,
-    target: kind === 'haproxy' ? { ...target, url: `https://127.0.0.1:${proxy?.port ?? 0}` } : target,
-    wanted: kind === 'haproxy' ? stage.name : undefined,
+    requestPath: manner.requestPath ?? VERSION,
+    target: kind === 'haproxy' ? { ...target, url: proxyUrl } : target,
+    wanted: kind === 'haproxy' || manner.setting !== 'direct' ? stage.name : undefined,
   }))
   await each(({ client }) => client.ask({ what: 'mark', lane }))
   await pause(500)
@@ -211,7 +244,7 @@ interface Dials {
   readonly fresh: readonly number[]
 }
 
-/** What a dial costs whose server was killed, and beside it a handshake with one that lives. */
+/** Measures a dial whose server was killed, and beside it a handshake with one that lives. */
 async function dials({ stage }: Lane, { dist, quick }: Options): Promise<Dials> {
   const begin = stage.faults.get('killed')
   const [, other] = stage.addresses
@@ -225,7 +258,7 @@ async function dials({ stage }: Lane, { dist, quick }: Options): Promise<Dials> 
       const mend = await begin()
       const seen = await client.ask({ what: 'measure' })
       await mend()
-      // The first run is the one that compiles.
+      // The first run compiles the code, and is not counted.
       if (run > 0) runs.push(seen)
     }
   } finally {
@@ -257,8 +290,8 @@ function summaryOf(samples: readonly Sample[]): Summary {
 }
 
 /**
- * What two of the same can differ by: the longest pause of a client with nothing wrong, the pace of its requests or of
- * its events included. A peer that is ahead by less is at the same floor.
+ * What two of the same can differ by: the longest pause of a client with nothing wrong. The pace of its requests and
+ * events is part of it. A peer that is ahead by less is not ahead.
  */
 function noiseOf(row: Row): Pick<Summary, Measure> {
   const calm = [...row.samples.values()].flat().map((sample) => sample.calm)
@@ -272,26 +305,26 @@ function noiseOf(row: Row): Pick<Summary, Measure> {
 
 const MEASURES = ['gap', 'watchGap', 'failed'] as const
 type Measure = (typeof MEASURES)[number]
-/** While nothing serves, each request fails: how many there were says how many were asked for. */
+/** While nothing serves, each request fails, so the number of failed ones only says how many were made. */
 const UNCOUNTED: FaultName = 'all down for 4 s'
 
-/** The measures in which a peer is ahead of this module, and by more than noise. */
+/** The measures in which a peer is ahead of this module by more than noise. */
 function behind(row: Row, kind: Kind): string[] {
   const mine = row.samples.get('mine') ?? []
   const theirs = row.samples.get(kind) ?? []
   const { gap, slowest } = summaryOf(theirs)
-  // It hangs: what does not end does not fail.
+  // A peer that hangs is not ahead: what does not end does not fail.
   if (gap === Infinity || slowest === Infinity) return []
   const noise = noiseOf(row)
   return MEASURES.filter((measure) => {
     if (measure === 'failed' && row.fault === UNCOUNTED) return false
-    // Of each run, as both suffered the same fault in it: servers take longer to start in one than in another.
+    // The difference is taken within a run: servers take longer to start in one run than in another.
     const behindBy = mine.map(({ seen }, run) => difference(seen[measure], theirs[run]?.seen[measure] ?? NaN))
     return median(behindBy) > noise[measure]
   })
 }
 
-/** That of two that are both Infinity is none. */
+/** Two that are both Infinity do not differ. */
 function difference(one: number, other: number): number {
   return one === other ? 0 : one - other
 }
@@ -300,7 +333,9 @@ function reportOf(
   rows: readonly Row[], contenders: readonly Contender[], { first, refused, fresh }: Dials, notes: readonly string[],
 ): Report {
   const peers = contenders.filter(({ kind }) => kind !== 'mine' && kind !== 'client-node 2 with')
-  const compared = rows.flatMap((row) => peers.map(({ kind }) => ({ row, kind, measures: behind(row, kind) })))
+  const compared = rows.flatMap((row) => (
+    peers.filter(({ kind }) => row.samples.has(kind)).map(({ kind }) => ({ row, kind, measures: behind(row, kind) }))
+  ))
   const lost = compared.filter(({ measures }) => measures.length > 0)
   const figures: Figure[] = [
     ...(fresh.length === 0 ? [] : [{
@@ -316,8 +351,10 @@ function reportOf(
     tables: rows.map((row) => table(row, contenders)),
     figures,
     notes: [
-      `a dial whose server was killed: ${median(refused).toFixed(2)} ms, the very first after a kill ` +
-        `${median(first).toFixed(2)} ms; a fresh handshake ${median(fresh).toFixed(2)} ms`,
+      ...(fresh.length === 0 ? [] : [
+        `a dial whose server was killed: ${median(refused).toFixed(2)} ms, the very first after a kill ` +
+          `${median(first).toFixed(2)} ms; a fresh handshake ${median(fresh).toFixed(2)} ms`,
+      ]),
       'medians, in ms; never: not before the end of the window; (calm): the longest gap with nothing wrong, below ' +
         'which nothing can be told apart',
       ...lost.map(({ row, kind, measures }) => `${row.fault}: ${kind} is ahead in ${measures.join(', ')}`),
@@ -337,7 +374,7 @@ function table(row: Row, contenders: readonly Contender[]): Table {
       '', 'runs', 'gap', 'worst', 'slowest request', 'watch gap', 'worst', 'failed', 'worst', '(calm gap)',
       '(calm watch)',
     ],
-    rows: contenders.map(({ kind, name }): Cell[] => {
+    rows: contenders.filter(({ kind }) => row.samples.has(kind)).map(({ kind, name }): Cell[] => {
       const samples = row.samples.get(kind) ?? []
       const { gap, slowest, watchGap, failed } = summaryOf(samples)
       const worst = (value: (seen: Seen) => number): number => Math.max(...samples.map(({ seen }) => value(seen)))

@@ -48,7 +48,7 @@ export async function startHAProxy(
   }
 }
 
-/** The guide's, but for its log, which goes nowhere here, and the addresses. */
+/** The guide's configuration, with other addresses and without a log. */
 function configuration(port: number, servers: readonly { readonly host: string; readonly port: number }[]): string {
   const lines = servers.map((server, index) =>
     `    server server${index} ${server.host}:${server.port} check verify none`)

@@ -1,6 +1,6 @@
 /**
- * What a dial costs whose server was killed, beside a handshake with one that lives: both by one process, in turn and
- * back to back, neither with a TLS session to resume.
+ * Measures a dial whose server was killed, beside a handshake with one that lives. One process does both, in turn and
+ * back to back. Neither has a TLS session to resume.
  */
 import { readFileSync } from 'node:fs'
 import tls, { type TLSSocket } from 'node:tls'
@@ -72,7 +72,7 @@ async function timed(connect: () => Promise<TLSSocket>): Promise<number> {
   const socket = await connect()
   const took = performance.now() - from
   socket.destroy()
-  // Its end is not to be a part of what is timed next.
+  // Closing it must not be part of what is timed next.
   await new Promise((resolve) => { socket.once('close', resolve) })
   return took
 }

@@ -1,6 +1,6 @@
 /**
- * What happens next in virtual time: a binary heap over typed arrays, ordered by time and then by the order in which
- * the events were put in, so that a run is the same for the same seed. An event is four numbers, and no garbage.
+ * The events of virtual time, in order: a binary heap over typed arrays. Events of the same time come in the order in
+ * which they were put in, so that a run is the same for the same seed. An event is a few numbers and leaves no garbage.
  */
 
 export interface Entry {
@@ -18,7 +18,7 @@ export class EventQueue {
   #client = new Uint32Array(1_024)
   #a = new Float64Array(1_024)
   #b = new Float64Array(1_024)
-  /** The heap, of the numbers of the slots above. */
+  /** The heap: numbers of slots in the arrays above. */
   #heap = new Uint32Array(1_024)
   #size = 0
   #lastOrder = 0
@@ -44,7 +44,7 @@ export class EventQueue {
     this.#heap[place] = slot
   }
 
-  /** The next one, written into `entry`; false where there is none up to `until`. */
+  /** Takes out the next event and writes it into `entry`; false where there is none up to `until`. */
   pop(entry: Entry, until: number): boolean {
     const slot = this.#heap[0] ?? 0
     if (this.#size === 0 || (this.#at[slot] ?? 0) > until) return false

@@ -1,10 +1,14 @@
-/** What befalls a fleet, and what comes of it: the scenarios of bench/fleet.ts, in virtual time. */
+/**
+ * The scenarios of bench/fleet about balance: servers that come and go, how evenly the load is spread, and how many
+ * handshakes come at once. Nobody is asked because of silence here: what is asked is in field.ts.
+ */
 import type { Settings } from '../../lib/core/state.ts'
 import type { Core } from '../support/dist.ts'
-import { Fleet, mean, peak, RETRY_WINDOW } from './simulation.ts'
+import { mean, peak } from './counts.ts'
+import { Fleet, RETRY_WINDOW } from './simulation.ts'
 
 export const MINUTE = 60_000
-/** ms. Long beside a watch (2 to 4 minutes), which it waits for: only an idle connection is not used again. */
+/** ms. It is long beside a watch (2 to 4 minutes): a connection is only retired when its watch has ended. */
 export const AGE: number = 12 * MINUTE
 export const BALANCED = 1.1
 /** How often the load is looked at. */
@@ -25,11 +29,11 @@ export const BEST = 'spread, age'
 
 export interface Scenario {
   readonly name: string
-  /** Before it begins, in ms; the clients start at random within that time, or all within 10 s where there is none. */
+  /** ms before it begins. The clients start at random within that time, or within 10 s where it is 0. */
   readonly before: number
-  /** Lets the fault come and go; returns when it is over. */
+  /** Plays the fault from beginning to end, and calls `look` now and then. */
   readonly play: (fleet: Fleet, look: () => void) => void
-  /** Where all servers were down there are peaks to be bounded. */
+  /** All servers are down for a while, so that there is a peak with a bound. */
   readonly outage?: boolean
 }
 
@@ -55,7 +59,7 @@ function rollingRestart(fleet: Fleet, look: () => void): void {
 function oneDown(fleet: Fleet, look: () => void): void {
   const last = fleet.servers.length - 1
   fleet.down(last)
-  // The lease of a server that was killed ends, and the others drop it.
+  // The lease of the killed server ends, and the others take it off the list.
   pass(fleet, 20_000, look)
   fleet.list(last, false)
   pass(fleet, 10 * MINUTE - 20_000, look)
@@ -69,7 +73,7 @@ function allDown(fleet: Fleet, look: () => void): void {
   for (const index of fleet.servers.keys()) fleet.up(index)
 }
 
-function pass(fleet: Fleet, ms: number, look: () => void): void {
+export function pass(fleet: Fleet, ms: number, look: () => void): void {
   const until = fleet.now + ms
   while (fleet.now < until) {
     fleet.runUntil(Math.min(until, fleet.now + LOOK))
@@ -84,14 +88,14 @@ export interface Outcome {
   readonly servers: number
   readonly during: number
   readonly after: number
-  /** ms from the end of the fault until max/mean is 1.1 for the first time; Infinity where it never is. */
+  /** ms from the end of the fault until max/mean is first at most 1.1; Infinity where it never is. */
   readonly balancedIn: number
-  /** Handshakes in its worst second of each server, from the beginning of the fault. */
+  /** For each server, the handshakes of its worst second since the fault began. */
   readonly peaks: readonly number[]
-  /** The same from the end of the fault, of the server that has the most. */
+  /** The same since the fault ended, of the server that has the most. */
   readonly peakAfter: number
-  /** A second, of the fleet, when it is calm again. */
-  readonly heartbeats: number
+  /** A second, of the whole fleet, once it is calm again. */
+  readonly questions: number
   readonly refreshes: number
   readonly handshakes: number
   readonly failed: number
@@ -101,7 +105,7 @@ export interface Outcome {
   readonly events: number
 }
 
-/** One scenario, as it is asked for of another process. */
+/** One scenario with its parameters, as another process is asked to play it. */
 export interface Play {
   readonly scenario: string
   readonly mode: string
@@ -113,11 +117,11 @@ export interface Play {
 export function simulate(core: Core, asked: Play): Outcome {
   const { clients, servers, seed } = asked
   const scenario = named(SCENARIOS, asked.scenario)
-  const settings = { ...core.defaults, ...named(MODES, asked.mode).change }
+  const settings = { ...core.defaults, heartbeatInterval: 0, ...named(MODES, asked.mode).change }
   const from = process.cpuUsage()
   const startWithin = scenario.before === 0 ? 10_000 : scenario.before
-  const fleet = new Fleet(core, { clients, servers, settings, seed, startWithin, silent: false })
-  // As long again, so that the fleet has forgotten how it started.
+  const fleet = new Fleet(core, { clients, servers, settings, seed, startWithin, workload: 'busy watch' })
+  // As long again, so that how it started no longer shows.
   fleet.runUntil(2 * scenario.before)
   const began = fleet.now
   let during = 0
@@ -137,7 +141,7 @@ export function simulate(core: Core, asked: Play): Outcome {
     balancedIn: balancedAt - ended, bound,
     peaks: seconds.map((each) => peak(each, began, fleet.now)),
     peakAfter: Math.max(...seconds.map((each) => peak(each, ended, fleet.now))),
-    heartbeats: mean(fleet.heartbeats, calm, fleet.now),
+    questions: fleet.servers.reduce((total, { questions }) => total + mean(questions, calm, fleet.now), 0),
     refreshes: mean(fleet.refreshes, calm, fleet.now),
     handshakes: seconds.reduce((total, each) => total + mean(each, calm, fleet.now), 0),
     failed: fleet.dials.failed - failedBefore,
@@ -145,13 +149,13 @@ export function simulate(core: Core, asked: Play): Outcome {
   }
 }
 
-function named<T extends { readonly name: string }>(all: readonly T[], name: string): T {
+export function named<T extends { readonly name: string }>(all: readonly T[], name: string): T {
   const found = all.find((each) => each.name === name)
   if (found === undefined) throw new RangeError(`there is no '${name}'`)
   return found
 }
 
-/** µs of CPU, as other processes take their share of the clock. */
+/** µs of CPU since `from`. The clock would count what other processes take, too. */
 export function spent(from: NodeJS.CpuUsage): number {
   const { user, system } = process.cpuUsage(from)
   return user + system

@@ -1,6 +1,6 @@
 /**
- * What the package weighs: bytes published, packages installed, time of its import, heap of an idle dialer, and whether
- * it holds anything before its first dial. Beside what others weigh that are put into the same place.
+ * What the package weighs: what is installed, how long its import takes, the heap of an idle dialer, and what it holds
+ * before its first dial. Beside it stands what others weigh that are put into the same place.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -10,29 +10,28 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { moduleOf } from '../support/dist.ts'
-import { interleaved, median } from '../measure.ts'
+import { interleaved, median, sum } from '../measure.ts'
 import type { Cell, Options, Report } from '../report.ts'
 
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const CLIENTS = fileURLToPath(new URL('../../spec/clients/package.json', import.meta.url))
 const CA = fileURLToPath(new URL('../../spec/support/certificates/ca.crt', import.meta.url))
 const INSTANCES = 1_000
 
 /**
- * The program of each fresh process: JavaScript as text, so that no loader has a share in what it measures. It imports
- * `what`, an ES module by its URL or a package by its name as `from` finds it, and prints what that took; of the module
- * and of `https.Agent` it also makes instances. A file with nothing in it is imported first, as every program has been
- * whose own file imports something: Node's loader then has all that it needs for files.
+ * The program of each fresh process. It is JavaScript as text, so that no loader has a share in what it measures. It
+ * imports node:https and `what`, as a user's file does, and prints how long that took. `what` is the URL of an ES
+ * module, or the name of a package as `from` finds it. A file with nothing in it is imported before: Node's loader then
+ * has all that it needs for files. Of this module and of `https.Agent` it also makes instances.
  */
 const PROBE = `
-  import https from 'node:https'
-  import 'node:tls'
   import { readFileSync } from 'node:fs'
   import { createRequire } from 'node:module'
   const [what, from, ca, empty] = process.argv.slice(1)
   const target = from === '' ? what : createRequire(from).resolve(what)
   await import(empty)
   const startedAt = performance.now()
-  const loaded = await import(target)
+  const [{ default: https }, loaded] = await Promise.all([import('node:https'), import(target)])
   const imported = performance.now() - startedAt
   const options = { server: 'https://127.0.0.1:6443', ca: readFileSync(ca) }
   const make = what === 'node:https' ? () => new https.Agent(options)
@@ -62,41 +61,55 @@ interface Probed {
   readonly handles?: readonly string[]
 }
 
+/** Of a package and of all that it depends on. Sizes in bytes. */
 interface Weight {
   readonly packages: number
   readonly bytes: number
+  /** Of them the programs, as they are and gzipped. */
+  readonly programs: number
+  readonly zipped: number
 }
 
 interface Contender {
   readonly name: string
   readonly args: readonly string[]
   readonly weight: Weight | undefined
+  /** A figure depends on it, so that it is imported more often. */
+  readonly isJudged?: boolean
 }
 
+/** What an import is compared with: a small package that is widely used for the same purpose. */
+const PEER = 'agent-base'
+const OTHERS = ['https-proxy-agent', 'undici-7', 'client-node-1', 'client-node-2']
+
 export async function run({ quick, dist }: Options): Promise<Report> {
-  const files = filesOf(dist).filter((file) => file.endsWith('.js'))
-  const contents = files.map((file) => readFileSync(file))
-  const bytes = contents.reduce((total, { length }) => total + length, 0)
-  const zipped = gzipSync(Buffer.concat(contents), { level: 9 }).length
   const folder = mkdtempSync(join(tmpdir(), 'footprint-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
   const probe = (args: readonly string[]): Probed | undefined => probed(args, fileOf(folder, 'first', ''))
+  const own = ownWeight(dist)
+  const peer = installed(PEER).map((contender) => ({ ...contender, isJudged: true }))
   const contenders: Contender[] = [
-    { name: 'kube-multidialer', args: [moduleOf(dist, 'index')], weight: { packages: 1, bytes: bytesOf(dist) } },
+    { name: 'kube-multidialer', args: [moduleOf(dist, 'index')], weight: own, isJudged: true },
     { name: 'kube-multidialer/undici', args: [moduleOf(dist, 'undici')], weight: undefined },
     { name: 'kube-multidialer/client-node', args: [moduleOf(dist, 'client-node')], weight: undefined },
     {
-      name: 'the built-in modules that it imports', args: [fileOf(folder, 'builtins', builtinsOf(contents))],
+      name: 'the built-in modules that it imports', args: [fileOf(folder, 'builtins', builtinsOf(programsOf(dist)))],
       weight: undefined,
     },
-    { name: 'a file with nothing in it', args: [fileOf(folder, 'empty', '')], weight: undefined },
-    { name: 'https.Agent alone', args: ['node:https'], weight: { packages: 0, bytes: 0 } },
-    ...['agent-base', 'https-proxy-agent', 'client-node-1', 'client-node-2'].flatMap(installed),
+    { name: 'https.Agent', args: ['node:https'], weight: undefined },
+    ...peer, ...peer.map(({ name, ...rest }) => ({ ...rest, name: `${name}²`, weight: undefined })),
+    ...OTHERS.flatMap(installed),
   ]
   const runnable = contenders.filter((contender) => probe(contender.args) !== undefined)
-  const all = await interleaved(runnable, quick ? 2 : 11, ({ args }) => probe(args))
-  const rows = runnable.map(({ name, weight }, index) => {
-    const probes = (all[index] ?? []).flatMap((each) => each ?? [])
+  const seen = new Map<Contender, readonly (Probed | undefined)[]>()
+  for (const judged of [true, false]) {
+    const group = runnable.filter(({ isJudged = false }) => isJudged === judged)
+    const all = await interleaved(group, quick ? 2 : judged ? 21 : 3, ({ args }) => probe(args))
+    for (const [index, contender] of group.entries()) seen.set(contender, all[index] ?? [])
+  }
+  const rows = runnable.map((contender) => {
+    const { name, weight } = contender
+    const probes = (seen.get(contender) ?? []).flatMap((each) => each ?? [])
     return {
       name, weight,
       imported: median(probes.map(({ imported }) => imported)),
@@ -106,23 +119,35 @@ export async function run({ quick, dist }: Options): Promise<Report> {
   })
   const [mine] = rows
   if (mine === undefined) throw new Error('no rows')
+  const imports = (name: string): number => rows.find((row) => row.name === name)?.imported ?? NaN
   return {
     bench: 'footprint',
     tables: [{
-      title: 'footprint: of a fresh process each, node:https and node:tls loaded before',
-      columns: ['', 'packages', 'kB on disk', 'import ms', 'heap kB an instance'],
-      rows: rows.map(({ name, weight, imported, heap }): Cell[] =>
-        [name, weight?.packages ?? '', weight === undefined ? '' : weight.bytes / 1_000, imported, heap / 1_000]),
+      title: 'footprint: what is installed; each import in a fresh process, with node:https',
+      columns: [
+        '', 'packages', 'kB installed', 'kB of JavaScript', 'gzipped', 'import ms', 'heap kB an instance',
+      ],
+      rows: rows.map(({ name, weight, imported, heap }): Cell[] => [
+        name, ...(weight === undefined
+          ? ['', '', '', '']
+          : [weight.packages, weight.bytes / 1_000, weight.programs / 1_000, weight.zipped / 1_000]),
+        imported, heap / 1_000,
+      ]),
     }],
     figures: [
-      { name: 'dist: JavaScript as it is published', value: bytes / 1_000, unit: 'kB', most: 60 },
-      { name: 'dist: the same, gzipped', value: zipped / 1_000, unit: 'kB' },
-      { name: 'packages that an installation adds', value: 1 + dependencies(), unit: '', most: 1 },
-      { name: 'import beyond node:https and node:tls', value: mine.imported, unit: 'ms', most: 5 },
+      { name: 'installed: all of it', value: own.bytes / 1_000, unit: 'kB' },
+      { name: 'installed: the programs, unminified', value: own.programs / 1_000, unit: 'kB' },
+      { name: 'installed: the programs, gzipped', value: own.zipped / 1_000, unit: 'kB' },
+      { name: 'packages that an installation adds', value: own.packages, unit: '', most: 1 },
+      ...peer.map(({ name }) => ({
+        name: `import with node:https over that of ${name}`, value: mine.imported / imports(name),
+        noise: imports(`${name}²`) / imports(name), unit: '×', most: 1,
+      })),
       { name: 'heap of an idle dialer, one of 1,000', value: mine.heap / 1_000, unit: 'kB', most: 20 },
       { name: 'handles held before the first dial', value: mine.handles.length, unit: '', most: 0 },
     ],
     notes: [
+      `${PEER}² is the same once more: two of the same differ by that`,
       ...(existsSync(join(dirname(CLIENTS), 'node_modules'))
         ? []
         : ['the others are left out: npm ci --prefix spec/clients installs them']),
@@ -130,6 +155,31 @@ export async function run({ quick, dist }: Options): Promise<Report> {
         .map(({ name }) => `${name} is left out: this Node cannot import it`),
     ],
   }
+}
+
+/** What `npm install` of this package writes. */
+function ownWeight(dist: string): Weight {
+  const published = ['lib', 'package.json', 'README.md', 'CHANGELOG.md', 'LICENSE'].map((name) => join(ROOT, name))
+  const files = published.flatMap((path) => statSync(path).isDirectory() ? filesOf(path) : [path])
+  const { bytes, ...programs } = weigh(filesOf(dist))
+  return { packages: 1 + dependencies(), bytes: bytes + sizeOf(files), ...programs }
+}
+
+function weigh(files: readonly string[]): Omit<Weight, 'packages'> {
+  const programs = files.filter((file) => /\.[cm]?js$/.test(file)).map((file) => readFileSync(file))
+  return {
+    bytes: sizeOf(files),
+    programs: sum(programs.map(({ length }) => length)),
+    zipped: sum(programs.map((program) => gzipSync(program).length)),
+  }
+}
+
+function sizeOf(files: readonly string[]): number {
+  return sum(files.map((file) => statSync(file).size))
+}
+
+function programsOf(folder: string): Buffer[] {
+  return filesOf(folder).filter((file) => file.endsWith('.js')).map((file) => readFileSync(file))
 }
 
 function fileOf(folder: string, name: string, content: string): string {
@@ -141,7 +191,7 @@ function fileOf(folder: string, name: string, content: string): string {
 /** A module that imports what these do of Node's own, and nothing else. */
 function builtinsOf(contents: readonly Buffer[]): string {
   const names = new Set(contents.flatMap((content) =>
-    [...content.toString().matchAll(/"(node:[\w/]+)"/g)].map(([, name]) => name)))
+    [...content.toString().matchAll(/^import .*'(node:[\w/]+)';?$/gm)].map(([, name]) => name)))
   return [...names].map((name) => `import '${name}'`).join('\n')
 }
 
@@ -155,11 +205,12 @@ function probed([what = '', from = '']: readonly string[], empty: string): Probe
 }
 
 function dependencies(): number {
-  const manifest = manifestOf(fileURLToPath(new URL('../../', import.meta.url)))
+  const manifest = manifestOf(ROOT)
   return Object.keys(manifest.dependencies ?? {}).length
 }
 
 interface Manifest {
+  readonly version?: string
   readonly dependencies?: Record<string, string>
 }
 
@@ -168,24 +219,27 @@ function manifestOf(folder: string): Manifest {
   return manifest
 }
 
+/** The package as it is installed for the clients that the specs use; none where it is not. */
 function installed(name: string): Contender[] {
   const folder = folderOf(name, dirname(CLIENTS))
-  return folder === undefined ? [] : [{ name, args: [name, CLIENTS], weight: weightOf(folder) }]
+  if (folder === undefined) return []
+  const title = `${name.replace(/-\d$/, '')} ${manifestOf(folder).version ?? ''}`
+  return [{ name: title, args: [name, CLIENTS], weight: weightOf(folder) }]
 }
 
 /** A package and all that it depends on, each once. */
 function weightOf(folder: string, seen: Set<string> = new Set()): Weight {
   seen.add(folder)
-  let packages = 1
-  let bytes = bytesOf(folder)
+  const weights = [{ packages: 1, ...weigh(filesOf(folder)) }]
   for (const name of Object.keys(manifestOf(folder).dependencies ?? {})) {
     const dependency = folderOf(name, folder)
-    if (dependency === undefined || seen.has(dependency)) continue
-    const weight = weightOf(dependency, seen)
-    packages += weight.packages
-    bytes += weight.bytes
+    if (dependency !== undefined && !seen.has(dependency)) weights.push(weightOf(dependency, seen))
   }
-  return { packages, bytes }
+  const total = (value: (weight: Weight) => number): number => sum(weights.map(value))
+  return {
+    packages: total(({ packages }) => packages), bytes: total(({ bytes }) => bytes),
+    programs: total(({ programs }) => programs), zipped: total(({ zipped }) => zipped),
+  }
 }
 
 /** Where a package is that another one asks for by its name. */
@@ -195,10 +249,6 @@ function folderOf(name: string, from: string): string | undefined {
 }
 
 /** Without the packages that are installed inside of it. */
-function bytesOf(folder: string): number {
-  return filesOf(folder).reduce((total, file) => total + statSync(file).size, 0)
-}
-
 function filesOf(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     if (entry.name === 'node_modules') return []

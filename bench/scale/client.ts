@@ -36,9 +36,9 @@ export interface Weighed {
 const HOST = '127.0.0.1'
 const WATCH = '/api/v1/pods?watch=1'
 /** So many handshakes are under way at a time. */
-const AT_ONCE = 64
+const AT_ONCE = 16
 /** Before heaps are compared and CPU is measured, in ms: what was made for the opening alone is done. */
-const SETTLES = 2_000
+const SETTLES = 1_000
 
 let events = 0
 

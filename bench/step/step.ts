@@ -1,6 +1,7 @@
 /**
- * The pure core alone: what one dial's decisions cost, how that grows with the number of endpoints, how many events a
- * second it takes, and how much garbage each leaves. No sockets, no timers; the compiled core in this very process.
+ * The core alone: what the decisions of one dial cost, how that grows with the number of endpoints, how many events a
+ * second it takes, and how much garbage each leaves. There are no sockets and no timers: the compiled core runs in this
+ * process.
  */
 import type { Endpoint } from '../../lib/core/endpoint.ts'
 import type { Event, State } from '../../lib/core/state.ts'
@@ -12,7 +13,7 @@ const SIZES = [3, 10, 100, 1_000] as const
 /** Growth is judged against the smallest. */
 const [FEWEST] = SIZES
 
-/** A state, its clock, and what a runtime does with the two: an event in, and the question when to wake. */
+/** A state and its clock. It does what a runtime does: an event goes in, then it asks when to wake. */
 class Machine {
   readonly #core: Core
   state: State
@@ -25,14 +26,14 @@ class Machine {
     const list = Array.from({ length: endpoints }, (_, index): Endpoint => ({ host: hostOf(index), port: 6443 }))
     this.state = core.initialState(core.defaults, list.slice(0, 1), [], 1)
     this.#dial += 1
-    this.step({ type: 'dialRequested', dial: this.#dial, own: false })
+    this.step({ type: 'dialRequested', dial: this.#dial, own: false, plain: true })
     const attempt = this.connected()
-    const asked = [...this.state.peers.values()].find((peer) => peer.heartbeat !== undefined)
-    if (asked?.heartbeat === undefined) throw new Error('the first connection does not ask for the list')
-    const { address, heartbeat } = asked
+    const asked = [...this.state.peers.values()].find((peer) => peer.question !== undefined)
+    if (asked?.question === undefined) throw new Error('the first connection is not asked for the list')
+    const { address, question } = asked
     const body = { kind: 'list', ready: list, unready: [], refused: [] } as const
-    this.step({ type: 'heartbeatAnswered', address, heartbeat: heartbeat.id, status: 200, fresh: true, body })
-    this.step({ type: 'socketClosed', socket: attempt })
+    this.step({ type: 'questionAnswered', address, question: question.id, status: 200, authorized: true, body })
+    this.closed(attempt)
     if (this.state.peers.size !== endpoints) {
       throw new Error(`${this.state.peers.size} endpoints instead of ${endpoints}`)
     }
@@ -45,34 +46,39 @@ class Machine {
     this.events += 1
   }
 
-  /** The last attempt of the dial under way succeeds. Returns its id, which is its socket's. */
+  /** Lets the last attempt of the dial under way succeed. Returns its id, which is also its socket's. */
   connected(): number {
     const attempt = this.state.nextId - 1
     this.step({ type: 'attemptConnected', dial: this.#dial, attempt })
     return attempt
   }
 
-  /** All that is decided for one dial that works at once, and for the end of its socket. */
+  /** Ends a socket that carried a request and its answer. */
+  closed(socket: number): void {
+    this.step({ type: 'socketClosed', socket, read: 1, written: 1, byPeer: false })
+  }
+
+  /** Takes all decisions of one dial that works at once, and of the end of its socket. */
   dial(): void {
     this.#dial += 1
-    this.step({ type: 'dialRequested', dial: this.#dial, own: false })
+    this.step({ type: 'dialRequested', dial: this.#dial, own: false, plain: true })
     this.now += 1
-    this.step({ type: 'socketClosed', socket: this.connected() })
+    this.closed(this.connected())
   }
 
-  /** The same, with the first endpoint refusing and the second serving. */
+  /** Does the same where the first endpoint refuses and the second serves. */
   failover(): void {
     this.#dial += 1
-    this.step({ type: 'dialRequested', dial: this.#dial, own: false })
+    this.step({ type: 'dialRequested', dial: this.#dial, own: false, plain: true })
     this.step({
       type: 'attemptFailed', dial: this.#dial, attempt: this.state.nextId - 1,
-      failure: { blame: 'endpoint', message: 'ECONNREFUSED' },
+      failure: { kind: 'refused', message: 'ECONNREFUSED' },
     })
     this.now += 1
-    this.step({ type: 'socketClosed', socket: this.connected() })
+    this.closed(this.connected())
   }
 
-  /** One socket in use: what a second of its life brings. */
+  /** Samples one socket in use. */
   traffic(socket: number, carried: number): void {
     this.now += 250
     this.step({ type: 'socketsSampled', readings: [{ socket, read: carried, written: carried, idle: false }] })
@@ -123,7 +129,7 @@ export async function run({ quick, dist }: Options): Promise<Report> {
 
 async function load(dist: string): Promise<Core> {
   const core = await loadCore(dist)
-  // Refreshes have heartbeats that nobody here would answer.
+  // Nobody here would answer the heartbeats.
   return { ...core, defaults: { ...core.defaults, refreshInterval: 2_000_000_000, heartbeatInterval: 0 } }
 }
 
@@ -133,7 +139,7 @@ interface Cost {
   readonly event: number
 }
 
-/** The median of slices of `time`, after one that is thrown away. */
+/** The median of seven slices that take `time` together, after one that is thrown away. */
 function costOf(machine: Machine, time: number, operate: (machine: Machine, count: number) => void): Cost {
   const slices: Cost[] = []
   let count = 0
@@ -162,13 +168,13 @@ function trafficCost(core: Core, endpoints: number, time: number): Cost {
 }
 
 function open(machine: Machine): number {
-  machine.step({ type: 'dialRequested', dial: 1_000_000_000, own: false })
+  machine.step({ type: 'dialRequested', dial: 1_000_000_000, own: false, plain: true })
   const socket = machine.state.nextId - 1
   machine.step({ type: 'attemptConnected', dial: 1_000_000_000, attempt: socket })
   return socket
 }
 
-/** Bytes allocated for one event of a dial: few enough at a time that nothing is collected in between. */
+/** Bytes allocated for one event of a dial. Few dials are made at a time, so that nothing is collected meanwhile. */
 function garbageOf(core: Core, endpoints: number): number {
   const { gc } = globalThis
   if (gc === undefined) return NaN

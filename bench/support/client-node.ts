@@ -1,6 +1,6 @@
 /**
- * @kubernetes/client-node, 1.x and 2.x, from the package of clients that the specs use: as much of its surface as the
- * benches need. It is no dependency of this package, and may not be installed.
+ * @kubernetes/client-node, 1.x and 2.x, as it is installed for the specs of clients: as much of its surface as the
+ * benches need. It is not a dependency of this package, and may be missing.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -33,7 +33,7 @@ export interface ClientNode {
   }
 }
 
-/** What 2.x's undici needs of Node is there from 22.19 on. */
+/** The undici of 2.x needs Node 22.19. */
 const LEAST_NODE: Readonly<Record<Version, readonly [major: number, minor: number]>> = { 1: [0, 0], 2: [22, 19] }
 
 /**
@@ -45,14 +45,14 @@ export function nodeFor(version: Version): string | undefined {
   return major > leastMajor || (major === leastMajor && minor >= leastMinor) ? process.execPath : nodeOf('24')
 }
 
-/** Who can be measured, and on which Node; with a note of what a reader must know of it. */
+/** A client that can be measured, and the Node it runs on. */
 export interface Available {
   readonly version: Version
   readonly name: string
   readonly node: string
 }
 
-/** Those that are installed and that one of `nodes` can run; what is left out, or runs elsewhere, is noted. */
+/** Those that are installed and that one of `nodes` can run. Adds a note for what is left out or runs elsewhere. */
 export function availableClients(nodes: Options['nodes'], notes: string[]): Available[] {
   return VERSIONS.flatMap((version): Available[] => {
     const node = nodes[version]
@@ -88,7 +88,7 @@ export async function loadClientNode(version: Version): Promise<ClientNode> {
   return loaded
 }
 
-/** Who is asked, and as whom. */
+/** The server that is asked, and the credentials to ask with. */
 export interface Target {
   readonly url: string
   readonly caFile: string

@@ -1,6 +1,6 @@
 /**
- * The package as it is published: built into a folder of its own, so that what is measured is what users run, and not
- * TypeScript that a loader has rewritten. The core, which is published as a part of a bundle, is beside it by itself.
+ * The package as it is published, built into a temporary folder: what is measured is what users run, and not TypeScript
+ * that a loader has rewritten. The core is published as part of a bundle; here it is also compiled by itself.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -11,7 +11,7 @@ import type * as OptionsModule from '../../lib/options.ts'
 import type * as StepModule from '../../lib/core/step.ts'
 import { build, compile } from '../tools/build.ts'
 
-/** The state machine, and what it goes by where nothing else is said. */
+/** The state machine, and its default settings. */
 export interface Core {
   readonly step: typeof StepModule.step
   readonly nextDeadline: typeof StepModule.nextDeadline

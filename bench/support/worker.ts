@@ -1,6 +1,6 @@
 /**
- * A program in a process of its own that is asked over IPC, one question at a time or several: the servers and the
- * clients of a bench, so that none of them has another's garbage, or waits for another's work.
+ * A program in a process of its own that answers questions over IPC. The servers and the clients of a bench are such
+ * programs, so that none has another's garbage or waits for another's work.
  */
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -24,7 +24,7 @@ export class Worker<Q, A> {
   readonly #ended: Promise<unknown>
   #lastId = 0
 
-  /** Of this file, run by this Node or that of another path. */
+  /** Runs this file, by this Node or by that at the path. */
   constructor(file: URL, node: string = process.execPath) {
     const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...inherited } = process.env
     this.#child = fork(fileURLToPath(file), [], {
@@ -76,7 +76,7 @@ export class Worker<Q, A> {
 const workers = new Set<ChildProcess>()
 process.on('exit', () => { for (const child of workers) child.kill('SIGKILL') })
 
-/** In the worker: what it answers to each question. It ends with the process that started it. */
+/** In the worker: answers each question. The worker ends with the process that started it. */
 export function answerAll<Q, A>(answer: (question: Q) => Promise<A> | A): void {
   process.on('message', ({ id, question }: { id: number; question: Q }) => {
     const settle = async (): Promise<Answered> => {

@@ -1,4 +1,4 @@
-// Fuzzes the readers of network input: `node --import tsx bench/fuzz.ts --cases 1000000 [--seed N]`.
+// Fuzzes the readers of network input: `node --import tsx bench/tools/fuzz.ts --cases 1000000 [--seed N]`.
 //
 // The cases run in a process of their own, so that a hang is seen from outside. Exits 1, naming seed and case, on an
 // exception, a verdict that depends on the split, a hang, memory beyond the bound, or an endpoint that is not vetted.

@@ -1,9 +1,9 @@
 /**
- * The soak: an agent over an embedded control plane of three to five stand-in apiservers, under requests and watches,
- * while a fault is played every second or so and credentials rotate on disk. It fails (exit code 1) on a hang, which is
- * a request or a watch without any outcome for 10 s while a server works; on a leak, which is a handle, a timer, a
- * connection or a heap that does not return to where it began; and on a crash. Failed requests are counted, and are no
- * failure: retrying stays with the client.
+ * The soak: an agent over an embedded control plane of three to five stand-in apiservers behind a balancer, which is all
+ * that it is told of, under requests and watches, while a fault is played every second or so and credentials rotate on
+ * disk. It fails (exit code 1) on a hang, which is a request or a watch without any outcome for 10 s while a server
+ * works; on a leak, which is a handle, a timer, a connection or a heap that does not return to where it began; and on a
+ * crash. Failed requests are counted, and are no failure: retrying stays with the client.
  *
  *     npm run soak -- --seconds 60 --seed 1
  *
@@ -20,6 +20,7 @@ import { parseArgs } from 'node:util'
 import v8 from 'node:v8'
 import vm from 'node:vm'
 import { MultidialerAgent } from '../../lib/agent/agent.ts'
+import { Balancer, type Treatment } from '../../spec/support/balancer.ts'
 import { certificateFile, ControlPlane, type ApiServer, type Misbehaviour } from '../../spec/support/control-plane.ts'
 
 const { values } = parseArgs({ options: { seconds: { type: 'string', default: '1800' }, seed: { type: 'string' } } })
@@ -132,6 +133,8 @@ class Health {
 const MISBEHAVIOURS: readonly Misbehaviour[] = [
   'hang-handshake', 'reset-handshake', 'fin-handshake', 'alert', 'old-tls', 'plain-http',
   'reset-half', 'reset-half-requests',
+  'mute', 'draining', 'close-after-handshake', 'reset-after-handshake', 'refuse-clients', { slow: 1_500 },
+  { etcd: 'hangs' }, { etcd: 1_000 }, { everything: 429, close: true },
   'deaf', { latency: 200 }, { heartbeat: 'silent' }, { heartbeat: 500 }, { heartbeat: 429 }, { heartbeat: 403 },
   { everything: 503 }, { everything: 401 }, { redirect: 'https://127.0.0.1:1/' },
   { certificate: 'wrong-name' }, { certificate: 'expired' }, { certificate: 'from-other-ca' },
@@ -144,6 +147,8 @@ const LISTS = [
   { subsets: [{ addresses: [{ ip: '169.254.169.254' }, { ip: '0.0.0.0' }], ports: [{ port: 1 }] }] },
   { addresses: ['127.0.0.1:1', '127.0.0.1:2'] }, { body: '{"kind":"Endpoints","apiVersion":"v1","subsets":[{}]}' },
 ] as const
+
+const TREATMENTS: readonly Treatment[] = ['refuse', 'swallow', 'close', 'bad-gateway', 'login-page']
 
 let lock: Promise<unknown> = Promise.resolve()
 
@@ -168,24 +173,31 @@ async function endGracefully(plane: ControlPlane, server: ApiServer, within: num
 const LONG_STOP = 25_000
 const SEVERED_WITHIN = 15_000
 
+/** The cluster, and the balancer in front of it that the agent knows first. */
+interface Stage {
+  readonly plane: ControlPlane
+  readonly balancer: Balancer
+}
+
 /** The faults that are being played. */
 const playing = new Map<object, string>()
 
 /** One fault, from its beginning until it is over, `within` ms at most. */
-async function fault(plane: ControlPlane, health: Health, within: number): Promise<string> {
+async function fault(stage: Stage, health: Health, within: number): Promise<string> {
   const played = {}
   playing.set(played, 'begun')
   try {
-    return await play(plane, health, within, (what) => playing.set(played, what))
+    return await play(stage, health, within, (what) => playing.set(played, what))
   } finally {
     playing.delete(played)
   }
 }
 
-async function play(plane: ControlPlane, health: Health, within: number, at: (what: string) => void): Promise<string> {
+async function play(stage: Stage, health: Health, within: number, at: (what: string) => void): Promise<string> {
+  const { plane, balancer } = stage
   const kind = pick([
     'kill', 'stop', 'terminate', 'misbehave', 'misbehave', 'misbehave', 'list', 'token', 'certificate', 'ca', 'scale',
-    'compact', 'long stop',
+    'compact', 'long stop', 'balancer', 'deaf balancer',
   ] as const)
   at(String(kind))
   const long = Math.min(kind === 'long stop' ? LONG_STOP : 500 + random() * 6_000, Math.max(500, within))
@@ -216,6 +228,14 @@ async function play(plane: ControlPlane, health: Health, within: number, at: (wh
     case 'compact':
       plane.compact()
       return kind
+    case 'deaf balancer':
+      await balancer.deafen()
+      return kind
+    case 'balancer':
+      await alone(() => balancer.treat(pick(TREATMENTS) ?? 'refuse'))
+      await pause(long)
+      await alone(() => balancer.treat('forward'))
+      return kind
     case 'scale':
       if (plane.servers.length < 5) await alone(() => plane.addServer())
       else {
@@ -226,6 +246,7 @@ async function play(plane: ControlPlane, health: Health, within: number, at: (wh
           await alone(() => plane.removeServer(server, { graceful: false }))
         }
       }
+      await balancer.setBackends(plane.servers.map(({ address }) => address))
       return kind
     case 'kill':
     case 'stop':
@@ -260,28 +281,28 @@ class Load {
   readonly outcomes = new Map<string, number>()
   requests = 0
   readonly #agent: MultidialerAgent
-  readonly #plane: ControlPlane
+  readonly #stage: Stage
   readonly #health: Health
   /** What waits for an outcome, and since when. */
   readonly #waiting = new Map<ClientRequest, { since: number; what: string; server?: string }>()
 
-  constructor(agent: MultidialerAgent, plane: ControlPlane, health: Health) {
+  constructor(agent: MultidialerAgent, stage: Stage, health: Health) {
     this.#agent = agent
-    this.#plane = plane
+    this.#stage = stage
     this.#health = health
   }
 
   /** One request; resolves when it has ended, however it has. */
   ask(path: string, what: string): Promise<void> {
     this.requests += 1
-    const first = this.#plane.servers[0]
+    const { plane, balancer } = this.#stage
     return new Promise((resolve) => {
       const end = (outcome: string): void => {
         if (this.#waiting.delete(request)) this.#count(`${what}: ${outcome}`)
         resolve()
       }
-      const request = https.get(`https://${first?.address ?? '127.0.0.1'}${path}`, {
-        agent: this.#agent, headers: { authorization: `Bearer ${this.#plane.token}` },
+      const request = https.get(balancer.url + path, {
+        agent: this.#agent, headers: { authorization: `Bearer ${plane.token}` },
       }, (response) => {
         // A watch may be silent for as long as its server is not.
         const server = String(response.headers['x-served-by'])
@@ -340,27 +361,28 @@ function line(
 
 // ---- the run
 
-function newAgent(plane: ControlPlane): MultidialerAgent {
+function newAgent({ plane, balancer }: Stage): MultidialerAgent {
   return new MultidialerAgent({
-    server: plane.servers.slice(0, 1).map(({ url }) => url), caFile: join(folder, 'ca.crt'), tokenFile: plane.tokenFile,
+    server: balancer.url, caFile: join(folder, 'ca.crt'), tokenFile: plane.tokenFile,
     certFile: join(folder, 'tls.crt'), keyFile: join(folder, 'tls.key'), maxSockets: 50, refreshInterval: 5_000,
   })
 }
 
-async function run(plane: ControlPlane): Promise<void> {
+async function run(stage: Stage): Promise<void> {
+  const { plane, balancer } = stage
   // Whatever is made once and kept (modules, contexts, a first connection to each) is there before it is weighed.
-  const warm = newAgent(plane)
-  await new Load(warm, plane, new Health(plane)).ask('/version', 'request')
+  const warm = newAgent(stage)
+  await new Load(warm, stage, new Health(plane)).ask('/version', 'request')
   await warm.dialer.refresh()
   warm.destroy()
   await quiet()
 
-  stage = 'under load'
+  progress = 'under load'
   const start = weigh()
   const began = performance.now()
-  const agent = newAgent(plane)
+  const agent = newAgent(stage)
   const health = new Health(plane)
-  const load = new Load(agent, plane, health)
+  const load = new Load(agent, stage, health)
   const faults = new Map<string, number>()
   const over = new AbortController()
   console.log(line('first line:', began, start, agent, load, faults))
@@ -372,7 +394,7 @@ async function run(plane: ControlPlane): Promise<void> {
   const played: Promise<void>[] = []
   const faulting = setInterval(() => {
     if (playing.size >= 3) return
-    played.push(fault(plane, health, began + SECONDS * 1000 - performance.now()).then(
+    played.push(fault(stage, health, began + SECONDS * 1000 - performance.now()).then(
       (kind) => { faults.set(kind, (faults.get(kind) ?? 0) + 1) },
       (error: unknown) => { problems.push(`the soak's own fault failed: ${describe(error)}`) },
     ))
@@ -384,23 +406,24 @@ async function run(plane: ControlPlane): Promise<void> {
     problems.push(...load.hung())
   }
   for (const timer of [requests, faulting, reports]) clearInterval(timer)
-  stage = 'waiting for the last faults to be over'
+  progress = 'waiting for the last faults to be over'
   await Promise.all(played)
-  stage = 'making all good again'
+  progress = 'making all good again'
 
   // The faults are over: what was under way must come to its end by itself, and a request must be served.
   for (const server of plane.servers) if (server.state === 'running') await server.misbehave()
   await plane.setEndpoints(undefined)
-  stage = 'asking once more'
+  await balancer.treat('forward')
+  progress = 'asking once more'
   await load.ask('/version', 'last request')
-  stage = 'ending what is under way'
+  progress = 'ending what is under way'
   if (!load.outcomes.has('last request: 200')) problems.push('the last request was not served')
   over.abort()
   const last = line('last line:', began, weigh(), agent, load, faults)
   load.destroy()
   agent.destroy()
   await Promise.all(watches)
-  stage = 'weighing what is left'
+  progress = 'weighing what is left'
   const end = await settled(start)
   if (agent.totalSocketCount !== 0) problems.push(`${agent.totalSocketCount} sockets are left in the agent`)
   console.log(last)
@@ -409,12 +432,12 @@ async function run(plane: ControlPlane): Promise<void> {
 }
 
 /** What the run is at, for when it does not get any further. */
-let stage = 'starting'
+let progress = 'starting'
 
 /** A soak that hangs itself has found something, too. */
 function watchdog(): void {
   const timer = setTimeout(() => {
-    console.log(`FAILED: the soak does not end: it is ${stage}; faults: ${[...playing.values()].join(', ') || 'none'}`)
+    console.log(`FAILED: the soak does not end: it is ${progress}; faults: ${[...playing.values()].join(', ') || 'none'}`)
     console.log('soak: failed')
     process.exit(1)
   }, SECONDS * 1000 + ENDS_WITHIN)
@@ -447,11 +470,13 @@ for (const [fixture, name] of [
   ['ca.crt', 'ca.crt'], ['client-a.crt', 'tls.crt'], ['client-a.key', 'tls.key'],
 ] as const) place(fixture, name)
 watchdog()
-const plane = await ControlPlane.start({ servers: 3 })
+const plane = await ControlPlane.start({ servers: 3, certificate: 'every-ip' })
+const balancer = await Balancer.start(plane.servers.map(({ address }) => address))
 try {
-  await run(plane)
+  await run({ plane, balancer })
 } finally {
-  stage = 'stopping the servers'
+  progress = 'stopping the servers'
+  await balancer.stop()
   await plane.stop()
   rmSync(folder, { recursive: true, force: true })
 }

@@ -1,23 +1,28 @@
 /**
- * Puts a dialer under a KubeConfig of @kubernetes/client-node, 1.x or 2.x, and so under the API calls, watches,
+ * Puts a dialer under a KubeConfig of @kubernetes/client-node, 0.2x, 1.x or 2.x, and so under the API calls, watches,
  * informers, execs, logs and all else that is made of it. Who the user is stays the KubeConfig's business: it is asked
- * anew each time. Only public methods are used, and two of this one instance are replaced until `close()`. Nothing of
- * the package is imported: 1.x takes an https.Agent, and the undici that 2.x must be given is known by what 2.x makes
- * with it.
+ * anew each time, once, and the dialer is told when the answer is another one. Only public methods are used, and those
+ * of this one instance by which requests are made are replaced until `close()`. Nothing of the package is imported:
+ * 0.2x and 1.x take an https.Agent (kube-config-agent.ts), 2.x a dispatcher of undici (kube-config-dispatcher.ts).
  */
 import { setImmediate } from 'node:timers/promises'
+import { NoToken } from '../credentials/token.ts'
 import { debuglog } from 'node:util'
-import { optionError } from '../errors.ts'
-import {
-  bearerOf, certificateDataOf, contextOf, dialerOptionsOf, hasPlugin, identityOfContext, mayHaveToken,
-  pluginCertificateOf,
-} from './kube-config.ts'
-import type { AppliedOptions, CertificateData, Context, KubeConfigLike } from './kube-config.ts'
+import type { ConnectSocket } from '../connect/attempt.ts'
+import { causeText, optionError } from '../errors.ts'
 import type { MultidialerOptions } from '../multidialer.ts'
 import { Multidialer, poolOf, renewCertificates } from '../multidialer.ts'
-import type { DialerPool } from '../pool.ts'
-import { PooledAgent } from '../agent/pooled-agent.ts'
-import { undiciConnector } from './undici.ts'
+import { KubeConfigAgent } from './kube-config-agent.ts'
+import type { Dispatcher } from './kube-config-dispatcher.ts'
+import { makeDispatcher, unknownVersion } from './kube-config-dispatcher.ts'
+import {
+  bearerOf, certificatesOf, contextOf, dialerOptionsOf, hasPlugin, headersOf, identityOfContext,
+  sameContext, withoutPlugin,
+} from './kube-config.ts'
+import type {
+  AppliedOptions, AppliedRequest, CertificateOptions, ClusterLike, Context, KubeConfigLike,
+} from './kube-config.ts'
+import { SOCKS_ADVICE, throughProxy } from './proxy.ts'
 
 export type { AppliedOptions, ClusterLike, KubeConfigLike, UserLike } from './kube-config.ts'
 
@@ -27,36 +32,63 @@ type FromKubeConfig = 'server' | 'servername' | 'rejectUnauthorized' | 'token' |
   'cert' | 'certFile' | 'key' | 'keyFile' | 'pfx' | 'passphrase'
 
 /**
- * How long an idle connection is kept. The apiserver closes one after 90 s (the IdleTimeout of its http.Server); a
- * request must not be written to one that is being closed.
+ * H10: how long an idle connection is kept, in ms. The apiserver closes one after 90 s (the IdleTimeout of its
+ * http.Server), balancers do after 60: a request must not be written to one that is being closed.
  */
-const IDLE = 60_000
+const IDLE = 50_000
+
+/** The part of an attempt that a proxy may take, so that the error is the one that names the proxy. */
+const PROXY_SHARE = 0.9
 
 /**
  * From now on, whatever is made of this KubeConfig connects through a dialer: the one returned, for its events and its
  * `close()`, which undoes it. What was made before is included. Nothing else of the KubeConfig changes, and no other
- * KubeConfig. If another context is made the current one, calls go out as without a dialer, and a `warning` says so;
- * the same holds for a cluster with a proxy (`proxyUrl`), unless the option `connectSocket` says how to go through it.
+ * KubeConfig. Where its user is given other certificates, files or a token, connections made before are not used again
+ * (I5). If another context is made the current one, calls go out as without a dialer, and a `warning` says so.
+ *
+ * A cluster with an HTTP proxy (`proxyUrl`) is dialled through it. One with a SOCKS proxy is left alone, with a
+ * `warning`, unless the option `connectSocket` says how to go through it.
  *
  * @param options those of a dialer; what the KubeConfig says of server, credentials and verification is not among them
  * @throws TypeError with code ERR_INVALID_ARG_VALUE for no KubeConfig, one without a current cluster, one whose server
- * is not `https://host:port`, one that has a dialer, and as the Multidialer does
+ * is not `https://host:port`, one whose `proxyUrl` cannot be used, one that has a dialer, and as the Multidialer does
  */
 export function withMultidialer(kubeConfig: KubeConfigLike, options: ClientNodeOptions = {}): Multidialer {
   checkKubeConfig(kubeConfig)
   const context = contextOf(kubeConfig)
+  if (replaced.has(kubeConfig)) {
+    throw optionError('This KubeConfig has a dialer: close() that one first, or use it')
+  }
   const original = originalOf(kubeConfig)
-  const token = mayHaveToken(context.user) ? { token: () => tokenOf(kubeConfig, original, context) } : {}
-  const dialer = new KubeConfigDialer({ ...options, ...dialerOptionsOf(context), ...token })
+  const token = (): Promise<string> => tokenOf(kubeConfig, original, context)
+  const proxied = options.connectSocket === undefined ? connectSocketOf(context.cluster, options) : {}
+  const dialer = new KubeConfigDialer({ ...options, ...proxied, ...dialerOptionsOf(context), token })
   if (options.signal?.aborted === true) return dialer
-  if (context.cluster.proxyUrl && options.connectSocket === undefined) {
-    warn(dialer, 'proxy', `The cluster '${context.cluster.name}' is behind a proxy (proxyUrl): its connections are ` +
-      "left as they are. To have them dialled, give the option 'connectSocket', a function that connects through " +
-      'the proxy')
+  if (hasSOCKSProxy(context.cluster) && options.connectSocket === undefined) {
+    warn(dialer, 'proxy', `The cluster '${context.cluster.name}' is behind a SOCKS proxy (proxyUrl): its connections ` +
+      `are left as they are. To have them dialled: ${SOCKS_ADVICE}`)
     return dialer
   }
   dialer.onClose(replace(kubeConfig, original, context, dialer))
   return dialer
+}
+
+function hasSOCKSProxy({ proxyUrl }: ClusterLike): boolean {
+  return /^socks/i.test(proxyUrl ?? '')
+}
+
+function connectSocketOf(
+  cluster: ClusterLike, { attemptTimeout }: ClientNodeOptions,
+): { connectSocket?: ConnectSocket } {
+  if (!cluster.proxyUrl || hasSOCKSProxy(cluster)) return {}
+  // What is no number of milliseconds is the dialer's to refuse.
+  const known = typeof attemptTimeout === 'number' && attemptTimeout > 0 && Number.isFinite(attemptTimeout)
+  try {
+    return { connectSocket: throughProxy(cluster.proxyUrl, known ? { timeout: PROXY_SHARE * attemptTimeout } : {}) }
+  } catch (error) {
+    throw optionError(`The cluster '${cluster.name}' of the KubeConfig has a proxyUrl that cannot be used: ` +
+      causeText(error))
+  }
 }
 
 /** A dialer with something to undo. */
@@ -76,169 +108,177 @@ class KubeConfigDialer extends Multidialer {
 }
 
 /** The methods that are replaced, as they were: with the KubeConfig as their `this`, whoever it is that has them. */
-interface Original {
-  readonly applyToHTTPSOptions: KubeConfigLike['applyToHTTPSOptions']
-  readonly applySecurityAuthentication: KubeConfigLike['applySecurityAuthentication']
-}
+type Original = Pick<KubeConfigLike, Method>
+
+const METHODS = ['applyToHTTPSOptions', 'applySecurityAuthentication', 'applyToRequest'] as const
+type Method = (typeof METHODS)[number]
 
 const debug = debuglog('multidialer')
 
-const METHODS = ['applyToHTTPSOptions', 'applySecurityAuthentication'] as const
 const replaced = new WeakSet<KubeConfigLike>()
 
 function checkKubeConfig(kubeConfig: unknown): asserts kubeConfig is KubeConfigLike {
-  const methods = ['getCurrentCluster', 'getCurrentUser', ...METHODS]
-  const known = typeof kubeConfig === 'object' && kubeConfig !== null &&
-    methods.every((name) => name in kubeConfig && typeof Reflect.get(kubeConfig, name) === 'function')
-  if (!known) throw optionError('withMultidialer() must be given a KubeConfig of @kubernetes/client-node 1.x or 2.x')
+  if (['getCurrentCluster', 'getCurrentUser', 'applyToHTTPSOptions'].every((name) => hasMethod(kubeConfig, name)) &&
+    ['applySecurityAuthentication', 'applyToRequest'].some((name) => hasMethod(kubeConfig, name))) return
+  throw optionError('withMultidialer() must be given a KubeConfig of @kubernetes/client-node 0.2x, 1.x or 2.x')
+}
+
+function hasMethod(value: unknown, name: string): boolean {
+  return typeof value === 'object' && value !== null && typeof Reflect.get(value, name) === 'function'
 }
 
 function originalOf(kubeConfig: KubeConfigLike): Original {
-  if (replaced.has(kubeConfig)) {
-    throw optionError('This KubeConfig has a dialer: close() that one first, or use it')
+  const { applyToHTTPSOptions, applySecurityAuthentication, applyToRequest } = kubeConfig
+  return {
+    applyToHTTPSOptions,
+    ...(applySecurityAuthentication === undefined ? {} : { applySecurityAuthentication }),
+    ...(applyToRequest === undefined ? {} : { applyToRequest }),
   }
-  const { applyToHTTPSOptions, applySecurityAuthentication } = kubeConfig
-  return { applyToHTTPSOptions, applySecurityAuthentication }
 }
 
-/** Replaces the two methods of this instance; returns what undoes it. */
+/**
+ * Replaces the methods of this instance; returns what undoes it. A copy of the KubeConfig has the replaced methods as
+ * well, and whatever it is by then, so they ask the one that they are called on.
+ */
 function replace(kubeConfig: KubeConfigLike, original: Original, context: Context, dialer: Multidialer): () => void {
-  const own = METHODS.map((name) => [name, Object.getOwnPropertyDescriptor(kubeConfig, name)] as const)
-  const link = new Link(kubeConfig, original, context, dialer)
-  kubeConfig.applyToHTTPSOptions = (options) => link.applyToHTTPSOptions(options)
-  kubeConfig.applySecurityAuthentication = (request) => link.applySecurityAuthentication(request)
+  const link = new Link(original, context, dialer)
+  const undo = METHODS.filter((name) => original[name] !== undefined).map((name) => {
+    const before = Object.getOwnPropertyDescriptor(kubeConfig, name)
+    const method = function (this: KubeConfigLike | undefined, argument: object): Promise<void> {
+      return link[name](this ?? kubeConfig, argument)
+    }
+    kubeConfig[name] = method
+    return () => {
+      // What a program has put in its place since stays, and goes through the closed link.
+      if (kubeConfig[name] !== method) return
+      if (before === undefined) Reflect.deleteProperty(kubeConfig, name)
+      else Object.defineProperty(kubeConfig, name, before)
+    }
+  })
   replaced.add(kubeConfig)
   return () => {
-    for (const [name, descriptor] of own) {
-      if (descriptor === undefined) Reflect.deleteProperty(kubeConfig, name)
-      else Object.defineProperty(kubeConfig, name, descriptor)
-    }
+    for (const one of undo) one()
     replaced.delete(kubeConfig)
     link.close()
   }
 }
 
-/** Between one KubeConfig and its dialer: the pools of both kinds of client, and the certificates on their way. */
+/** Between a KubeConfig and its dialer: the pools of both kinds of client, and the certificates on their way. */
 class Link {
-  readonly #kubeConfig: KubeConfigLike
   readonly #original: Original
   readonly #identity: string
   readonly #dialer: Multidialer
   readonly #agent: KubeConfigAgent
   #dispatcher: Promise<Dispatcher> | undefined
   #certificates: string
-  #warned = false
+  #closed = false
+  #elsewhere = false
 
-  constructor(kubeConfig: KubeConfigLike, original: Original, context: Context, dialer: Multidialer) {
-    this.#kubeConfig = kubeConfig
+  constructor(original: Original, context: Context, dialer: Multidialer) {
     this.#original = original
     this.#identity = identityOfContext(context)
     this.#dialer = dialer
-    this.#agent = new KubeConfigAgent(poolOf(dialer))
-    this.#certificates = textOf(certificateDataOf(context))
+    this.#agent = new KubeConfigAgent(poolOf(dialer), IDLE)
+    this.#certificates = textOf(certificatesOf(context))
   }
 
-  /** For 1.x, but for its API calls, and for the WebSockets of both. */
-  async applyToHTTPSOptions(options: AppliedOptions): Promise<void> {
-    const context = this.#context()
-    if (context === undefined) return this.#original.applyToHTTPSOptions.call(this.#kubeConfig, options)
-    // What it finds for TLS is the dialer's: in the options, it would be asked for by this one connection alone.
-    const applied: AppliedOptions = { ...options }
-    await this.#original.applyToHTTPSOptions.call(this.#kubeConfig, applied)
-    this.#renew({ ...certificateDataOf(context), ...pluginCertificateOf(applied, context) })
-    if (applied.headers !== undefined) options.headers = applied.headers
-    if (applied.auth !== undefined) options.auth = applied.auth
+  /** For 1.x, but for its API calls, and for the WebSockets of all. */
+  async applyToHTTPSOptions(kubeConfig: KubeConfigLike, options: AppliedOptions): Promise<void> {
+    const context = this.#context(kubeConfig)
+    await this.#original.applyToHTTPSOptions.call(kubeConfig, options)
+    if (context === undefined) return
+    this.#renew(context, options)
     options.agent = this.#agent
   }
 
-  /** For the API calls of both, and all of 2.x but the WebSockets. */
-  async applySecurityAuthentication(request: object): Promise<void> {
-    await this.#original.applySecurityAuthentication.call(this.#kubeConfig, request)
-    const context = this.#context()
+  /** For all of 0.2x but the WebSockets. */
+  async applyToRequest(kubeConfig: KubeConfigLike, options: AppliedRequest): Promise<void> {
+    const context = this.#context(kubeConfig)
+    await this.#original.applyToRequest?.call(kubeConfig, options)
     if (context === undefined) return
-    this.#renew({ ...certificateDataOf(context), ...(await this.#pluginCertificate(context)) })
+    this.#renew(context, options)
+    options.agent = this.#agent
+    // `false` is a connection of its own, as the watch of 0.2x asks for; a watch has its own from this pool as well.
+    delete options.pool
+  }
+
+  /** For the API calls of 1.x and 2.x, and all of 2.x but the WebSockets. */
+  async applySecurityAuthentication(kubeConfig: KubeConfigLike, request: object): Promise<void> {
+    const context = this.#context(kubeConfig)
+    const apply = this.#original.applySecurityAuthentication
+    if (apply === undefined) throw unknownVersion()
+    if (context === undefined) return apply.call(kubeConfig, request)
+    const applied = await this.#authenticate(kubeConfig, context, apply, request)
     if (takesDispatcher(request)) {
-      this.#dispatcher ??= this.#makeDispatcher()
+      this.#dispatcher ??= makeDispatcher(kubeConfig, apply, this.#dialer, IDLE)
       request.setDispatcher(await this.#dispatcher)
-      // undici takes a connection back one turn of the loop after the answer was read, and meanwhile opens another one.
-      await setImmediate()
     } else if (takesAgent(request)) {
       request.setAgent(this.#agent)
     } else {
-      throw new TypeError('withMultidialer() knows @kubernetes/client-node 1.x and 2.x; this is neither')
+      throw unknownVersion()
     }
+    // undici takes a connection back one turn of the loop after the answer was read, and meanwhile opens another one; and
+    // any pool learns in that turn which of its connections the other end has closed.
+    await setImmediate()
+    // Last, so that no other call comes between this and its request.
+    this.#renew(context, applied)
   }
 
   /** Requests under way are left to finish. */
   close(): void {
+    this.#closed = true
     this.#agent.retire()
-    const ignore = (): void => {}
-    this.#dispatcher?.then((dispatcher) => dispatcher.close()).catch(ignore)
+    this.#closeDispatcher()
   }
 
-  /** The current context, if it is the one that the dialer is for: its connections are no other user's. */
-  #context(): Context | undefined {
-    const context = sameContext(this.#kubeConfig, this.#identity)
-    if (context === undefined && !this.#warned) {
+  /** The current context, if it is the one that the dialer is for. */
+  #context(kubeConfig: KubeConfigLike): Context | undefined {
+    if (this.#closed) return undefined
+    const context = sameContext(kubeConfig, this.#identity)
+    if (context === undefined && !this.#elsewhere) {
       warn(this.#dialer, 'context', 'The KubeConfig has another current context than when withMultidialer() was ' +
         'called: its connections are left as they are. For a dialer of the new context, close() this one and call ' +
         'it again')
+      // I5: what is idle was made by another user than the one by now.
+      this.#agent.closeIdle()
+      this.#closeDispatcher()
     }
-    this.#warned = context === undefined
+    this.#elsewhere = context === undefined
     return context
   }
 
-  async #pluginCertificate(context: Context): Promise<CertificateData> {
-    if (!hasPlugin(context.user)) return {}
+  /** Has client-node tell the request who the user is. A plugin of the user's is run once; what it gave is returned. */
+  async #authenticate(
+    kubeConfig: KubeConfigLike, { user }: Context, apply: (request: object) => Promise<void>, request: object,
+  ): Promise<AppliedOptions> {
+    if (user === null || !hasPlugin(user)) {
+      await apply.call(kubeConfig, request)
+      return agentOptionsOf(request)
+    }
     const applied: AppliedOptions = {}
-    await this.#original.applyToHTTPSOptions.call(this.#kubeConfig, applied)
-    return pluginCertificateOf(applied, context)
+    await this.#original.applyToHTTPSOptions.call(kubeConfig, applied)
+    if (takesHeaders(request)) for (const [name, value] of headersOf(applied)) request.setHeaderParam(name, `${value}`)
+    await apply.call(withoutPlugin(kubeConfig, user, applied), request)
+    return applied
   }
 
-  #renew(data: CertificateData): void {
-    const text = textOf(data)
-    if (text === this.#certificates) return
-    renewCertificates(this.#dialer, data)
-    this.#certificates = text
+  /** I5: from now on connections are made with these, and with nothing of those before. */
+  #renew(context: Context, applied: AppliedOptions): void {
+    const certificates = certificatesOf(context, applied)
+    const text = textOf(certificates)
+    if (text !== this.#certificates) {
+      renewCertificates(this.#dialer, certificates)
+      this.#certificates = text
+      this.#agent.forget()
+    }
+    this.#agent.show(applied)
   }
 
-  async #makeDispatcher(): Promise<Dispatcher> {
-    const Agent = await dispatcherClassOf(this.#kubeConfig, this.#original)
-    const dispatcher = new Agent({ connect: undiciConnector(this.#dialer), keepAliveTimeout: IDLE })
-    if (!isDispatcher(dispatcher)) throw new TypeError('@kubernetes/client-node uses another client than undici')
-    return dispatcher
+  #closeDispatcher(): void {
+    const ignore = (): void => {}
+    this.#dispatcher?.then((dispatcher) => dispatcher.close()).catch(ignore)
+    this.#dispatcher = undefined
   }
-}
-
-class KubeConfigAgent extends PooledAgent {
-  readonly #pool: DialerPool
-  #retired = false
-
-  constructor(pool: DialerPool) {
-    super({ keepAlive: true, timeout: IDLE })
-    this.#pool = pool
-  }
-
-  /** Idle connections are closed, and those in use when they become idle. */
-  retire(): void {
-    this.#retired = true
-    for (const socket of Object.values(this.freeSockets).flat()) socket?.destroy()
-  }
-
-  protected override get pool(): DialerPool {
-    return this.#pool
-  }
-
-  override keepSocketAlive(socket: Parameters<PooledAgent['keepSocketAlive']>[0]): boolean {
-    return !this.#retired && super.keepSocketAlive(socket)
-  }
-}
-
-function sameContext(kubeConfig: KubeConfigLike, identity: string): Context | undefined {
-  const cluster = kubeConfig.getCurrentCluster()
-  if (cluster === null || cluster === undefined) return undefined
-  const context = { cluster, user: kubeConfig.getCurrentUser() ?? null }
-  return identityOfContext(context) === identity ? context : undefined
 }
 
 /** The token that discovery goes with: that of the user the dialer is for, and of no other. */
@@ -248,12 +288,13 @@ async function tokenOf(kubeConfig: KubeConfigLike, original: Original, context: 
   await original.applyToHTTPSOptions.call(kubeConfig, applied)
   if (sameContext(kubeConfig, identity) === undefined) throw new Error('the KubeConfig has another current context')
   const token = bearerOf(applied)
-  if (token === undefined) throw new Error('the user of the KubeConfig has no bearer token')
+  if (token === undefined) throw new NoToken()
   return token
 }
 
-function textOf({ ca, cert, key }: CertificateData): string {
-  return [ca, cert, key].map((value) => value?.toString() ?? '').join('\0')
+/** The whole set as one text, each part of it in its place. */
+function textOf({ ca, caFile, cert, certFile, key, keyFile }: CertificateOptions): string {
+  return JSON.stringify([ca, caFile, cert, certFile, key, keyFile].map((value) => value?.toString() ?? ''))
 }
 
 /** Shown by the process where nobody listens: it must not be missed. */
@@ -265,46 +306,22 @@ function warn(dialer: Multidialer, kind: string, message: string): void {
   })
 }
 
-// ---- undici, as 2.x uses it
-
-interface Dispatcher {
-  dispatch(...args: readonly unknown[]): unknown
-  close(): Promise<void>
+/** What the agent that 1.x has made for this request connects with. */
+function agentOptionsOf(request: object): AppliedOptions {
+  const agent: unknown = takesAgent(request) && hasMethod(request, 'getAgent')
+    ? Reflect.apply(Reflect.get(request, 'getAgent'), request, []) : undefined
+  const given = typeof agent === 'object' && agent !== null && 'options' in agent ? agent.options : undefined
+  return typeof given === 'object' && given !== null ? given : {}
 }
 
-type DispatcherClass = new (options: { connect: unknown; keepAliveTimeout: number }) => unknown
-
-/**
- * The class of the dispatchers that client-node itself makes: undici's Agent, of the same undici as its fetch, which no
- * search through node_modules would find as surely. A cluster and a user that are nobody's make it show one.
- */
-async function dispatcherClassOf(kubeConfig: KubeConfigLike, original: Original): Promise<DispatcherClass> {
-  const probe: unknown = Object.create(kubeConfig, {
-    getCurrentCluster: { value: () => ({ name: 'probe', server: 'https://127.0.0.1', skipTLSVerify: true }) },
-    getCurrentUser: { value: () => ({ name: 'probe' }) },
-  })
-  let shown: unknown
-  const request = { setHeaderParam: () => {}, setDispatcher: (dispatcher: unknown) => { shown = dispatcher } }
-  await Reflect.apply(original.applySecurityAuthentication, probe, [request])
-  if (!isDispatcher(shown) || !isDispatcherClass(shown.constructor)) {
-    throw new TypeError('withMultidialer() knows @kubernetes/client-node 1.x and 2.x; this is neither')
-  }
-  return shown.constructor
-}
-
-function isDispatcher(value: unknown): value is Dispatcher {
-  return typeof value === 'object' && value !== null && 'dispatch' in value && typeof value.dispatch === 'function' &&
-    'close' in value && typeof value.close === 'function'
-}
-
-function isDispatcherClass(value: unknown): value is DispatcherClass {
-  return typeof value === 'function'
+function takesHeaders(request: object): request is { setHeaderParam(name: string, value: string): void } {
+  return hasMethod(request, 'setHeaderParam')
 }
 
 function takesDispatcher(request: object): request is { setDispatcher(dispatcher: Dispatcher): void } {
-  return 'setDispatcher' in request && typeof request.setDispatcher === 'function'
+  return hasMethod(request, 'setDispatcher')
 }
 
-function takesAgent(request: object): request is { setAgent(agent: PooledAgent): void } {
-  return 'setAgent' in request && typeof request.setAgent === 'function'
+function takesAgent(request: object): request is { setAgent(agent: KubeConfigAgent): void } {
+  return hasMethod(request, 'setAgent')
 }

@@ -31,19 +31,28 @@ export interface UserLike {
 /** What client-node fills in for a request: of `https.RequestOptions`, what is of interest here. */
 export interface AppliedOptions {
   headers?: unknown
-  auth?: unknown
   agent?: unknown
   ca?: unknown
   cert?: unknown
   key?: unknown
+  pfx?: unknown
+  passphrase?: unknown
+  rejectUnauthorized?: unknown
+  servername?: unknown
 }
 
-/** The public methods of a KubeConfig that are used. */
+/** What 0.2x fills in for a request of the package `request`. */
+export interface AppliedRequest extends AppliedOptions {
+  pool?: unknown
+}
+
+/** The public methods of a KubeConfig that are used. 0.2x has `applyToRequest`, later ones the one before it. */
 export interface KubeConfigLike {
   getCurrentCluster(): ClusterLike | null
   getCurrentUser(): UserLike | null
   applyToHTTPSOptions(options: object): Promise<void>
-  applySecurityAuthentication(context: object): Promise<void>
+  applySecurityAuthentication?(context: object): Promise<void>
+  applyToRequest?(options: object): Promise<void>
 }
 
 export interface Context {
@@ -51,12 +60,8 @@ export interface Context {
   readonly user: UserLike | null
 }
 
-/** Values of certificates that may be others the next time. */
-export interface CertificateData {
-  ca?: Buffer | string
-  cert?: Buffer | string
-  key?: Buffer | string
-}
+/** All that a connection proves itself and its server with: a value for each, or the name of its file, or neither. */
+export type CertificateOptions = Pick<MultidialerOptions, 'ca' | 'caFile' | 'cert' | 'certFile' | 'key' | 'keyFile'>
 
 /** @throws TypeError with code ERR_INVALID_ARG_VALUE where there is nothing to dial */
 export function contextOf(kubeConfig: KubeConfigLike): Context {
@@ -78,10 +83,21 @@ export function contextOf(kubeConfig: KubeConfigLike): Context {
   return { cluster, user: kubeConfig.getCurrentUser() ?? null }
 }
 
-/** What makes a context the same one as before: all that was made part of the dialer, and who the user is. */
+/**
+ * What makes a context the one that a dialer is for: where its apiservers are and how they are verified, and the user's
+ * name. What that user has is not part of it: the dialer is told when it is replaced.
+ */
 export function identityOfContext({ cluster, user }: Context): string {
   const { name, server, tlsServerName, skipTLSVerify, proxyUrl } = cluster
   return JSON.stringify([name, server, tlsServerName ?? '', skipTLSVerify === true, proxyUrl ?? '', user?.name ?? ''])
+}
+
+/** The current context, if it is the one with this identity: a dialer's connections are no other user's. */
+export function sameContext(kubeConfig: KubeConfigLike, identity: string): Context | undefined {
+  const cluster = kubeConfig.getCurrentCluster()
+  if (cluster === null || cluster === undefined) return undefined
+  const context = { cluster, user: kubeConfig.getCurrentUser() ?? null }
+  return identityOfContext(context) === identity ? context : undefined
 }
 
 /** Where the apiservers are, and how they are verified. Files are named, not read: the dialer follows them. */
@@ -90,20 +106,43 @@ export function dialerOptionsOf({ cluster, user }: Context): MultidialerOptions 
     server: cluster.server,
     ...(cluster.tlsServerName ? { servername: cluster.tlsServerName } : {}),
     ...(cluster.skipTLSVerify === true ? { rejectUnauthorized: false } : {}),
-    ...(cluster.caFile ? { caFile: cluster.caFile } : {}),
-    ...(user?.certFile ? { certFile: user.certFile } : {}),
-    ...(user?.keyFile ? { keyFile: user.keyFile } : {}),
-    ...certificateDataOf({ cluster, user }),
+    ...certificatesOf({ cluster, user }),
   }
 }
 
-/** What is in the KubeConfig itself; a file wins over it, as it does in client-node. */
-export function certificateDataOf({ cluster, user }: Context): CertificateData {
+/**
+ * The complete set of what connections of this context prove themselves and their servers with (I5): what is not in it
+ * is not to be used. A file wins over data, and what a plugin gave over both, as in client-node.
+ *
+ * @param applied what client-node filled in, where a plugin of the user's may have given some of it
+ */
+export function certificatesOf({ cluster, user }: Context, applied?: AppliedOptions): CertificateOptions {
+  const authority = fileOrData(cluster.caFile, cluster.caData)
+  const plugin = hasPlugin(user) ? applied : undefined
+  const cert = plugin === undefined ? fileOrData(user?.certFile, user?.certData) : valueOf(plugin.cert)
+  const key = plugin === undefined ? fileOrData(user?.keyFile, user?.keyData) : valueOf(plugin.key)
   return {
-    ...(cluster.caData && !cluster.caFile ? { ca: Buffer.from(cluster.caData, 'base64') } : {}),
-    ...(user?.certData && !user.certFile ? { cert: Buffer.from(user.certData, 'base64') } : {}),
-    ...(user?.keyData && !user.keyFile ? { key: Buffer.from(user.keyData, 'base64') } : {}),
+    ...(authority?.file === undefined ? {} : { caFile: authority.file }),
+    ...(authority?.value === undefined ? {} : { ca: authority.value }),
+    ...(cert?.file === undefined ? {} : { certFile: cert.file }),
+    ...(cert?.value === undefined ? {} : { cert: cert.value }),
+    ...(key?.file === undefined ? {} : { keyFile: key.file }),
+    ...(key?.value === undefined ? {} : { key: key.value }),
   }
+}
+
+interface Given {
+  readonly file?: string
+  readonly value?: Buffer | string
+}
+
+function fileOrData(file: string | null | undefined, data: string | null | undefined): Given | undefined {
+  if (file) return { file }
+  return data ? { value: Buffer.from(data, 'base64') } : undefined
+}
+
+function valueOf(value: unknown): Given | undefined {
+  return isPEM(value) ? { value } : undefined
 }
 
 /** Whether a plugin may give the user a token or a certificate, so that it must be asked. */
@@ -111,26 +150,25 @@ export function hasPlugin(user: UserLike | null): boolean {
   return Boolean(user?.exec) || Boolean(user?.authProvider)
 }
 
-/** Whether the user may have a bearer token; one with a certificate alone has none. */
-export function mayHaveToken(user: UserLike | null): boolean {
-  return hasPlugin(user) || Boolean(user?.token)
-}
-
-/** The certificate that a plugin gave, among what client-node applied. */
-export function pluginCertificateOf(applied: AppliedOptions, { user }: Context): CertificateData {
-  if (!hasPlugin(user)) return {}
-  const { cert, key } = applied
-  return {
-    ...(isPEM(cert) && !user?.certFile ? { cert } : {}),
-    ...(isPEM(key) && !user?.keyFile ? { key } : {}),
-  }
+/**
+ * The KubeConfig as it is once its user's plugin has run: with what that gave in the plugin's place, so that it is not
+ * run again.
+ */
+export function withoutPlugin(kubeConfig: KubeConfigLike, user: UserLike, applied: AppliedOptions): KubeConfigLike {
+  const settled: UserLike = { ...user, exec: undefined, authProvider: undefined, token: bearerOf(applied) }
+  const derived: KubeConfigLike = Object.create(kubeConfig, { getCurrentUser: { value: () => settled } })
+  return derived
 }
 
 /** The bearer token among the headers that client-node applied. */
-export function bearerOf({ headers }: AppliedOptions): string | undefined {
-  if (typeof headers !== 'object' || headers === null) return undefined
-  const [, value] = Object.entries(headers).find(([name]) => name.toLowerCase() === 'authorization') ?? []
+export function bearerOf(applied: AppliedOptions): string | undefined {
+  const [, value] = headersOf(applied).find(([name]) => name.toLowerCase() === 'authorization') ?? []
   return typeof value === 'string' ? /^Bearer\s+(\S+)\s*$/i.exec(value)?.[1] : undefined
+}
+
+/** The headers that client-node applied: who the user is, and whom it impersonates. */
+export function headersOf({ headers }: AppliedOptions): [name: string, value: unknown][] {
+  return typeof headers === 'object' && headers !== null ? Object.entries(headers) : []
 }
 
 function isPEM(value: unknown): value is Buffer | string {

@@ -1,11 +1,11 @@
 /**
- * A connector for undici 6, 7 and 8, and so for `fetch`: how undici asks for a connection, told to a dialer. It has no
- * pool and no request in it: those are undici's. Nothing of undici is imported: its types are met by their structure.
+ * A connector for undici 6, 7 and 8, and so for `fetch`: it asks a dialer for each connection that undici wants. Pools
+ * and requests are undici's own. Nothing of undici is imported: these types have the structure of its types.
  */
 import { isIP, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { tellUndiciAnswers } from '../agent/answers.ts'
-import { connectPlain, connectTLS, type Foreign, isDirect } from '../connect/direct.ts'
+import { connectPlain, connectTLS, isDirect } from '../connect/direct.ts'
 import { optionError } from '../errors.ts'
 import { Multidialer, poolOf } from '../multidialer.ts'
 import type { DialerPool } from '../pool.ts'
@@ -38,7 +38,7 @@ export interface UndiciConnectorOptions {
    * ERR_MULTIDIALER_FOREIGN_HOST. 'direct': it is made as undici's own connector would, with nothing of the dialer's
    * options, so that a dispatcher with this connector can be given to setGlobalDispatcher().
    */
-  readonly foreign?: Foreign | undefined
+  readonly foreign?: 'refuse' | 'direct' | undefined
 }
 
 /**
@@ -117,8 +117,8 @@ function portOf({ port, protocol }: UndiciConnectOptions): number {
 }
 
 /**
- * undici unrefs a socket when it has no request for it, and refs it for the next one: thereby the dialer knows which
- * sockets of an endpoint that is leaving can be closed at once.
+ * Tells the dialer when undici has no request for a socket, so that it can be closed at once when its endpoint is
+ * leaving. undici unrefs a socket when it becomes idle, and refs it again for the next request.
  */
 function tellWhenIdle(socket: TLSSocket, pool: DialerPool): void {
   let idle = false

@@ -1,10 +1,10 @@
 /**
- * MultidialerAgent: a dialer and the pool of its connections in one, which is what most users need. It parts the
- * options between the two; how a pool works is in pooled-agent.ts, how a dialer does in multidialer.ts.
+ * MultidialerAgent: a dialer and the pool of its connections in one, which is what most users need. This file divides
+ * the options between the two. How a pool works is in pooled-agent.ts, how a dialer does in multidialer.ts.
  */
 import https from 'node:https'
 
-import { type Foreign, isDirect } from '../connect/direct.ts'
+import { isDirect } from '../connect/direct.ts'
 import { checkRoute, type RouteOptions } from '../connect/route.ts'
 import { optionError } from '../errors.ts'
 import type { MultidialerOptions } from '../multidialer.ts'
@@ -28,7 +28,7 @@ export type MultidialerAgentOptions = MultidialerOptions & https.AgentOptions & 
    * ERR_MULTIDIALER_FOREIGN_HOST. 'direct': it is connected as `https.Agent` would, by the given way (`localAddress`,
    * `family`, `lookup`, ...) and with nothing else of these options, so that this agent can be `https.globalAgent`.
    */
-  foreign?: Foreign | undefined
+  foreign?: 'refuse' | 'direct' | undefined
 }
 
 /** What an agent has been made of: nobody's business but this package's, and so not a property of it. */
@@ -84,7 +84,7 @@ export class MultidialerAgent extends Agent {
 
   /** Called by undici and `fetch` when this is given where a dispatcher belongs: a TypeError says what to give. */
   dispatch(): never {
-    throw optionError("A MultidialerAgent is an https.Agent, and no dispatcher of undici. Give undici and fetch " +
+    throw optionError("A MultidialerAgent is an https.Agent, not a dispatcher of undici. Give undici and fetch " +
       "'new Agent({ connect: undiciConnector(agent.dialer) })', from 'undici' and 'kube-multidialer/undici'")
   }
 

@@ -1,8 +1,8 @@
 /**
- * The place of a connection in a pool while it is being dialled: what `agent.sockets` shows until the dialer has
- * answered, so that a pool that counts its sockets counts those to come. It is a socket that is connecting, as the
- * stock agent would show there: it can be destroyed, which gives the dial up, and it has the timer of a socket. It
- * never connects, and no request is ever written to it.
+ * The place of a connection in a pool while it is being dialled. `agent.sockets` shows it until the dialer has
+ * answered, so that a pool that counts its sockets counts those to come. It is a socket that is connecting, which is
+ * what the stock agent would show there: to destroy it gives the dial up, and it has the timer of a socket. It never
+ * connects, and no request is ever written to it.
  */
 import { Socket } from 'node:net'
 

@@ -1,9 +1,9 @@
 /**
  * An `https.Agent` whose connections come from a dialer, some time after they were asked for. Pooling, queueing and
- * scheduling stay with the stock agent, whose methods are called and never copied; what is added here is what the stock
- * agent takes for granted, namely that a socket exists as soon as it is asked for: until it does, a `PendingDial`
- * stands in the pool for it and a `WaitingRequest` acts for its request.
- * Which endpoint is dialled, and whether a connection is still good, is the dialer's business alone.
+ * scheduling stay with the stock agent, whose methods are called and never copied. The stock agent takes it for granted
+ * that a socket exists as soon as it is asked for. Here it does not: until it does, a `PendingDial` stands in the pool
+ * for it, and a `WaitingRequest` acts for its request.
+ * Which endpoint is dialled, and whether a connection is still good, is for the dialer alone to decide.
  */
 import type { ClientRequest } from 'node:http'
 import https from 'node:https'
@@ -11,6 +11,7 @@ import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 
+import { holdsProcess } from '../connect/attempt.ts'
 import type { RouteOptions } from '../connect/route.ts'
 import type { DialCallback, DialerPool, DialRequest } from '../pool.ts'
 import { tellAnswers } from './answers.ts'
@@ -23,6 +24,9 @@ import { type PooledRequest, WaitingRequest } from './waiting-request.ts'
  * after 60: whoever closes second may lose the request that it has just written.
  */
 const IDLE_TIMEOUT = 50_000
+
+/** The same for one that keeps the process alive while it is idle, as one made of a stream that is no socket does. */
+const HOLDING_TIMEOUT = 1_000
 
 /** The options that a request comes with, and what this agent adds to them on their way through the stock agent. */
 export interface PooledOptions extends DialRequest {
@@ -99,7 +103,7 @@ export abstract class PooledAgent extends https.Agent {
   /** Takes the options of `http.Agent` alone, and throws as it does; those of a connection are the dialer's. */
   constructor(options?: https.AgentOptions) {
     super(options)
-    // The stock agent adds its own options to those of each request: thereby it is seen which it has added to.
+    // The stock agent adds its own options to those of each request. This marks the ones that it has added to.
     Object.assign(this.options, { [PASSED]: true })
     this.prependListener('free', (socket: Socket, options: PooledOptions) => this.#aboutToFree(socket, options))
   }
@@ -108,7 +112,7 @@ export abstract class PooledAgent extends https.Agent {
   addRequest(request: PooledRequest, options: PooledOptions | string, port?: number, localAddress?: string): void {
     const given: PooledOptions = typeof options === 'string' ? legacyOptions(options, port, localAddress) : options
     if (this.#destroyed) return this.#refuse(new WaitingRequest(request))
-    // Its signal was aborted before, for one: there is nothing to dial for.
+    // Nothing to dial for: its signal had been aborted before, for one.
     if (request.destroyed) return request.onSocket(undefined)
 
     const own = this.#ownPool(given)
@@ -135,7 +139,8 @@ export abstract class PooledAgent extends https.Agent {
     const name = this.getName(options)
     if (this.requests[name]?.[0] !== request) return this.#dialFor(new WaitingRequest(request), options, callback)
 
-    // Each dial has a request of its own: one left in the queue would be failed and served, and strand those behind it.
+    // Each dial has a request of its own. One that stayed in the queue could be both failed and served, and would then
+    // leave those behind it without a socket.
     const next = this.#takeQueued(name)
     if (next === undefined) return stock.removeSocket.call(this, new PendingDial(), options)
     // What made room for it is the end of another request, whose context this is.
@@ -171,9 +176,10 @@ export abstract class PooledAgent extends https.Agent {
     if (!this.pool.released(socket)) return false
     // H10. The stock agent destroys an idle socket whose timeout is over.
     const timeout = socket.timeout ?? 0
-    if (timeout === 0 || timeout > this.idleTimeout) {
+    const limit = holdsProcess(socket) ? HOLDING_TIMEOUT : this.idleTimeout
+    if (timeout === 0 || timeout > limit) {
       this.#timeouts.set(socket, timeout)
-      socket.setTimeout(this.idleTimeout)
+      socket.setTimeout(limit)
     }
     return true
   }
@@ -227,10 +233,14 @@ export abstract class PooledAgent extends https.Agent {
   #begin({ request, dial }: Waiting, options: PooledOptions, callback: DialCallback): void {
     // These options live as long as the socket: they must not keep what it waited for.
     options[WAITING] = undefined
+    // Not that of the options, which may be those of the request whose place this one takes in the pool.
+    const agentTimeout = this.options.timeout ?? 0
+    const timeout = request.request.timeout || agentTimeout
     const giveUp = this.pool.dial(this.#dialRequest(options), (error, socket) => {
       request.scope.runInAsyncScope(() => {
         if (error === null && socket !== undefined && !socket.destroyed && !dial.destroyed) {
           this.#connected(dial, socket, options)
+          if (timeout > 0) socket.setTimeout(timeout)
           request.ended()
           callback(null, socket)
         } else {
@@ -241,10 +251,10 @@ export abstract class PooledAgent extends https.Agent {
       })
     })
     dial.dialling(giveUp)
-    request.dialling(dial, options.timeout ?? 0, this.options.timeout ?? 0)
+    request.dialling(dial, timeout, agentTimeout)
   }
 
-  // The callback that follows puts the socket into the pool: nobody sees one without the other.
+  // The callback that follows puts the socket into the pool, in the same turn: nobody sees the pool without either.
   #connected(dial: PendingDial, socket: TLSSocket, options: PooledOptions): void {
     dial.ended()
     const sockets = this.sockets[this.getName(options)]
@@ -254,7 +264,6 @@ export abstract class PooledAgent extends https.Agent {
 
     this.#dialled.add(socket)
     tellAnswers(socket, this.pool)
-    if (options.timeout) socket.setTimeout(options.timeout)
     // There are moments when neither request nor pool listens: before the first tick, and after each response.
     socket.on('error', ignore)
     socket.once('agentRemove', () => socket.removeListener('error', ignore))
@@ -305,7 +314,7 @@ export abstract class PooledAgent extends https.Agent {
   }
 
   #ownPool(options: PooledOptions): OwnPool | undefined {
-    const name = ownPool(options, this.pool.serves(options))
+    const name = ownPool(this.pool.plain(options), this.pool.serves(options))
     if (name === undefined) return undefined
     return { name, servername: options.servername ?? undefined, direct: this.#isDirect(options) }
   }

@@ -1,7 +1,7 @@
 /**
- * A request that has no socket yet. Node tells an agent nothing of it: destroying it, aborting it and giving it a
- * timeout act on its socket, and there is none. So destroy() and setTimeout() of the request itself are covered by ones
- * that act on its dial as well, for as long as it waits and no longer. Nothing here knows of pools or dialers.
+ * A request that has no socket yet. To destroy it, to abort it and to give it a timeout act on its socket, and there is
+ * none: Node tells the agent nothing. So its destroy() and setTimeout() are covered by ones that act on its dial as
+ * well, for as long as it waits and no longer. Nothing here knows of pools or dialers.
  */
 import { AsyncResource } from 'node:async_hooks'
 import type { ClientRequest } from 'node:http'

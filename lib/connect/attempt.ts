@@ -3,6 +3,7 @@
  * here; whether a certificate will do is (I1 to I4), with node:tls's own check of one name.
  */
 import { X509Certificate } from 'node:crypto'
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import type { PeerCertificate, TLSSocket } from 'node:tls'
@@ -74,8 +75,9 @@ export function attempt(options: AttemptOptions, settle: Settle): () => void {
     (stream) => {
       if (abort.signal.aborted) return discard(stream)
       const fault = faultOf(stream)
-      if (fault === undefined) given = secure(options, { socket: stream }, settle)
-      else settle(wrappedError(endpoint, fault))
+      if (fault !== undefined) return settle(wrappedError(endpoint, fault))
+      if (!(stream instanceof Socket)) guardWrites(stream)
+      given = secure(options, { socket: stream }, settle)
     },
     (error: unknown) => {
       if (!abort.signal.aborted) settle(givenError(endpoint, error))
@@ -115,6 +117,7 @@ function secure(options: AttemptOptions, target: tls.ConnectionOptions, settle: 
     process.nextTick(() => settle(toError(error)))
     return () => {}
   }
+  if (target.socket !== undefined && !(target.socket instanceof Socket)) unendable.add(socket)
   const describeAll = own === undefined ? describeOneCertificate(socket) : () => {}
   if (!options.ref) socket.unref()
 
@@ -230,6 +233,26 @@ function verificationError(socket: TLSSocket, identity: Identity, session: Sessi
   const { certificate } = session
   if (Date.parse(certificate.valid_to) <= Date.now()) return coded('CERT_HAS_EXPIRED', 'certificate has expired')
   return identityError(identity.names, certificate)
+}
+
+/** Made of streams that are no sockets: they cannot be told to let the process end. */
+const unendable: WeakSet<Duplex> = new WeakSet()
+
+/** Tells whether an open connection keeps the process alive, whatever is done about it. */
+export function holdsProcess(socket: Duplex): boolean {
+  return unendable.has(socket)
+}
+
+/** What a stream of somebody else's throws while node:tls writes to it could be caught nowhere: it fails the write. */
+function guardWrites(stream: Duplex): void {
+  const { _write } = stream
+  stream._write = (chunk, encoding, callback) => {
+    try {
+      _write.call(stream, chunk, encoding, callback)
+    } catch (error) {
+      callback(toError(error))
+    }
+  }
 }
 
 /** Destroyed by us: what it still says of that is of no interest. */

@@ -7,12 +7,9 @@ import tls, { type ConnectionOptions, type TLSSocket } from 'node:tls'
 
 import { coded, invalidOption } from '../errors.ts'
 
-/** What becomes of a request to a host that is not this cluster's: it fails, or is connected without the dialer. */
-export type Foreign = 'refuse' | 'direct'
-
 /**
- * Whether foreign hosts are connected directly. They are refused by default: a request that was meant for the cluster
- * and has a mistake in its host must not carry its token elsewhere.
+ * Says whether foreign hosts are connected directly. They are refused by default: a request that was meant for the
+ * cluster and has a mistake in its host must not carry its token elsewhere.
  *
  * @throws TypeError with code ERR_INVALID_ARG_VALUE for anything but 'refuse', 'direct' and undefined
  */

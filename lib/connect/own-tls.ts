@@ -58,3 +58,18 @@ function pick<Name extends string>(
 export function isOwn(value: unknown): boolean {
   return value !== undefined && value !== null && value !== checkServerIdentity
 }
+
+/** Whether both are the same certificates or keys, or the same plain value. */
+export function sameValue(a: unknown, b: unknown): boolean {
+  if (a === b) return true
+  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((one, i) => sameValue(one, b[i]))
+  return isText(a) && isText(b) && Buffer.compare(bytesOf(a), bytesOf(b)) === 0
+}
+
+function isText(value: unknown): value is string | Uint8Array {
+  return typeof value === 'string' || value instanceof Uint8Array
+}
+
+function bytesOf(text: string | Uint8Array): Uint8Array {
+  return typeof text === 'string' ? Buffer.from(text) : text
+}

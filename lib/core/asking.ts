@@ -18,6 +18,8 @@ const OWED_AFTER = 1_000
 const OWED_LONG = 5_000
 /** H12: How long an endpoint in use goes without a deep question; and the least pause between full handshakes. */
 const DEEP_EVERY = 15_000
+/** F4: How long after its first socket an endpoint has a connection of ours: programs that end at once need none. */
+const KEPT_AFTER = 100
 /** H7: In heartbeat intervals: how long an endpoint in use goes without any question, busy or not. */
 const BUSY_INTERVALS = 3
 /** Dials may fail a thousand times a second; their endpoint is not asked as often. */
@@ -39,14 +41,12 @@ export interface Asking {
 
 /** H2: Asks an endpoint now, unless it is being asked. */
 export function ask(turn: Turn, address: Address, depth: Depth, on: Question['on'] = 'kept'): void {
-  const peer = turn.peer(address)
-  if (peer !== undefined && peer.question === undefined) send(turn, peer, firstOf(turn, depth, on))
+  if (turn.peer(address)?.question === undefined) send(turn, address, firstOf(turn, depth, on))
 }
 
 /** F3: Asks on the connection of an attempt, before it is handed over. */
 export function askOn(turn: Turn, address: Address, attempt: Id): void {
-  const peer = turn.peer(address)
-  if (peer !== undefined) send(turn, peer, firstOf(turn, 'shallow', 'fresh'), attempt)
+  send(turn, address, firstOf(turn, 'shallow', 'fresh'), attempt)
 }
 
 /** H1: Asks an endpoint whose dial failed: at most once a second, however many dials there are. */
@@ -89,36 +89,31 @@ function firstOf(turn: Turn, depth: Depth, on: Question['on']): Asking {
 
 /** R2: Asks again what was answered, in another way, on the same connection. */
 export function askAgain(turn: Turn, address: Address, question: Question, change: Partial<Asking>): void {
-  const peer = turn.peer(address)
-  if (peer !== undefined) send(turn, peer, { ...question, misses: 0, on: 'kept', ...change })
+  send(turn, address, { ...question, misses: 0, on: 'kept', ...change })
 }
 
-export function send(turn: Turn, peer: Peer, asking: Asking, attempt?: Id): void {
+/** H2: Sends a question; until its connection is there, that has its own time. */
+export function send(turn: Turn, address: Address, asking: Asking, attempt?: Id): void {
   const { now } = turn
   const { depth, on, via, reauthorized } = asking
-  const id = turn.nextId()
-  turn.emit({
-    type: 'ask', question: id, endpoint: peer.endpoint, depth, on, via, reauthorize: reauthorized,
-    ...(attempt === undefined ? {} : { attempt }),
-  })
-  turn.count('heartbeats')
-  const isConnected = attempt !== undefined || (on === 'kept' && peer.kept !== undefined)
-  const { heartbeatTimeout } = turn.state.settings
-  const question: Question = {
-    ...asking,
-    id,
-    attempt,
-    sentAt: now,
-    connectedAt: isConnected ? now : undefined,
-    deadline: now + (isConnected ? heartbeatTimeout : connectBound(turn.state, peer)),
-  }
-  turn.setPeer({
-    ...peer,
-    question,
-    askedAt: now,
-    askedDeepAt: depth === 'deep' ? now : peer.askedDeepAt,
-    askedFullAt: on === 'full' ? now : peer.askedFullAt,
-    kept: on === 'kept' && peer.kept !== undefined ? { ...peer.kept, usedAt: now } : peer.kept,
+  turn.changePeer(address, (peer) => {
+    const id = turn.nextId()
+    turn.emit({
+      type: 'ask', question: id, endpoint: peer.endpoint, depth, on, via, reauthorize: reauthorized,
+      ...(attempt === undefined ? {} : { attempt }),
+    })
+    turn.count('heartbeats')
+    const isConnected = attempt !== undefined || (on === 'kept' && peer.kept !== undefined)
+    const bound = isConnected ? turn.state.settings.heartbeatTimeout : connectBound(turn.state, peer)
+    return {
+      question: {
+        ...asking, id, attempt, sentAt: now, connectedAt: isConnected ? now : undefined, deadline: now + bound,
+      },
+      askedAt: now,
+      askedDeepAt: depth === 'deep' ? now : peer.askedDeepAt,
+      askedFullAt: on === 'full' ? now : peer.askedFullAt,
+      kept: on === 'kept' && peer.kept !== undefined ? { ...peer.kept, usedAt: now } : peer.kept,
+    }
   })
 }
 
@@ -159,6 +154,9 @@ export function nextAsking(state: State, peer: Peer): { readonly at: number; rea
   }
   // Whoever is known to be silent or slow is asked at the normal interval, even while requests wait.
   if (voice.is === 'silent' || voice.is === 'slow') return next
+  // F4: A connection of ours that is about as old as those in use goes deaf with them. What was asked since they were
+  // made has made one, or has failed to.
+  if (active && peer.kept === undefined && askedAt <= peer.usedSince) consider(peer.usedSince + KEPT_AFTER, 'shallow', 'kept')
   if (askedDeepAt < owedSince) consider(Math.max(owedSince, askedAt) + OWED_AFTER, 'deep', 'kept')
   if (peer.askedFullAt < surelyOwedSince) {
     consider(Math.max(surelyOwedSince + OWED_LONG, peer.askedFullAt + DEEP_EVERY), 'deep', 'full')
@@ -187,6 +185,6 @@ export function release(turn: Turn, address: Address, id: Id): void {
 export function endDeaf(turn: Turn, address: Address): void {
   const deaf = turn.peer(address)?.deaf
   if (deaf === undefined) return
-  turn.emit({ type: 'abandon', address, question: deaf.question })
+  if (deaf.question !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
   turn.changePeer(address, { deaf: undefined })
 }

@@ -8,7 +8,7 @@ import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import { doubt, wonder } from './asking.ts'
 import {
-  becomeFailed, becomeHeard, becomeMute, becomeReady, isDoubted, isFront, isFutile, isListed, lastErrorOf, statusOf,
+  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isDoubted, isFront, isListed, lastErrorOf, MUTE_DELAYS, statusOf,
 } from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, Id, Peer, Rejection, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
@@ -33,8 +33,8 @@ const TELLING_SILENCE = 100
 
 // ---- events
 
-/** D1, D3: Begins a dial with its first candidate. */
-export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean): void {
+/** D1, D3: Begins a dial with its first candidate. A bare one holds nothing back: it can carry no question (F3). */
+export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean, bare?: true): void {
   if (turn.state.closed) return turn.emit({ type: 'reject', dial: id, rejection: { kind: 'closed' } })
   if (rowOf(turn.state.dials, id) !== undefined) return
   turn.count('dials')
@@ -42,13 +42,14 @@ export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean):
     id,
     own,
     plain,
+    ...(bare === undefined ? {} : { bare }),
     deadline: turn.now + turn.state.settings.dialTimeout,
     graced: false,
     tried: [],
     attempts: [],
     causes: [],
     nextAt: Infinity,
-    hold: turn.state.discovery.status === 'pending' ? { is: 'wanted' } : { is: 'over' },
+    hold: turn.state.discovery.status === 'pending' && bare === undefined ? { is: 'wanted' } : { is: 'over' },
     failedAt: -Infinity,
     wakeAt: Infinity,
   })
@@ -85,7 +86,9 @@ export function dialsDue(turn: Turn): void {
 export function settleFutile(turn: Turn, before: State): void {
   const { peers, dials } = turn.state
   if (dials.size === 0 || peers === before.peers) return
-  const isNews = [...peers.values()].some((peer) => isFutile(peer) && !isFutile(before.peers.get(peer.address)))
+  const isNews = [...peers.values()].some((peer) => (
+    futileFrom(turn.state, peer) !== futileFrom(before, before.peers.get(peer.address))
+  ))
   if (!isNews) return
   for (const dial of rowsOf(dials)) {
     const endsAt = futileAt(turn.state, dial)
@@ -112,7 +115,7 @@ export function restartAttempts(turn: Turn): void {
     let restarted: Dial = { ...dial, attempts: [], hold: dial.hold.is === 'over' ? dial.hold : { is: 'wanted' } }
     for (const attempt of dial.attempts) {
       turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
-      restarted = withStarted(turn, restarted, attempt.address)
+      restarted = withStarted(turn, restarted, attempt)
     }
     setDial(turn, restarted)
   }
@@ -163,33 +166,47 @@ export function startNext(turn: Turn, dial: Dial): void {
   // What becomes of a connection that is held back is decided when all is known of this event (F3).
   if (dial.hold.is === 'list') return setDial(turn, { ...dial, nextAt: Infinity })
   if (dial.hold.is === 'listed') return setDial(turn, { ...dial, nextAt: turn.now })
-  const peer = dial.tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, dial.tried)
-  if (peer !== undefined) return setDial(turn, withFutile(turn, withStarted(turn, dial, peer.address)))
+  const peer = candidateFor(turn, dial)
+  if (peer !== undefined) return setDial(turn, withFutile(turn, withStarted(turn, dial, peer)))
   if (dial.attempts.length > 0) return setDial(turn, { ...dial, nextAt: Infinity })
   endDial(turn, dial, { kind: 'failed', causes: dial.causes })
+}
+
+/**
+ * D2, D4: Finds who is tried next. Nothing proves who is at the other end of a bare connection, or that anybody is: a
+ * kernel accepts for a stopped process. So it goes only to an endpoint that something else has proved.
+ */
+function candidateFor(turn: Turn, { tried, bare }: Dial): Peer | undefined {
+  if (bare === true) return nextCandidate(turn.state, tried, (peer) => peer.standing.is === 'ready')
+  return tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, tried)
 }
 
 /** D2, D7: Where nothing is left but what was never reached, all of it is tried at once: it is not waited for long. */
 function withFutile(turn: Turn, dial: Dial): Dial {
   let next = dial
-  while (futileAt(turn.state, next) !== Infinity) {
+  while (dial.bare !== true && futileAt(turn.state, next) !== Infinity) {
     const peer = nextCandidate(turn.state, next.tried)
     if (peer === undefined) return next
-    next = withStarted(turn, next, peer.address)
+    next = withStarted(turn, next, peer)
   }
   return next
 }
 
 /** D3: Starts an attempt; the next is due after `attemptDelay`. */
-export function withStarted(turn: Turn, dial: Dial, address: Address): Dial {
-  const peer = turn.peer(address)
-  if (peer === undefined) return dial
+export function withStarted(turn: Turn, dial: Dial, { address, endpoint }: Peer | Attempt): Dial {
   const { attemptTimeout, attemptDelay } = turn.state.settings
   const id = turn.nextId()
-  turn.emit({ type: 'connect', dial: dial.id, attempt: id, endpoint: peer.endpoint })
+  turn.emit({ type: 'connect', dial: dial.id, attempt: id, endpoint })
   turn.count('attempts')
   const attempt: Attempt = {
-    id, address, startedAt: turn.now, deadline: turn.now + attemptTimeout, phase: 'connecting', isPrivate: undefined,
+    id,
+    address,
+    endpoint,
+    startedAt: turn.now,
+    deadline: turn.now + attemptTimeout,
+    phase: 'connecting',
+    asked: false,
+    isPrivate: undefined,
   }
   return {
     ...dial,
@@ -202,9 +219,9 @@ export function withStarted(turn: Turn, dial: Dial, address: Address): Dial {
 /** D7: Gives when a dial ends for which nothing is left but what was never reached; Infinity where there is more. */
 function futileAt(state: State, dial: Dial): number {
   if (dial.attempts.length === 0 || dial.failedAt === -Infinity) return Infinity
-  if (!dial.attempts.every(({ address }) => isFutile(state.peers.get(address)))) return Infinity
-  if (nextCandidate(state, dial.tried, (peer) => !isFutile(peer)) !== undefined) return Infinity
-  return dial.failedAt + state.settings.attemptDelay
+  if (nextCandidate(state, dial.tried, (peer) => futileFrom(state, peer) === Infinity) !== undefined) return Infinity
+  const underWay = dial.attempts.map(({ address }) => futileFrom(state, state.peers.get(address)))
+  return Math.max(dial.failedAt + state.settings.attemptDelay, ...underWay)
 }
 
 /** D7: Ends a dial for which nothing is left but what was never reached. */
@@ -224,13 +241,13 @@ function endDial(turn: Turn, dial: Dial, rejection: Rejection): void {
 
 /** D3: Destroys an attempt; a connection with a question on it is the monitor's from now on. */
 export function releaseAttempt(turn: Turn, dial: Dial, attempt: Attempt): void {
-  if (attempt.phase === 'connecting' && turn.now - attempt.startedAt >= turn.state.settings.attemptDelay) {
+  const mute = MUTE_DELAYS * turn.state.settings.attemptDelay
+  if (attempt.phase === 'connecting' && turn.now - attempt.startedAt >= mute) {
     becomeMute(turn, attempt.address)
   }
-  if (attempt.phase !== 'asking') return turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
-  turn.emit({ type: 'adopt', dial: dial.id, attempt: attempt.id })
   const question = turn.peer(attempt.address)?.question
-  if (question?.attempt !== attempt.id) return
+  if (question?.attempt !== attempt.id) return turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
+  turn.emit({ type: 'adopt', dial: dial.id, attempt: attempt.id })
   turn.changePeer(attempt.address, {
     question: { ...question, attempt: undefined }, kept: { since: question.sentAt, usedAt: turn.now },
   })
@@ -252,10 +269,9 @@ export function deliver(turn: Turn, dial: Dial, attempt: Attempt): void {
 function handOver(turn: Turn, attempt: Attempt): void {
   const { maxConnectionAge } = turn.state.settings
   const age = maxConnectionAge === undefined ? Infinity : turn.draw(LEAST_AGE * maxConnectionAge, maxConnectionAge)
-  const peer = turn.peer(attempt.address)
-  if (peer === undefined) return
-  const usedSince = peer.sockets === 0 ? turn.now : peer.usedSince
-  turn.setPeer({ ...peer, sockets: peer.sockets + 1, usedSince, active: true, retired: false })
+  turn.changePeer(attempt.address, ({ sockets, usedSince }) => (
+    { sockets: sockets + 1, usedSince: sockets === 0 ? turn.now : usedSince, active: true, retired: false }
+  ))
   turn.set({
     sockets: withRow(turn.state.sockets, {
       id: attempt.id,
@@ -274,9 +290,13 @@ function handOver(turn: Turn, attempt: Attempt): void {
   wakeSampling(turn)
 }
 
-/** H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is there. */
+/**
+ * H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is there,
+ * and a bare one not even that.
+ */
 export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
   const { address } = attempt
+  if (dial.bare === true) return
   becomeHeard(turn, address)
   if (dial.own) return
   becomeReady(turn, address)
@@ -338,7 +358,8 @@ function blame(turn: Turn, dial: Dial, address: Address, failure: Failure): void
   becomeFailed(turn, address, failure)
   if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
   // A failed dial does not prove the open sockets dead, so ask.
-  if ((turn.peer(address)?.sockets ?? 0) > 0) wonder(turn, address)
+  const peer = turn.peer(address)
+  if (peer !== undefined && peer.sockets > 0) wonder(turn, address)
   refreshSoon(turn, turn.now + REFRESH_PAUSE)
 }
 
@@ -359,11 +380,12 @@ export function withAttempt(dial: Dial, attempt: Attempt): Dial {
 
 /** D7: Takes a failed attempt out of its dial, and notes when the last one failed that was worth waiting for. */
 function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failure): Dial {
+  const isFutile = futileFrom(turn.state, turn.peer(attempt.address)) <= turn.now
   return {
     ...dial,
     attempts: dial.attempts.filter((each) => each.id !== attempt.id),
     causes: [...dial.causes, { address: attempt.address, failure }],
-    failedAt: isFutile(turn.peer(attempt.address)) && dial.failedAt !== -Infinity ? dial.failedAt : turn.now,
+    failedAt: isFutile && dial.failedAt !== -Infinity ? dial.failedAt : turn.now,
   }
 }
 

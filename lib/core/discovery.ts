@@ -2,7 +2,7 @@
  * Discovery (R1 to R6): which endpoints there are. A refresh is a round: one endpoint after another is asked until one
  * gives a list. The question is the heartbeat of asking.ts, so that any heartbeat's list is taken.
  */
-import { ask, askAgain, askWhatIsInDoubt } from './asking.ts'
+import { ask, askAgain, askWhatIsInDoubt, endDeaf } from './asking.ts'
 import { nextCandidate } from './candidates.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
@@ -294,6 +294,7 @@ function forgetSurplus(turn: Turn): void {
 }
 
 function forget(turn: Turn, { address, kept }: Peer): void {
+  endDeaf(turn, address)
   if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
   const peers = new Map(turn.state.peers)
   peers.delete(address)

@@ -8,7 +8,7 @@ import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
   becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeSilent, becomeSlow,
-  becomeSuspect, becomeUndoubted, becomeWell, drawPatience, statusOf,
+  becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, statusOf,
 } from './peers.ts'
 import { questionLost } from './holding.ts'
 import { cutSick } from './severing.ts'
@@ -18,7 +18,7 @@ import { LATE } from './turn.ts'
 import type { Turn } from './turn.ts'
 
 /** H12: In heartbeat timeouts: an answer from the cache that takes longer tells of load, not of etcd. */
-const QUICK = 0.25
+const QUICK = 0.5
 
 // ---- answers
 
@@ -54,7 +54,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
 function proven(turn: Turn, peer: Peer, question: Question, answer: number | undefined): void {
   const { address, standing } = peer
   const { now } = turn
-  const isProof = question.on !== 'kept' || standing.is !== 'failed' || (peer.kept?.since ?? -Infinity) >= standing.at
+  const isProof = question.on !== 'kept' || standing.is !== 'failed' || (peer.kept !== undefined && peer.kept.since >= standing.at)
   turn.setPeer({
     ...peer,
     answer,
@@ -85,7 +85,7 @@ function judge(turn: Turn, address: Address, question: Question, status: number,
   if (question.after === undefined) {
     return voice?.is === 'hollow' || voice?.is === 'sick' ? undefined : becomeWell(turn, address)
   }
-  const took = turn.now - (question.connectedAt ?? question.sentAt)
+  const took = turn.now - beganAt(question)
   if (question.after === 'silence' && took > QUICK * turn.state.settings.heartbeatTimeout) {
     return becomeSlow(turn, address, { kind: 'late', message: `it took ${Math.round(took)} ms to answer from its cache` })
   }
@@ -93,19 +93,30 @@ function judge(turn: Turn, address: Address, question: Question, status: number,
   cutSick(turn, address)
 }
 
-/** F4: Its kept connection left a question unanswered, which is listened to beside the next. */
-function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt }: Question): void {
-  endDeaf(turn, peer.address)
-  turn.changePeer(peer.address, { deaf: { question: id, since: sentAt, until: Infinity } })
+/** When its connection was there, or else when it was sent. */
+function beganAt({ connectedAt, sentAt }: Question): number {
+  return connectedAt ?? sentAt
 }
 
-/** F4: A fresh connection was answered and the kept one was not: that one has `heartbeatTimeout` more. */
-function expectDeaf(turn: Turn, address: Address, { on, after }: Question): void {
+/** F4: Its kept connection left a question unanswered, which is listened to beside the next, or none could be made. */
+function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt, connectedAt }: Question): void {
+  endDeaf(turn, peer.address)
+  const question = connectedAt === undefined ? undefined : id
+  turn.changePeer(peer.address, { deaf: { question, since: sentAt, until: Infinity } })
+}
+
+/**
+ * F4: A fresh connection was answered and the kept one was not: that one has `heartbeatTimeout` more. What is as old,
+ * and silent, is as dead. One apiserver is reached by one way, so that there all count that are older than the fresh
+ * connection; behind a front each has its own, and one that spoke after the question is not as dead.
+ */
+function expectDeaf(turn: Turn, address: Address, { on, after, connectedAt }: Question): void {
   const peer = turn.peer(address)
   if (peer?.deaf === undefined || peer.deaf.until !== Infinity || on === 'full') return
   // What only goes unanswered because it was deep says nothing of its connection.
   if (after !== undefined) return endDeaf(turn, address)
-  turn.setPeer({ ...peer, deaf: { ...peer.deaf, until: turn.now + turn.state.settings.heartbeatTimeout } })
+  const since = isFront(turn.state, peer) ? peer.deaf.since : (connectedAt ?? turn.now)
+  turn.setPeer({ ...peer, deaf: { ...peer.deaf, since, until: turn.now + turn.state.settings.heartbeatTimeout } })
 }
 
 /** F4: The old connection was not deaf, but slow. It is kept on, unless another has taken its place. */
@@ -132,14 +143,14 @@ export function questionsDue(turn: Turn): void {
     if (turn.now - question.deadline > LATE) {
       return turn.setPeer({ ...peer, question: { ...question, deadline: turn.now + heartbeatTimeout } })
     }
-    const waited = Math.round(question.deadline - (question.connectedAt ?? question.sentAt))
+    const waited = Math.round(question.deadline - beganAt(question))
     const what = question.connectedAt === undefined ? 'no connection' : 'no answer'
-    const isKept = question.on === 'kept' && question.misses === 0 && question.connectedAt !== undefined
-    if (isKept) becomeDeaf(turn, peer, question)
-    else turn.emit({ type: 'abandon', address: peer.address, question: question.id })
-    const current = turn.current(peer)
+    const isKept = question.on === 'kept' && question.misses === 0
+    const isListenedTo = isKept && question.connectedAt !== undefined
+    if (!isListenedTo) turn.emit({ type: 'abandon', address: peer.address, question: question.id })
+    if (isListenedTo || (isKept && peer.sockets > 0)) becomeDeaf(turn, peer, question)
     const kind = question.connectedAt === undefined ? 'silence' : 'late'
-    missed(turn, current, question, { kind, message: `${what} within ${waited} ms` })
+    missed(turn, peer, question, { kind, message: `${what} within ${waited} ms` })
   })
 }
 
@@ -158,10 +169,9 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
     return roundMissed(turn, address, failure)
   }
   if (failure.kind !== 'identity') becomeSuspect(turn, address)
-  const current = turn.current(peer)
-  const next = nextTry(current, question, failure)
+  const next = nextTry(peer, question, failure)
   if (next === undefined) verdict(turn, peer, question, failure)
-  else send(turn, current, { ...question, ...next, silent: question.silent && isSilence(failure) })
+  else send(turn, address, { ...question, ...next, silent: question.silent && isSilence(failure) })
   roundMissed(turn, address, failure)
 }
 

@@ -57,7 +57,7 @@ export function questionLost(turn: Turn, attemptId: Id, failure: Failure): void 
     turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
     const rest: Dial = { ...dial, attempts: dial.attempts.filter((each) => each !== attempt) }
     const isAlone = dial.hold.is === 'list' && rest.attempts.every(({ phase }) => phase === 'connecting')
-    if (isAlone) return setDial(turn, withStarted(turn, { ...rest, hold: OVER }, attempt.address))
+    if (isAlone) return setDial(turn, withStarted(turn, { ...rest, hold: OVER }, attempt))
     const causes = [...dial.causes, { address: attempt.address, failure }]
     return setDial(turn, { ...rest, causes, nextAt: dial.hold.is === 'listed' ? turn.now : Infinity })
   }
@@ -77,7 +77,7 @@ function holdBack(turn: Turn, dial: Dial, held: Attempt): void {
   if (peer === undefined || peer.answer === 200 || (listedAt === undefined && !isFirst)) return setDial(turn, dial)
   if (isFirst) beginRound(turn, peer.address)
   if (peer.question !== undefined) return setDial(turn, dial)
-  setDial(turn, dial.plain ? withAttempt(dial, { ...held, phase: 'asking' }) : dial)
+  setDial(turn, dial.plain ? withAttempt(dial, { ...held, phase: 'asking', asked: true }) : dial)
   if (dial.plain) askOn(turn, peer.address, held.id)
   else ask(turn, peer.address, 'shallow')
 }
@@ -89,10 +89,11 @@ function awaitList(turn: Turn, dial: Dial, until: number): void {
   if (held.length === 0 && !dial.attempts.some(({ phase }) => phase === 'asking')) {
     return startNext(turn, { ...dial, hold: { is: 'wanted' } })
   }
-  const [first] = held
-  if (first === undefined || (listedAt === undefined && status === 'pending')) {
+  if (held.length === 0 || (listedAt === undefined && status === 'pending')) {
     return until <= turn.now ? expire(turn, dial) : undefined
   }
+  const first = held.find((attempt) => !isSpent(turn, attempt))
+  if (first === undefined) return startOver(turn, dial, held)
   const listed = held.find(({ address }) => isListed(turn.peer(address)))
   const next = nextListed(turn, dial)
   // Private addresses can hardly be reached from where a public one was dialled.
@@ -101,7 +102,7 @@ function awaitList(turn: Turn, dial: Dial, until: number): void {
     return deliver(turn, dial, listed ?? first)
   }
   const hold: Hold = { is: 'listed', until: turn.now + turn.state.settings.attemptDelay }
-  setDial(turn, withStarted(turn, { ...dial, hold }, next.address))
+  setDial(turn, withStarted(turn, { ...dial, hold }, next))
 }
 
 /** F1, F3: Waits for a listed one that answers as the front did; the front's own is good after `attemptDelay`. */
@@ -136,19 +137,36 @@ function awaitAnyListed(turn: Turn, dial: Dial, until: number): void {
 /** D3: Starts the next of the listed ones beside a front's connection. */
 export function startListed(turn: Turn, dial: Dial): void {
   const next = nextListed(turn, dial)
-  setDial(turn, next === undefined ? { ...dial, nextAt: Infinity } : withStarted(turn, dial, next.address))
+  setDial(turn, next === undefined ? { ...dial, nextAt: Infinity } : withStarted(turn, dial, next))
 }
 
 /** F3: No list came in time: a connection with the question on it cannot be handed over, so that another is made. */
 function expire(turn: Turn, dial: Dial): void {
-  const held = dial.attempts.find(({ phase }) => phase === 'held')
+  const held = dial.attempts.find((attempt) => attempt.phase === 'held' && !isSpent(turn, attempt))
   if (held !== undefined) return deliver(turn, dial, held)
-  let next: Dial = { ...dial, hold: OVER, attempts: dial.attempts.filter(({ phase }) => phase === 'connecting') }
-  for (const attempt of dial.attempts.filter(({ phase }) => phase === 'asking')) {
+  startOver(turn, dial, dial.attempts.filter(({ phase }) => phase !== 'connecting'))
+}
+
+/** F3: Makes new connections in the place of these, and holds none of them back. */
+function startOver(turn: Turn, dial: Dial, attempts: readonly Attempt[]): void {
+  let next: Dial = { ...dial, hold: OVER, attempts: dial.attempts.filter((attempt) => !attempts.includes(attempt)) }
+  for (const attempt of attempts) {
     releaseAttempt(turn, dial, attempt)
-    next = withStarted(turn, next, attempt.address)
+    next = withStarted(turn, next, attempt)
   }
   setDial(turn, next)
+}
+
+/** What apiservers answer to the question for the list, granted or not. */
+const USUAL: ReadonlySet<number> = new Set([401, 403, 404, 410])
+
+/**
+ * F3: Tells whether a connection carried an answer that apiservers do not give: a 200 without a list, a redirect, a 5xx.
+ * Who answers like that may close it next, so that another is made.
+ */
+function isSpent({ state }: Turn, { asked, address }: Attempt): boolean {
+  const answer = state.peers.get(address)?.answer
+  return asked && state.discovery.listedAt === undefined && answer !== undefined && !USUAL.has(answer)
 }
 
 /** Those whose question has been answered are held by nothing but the decision. */

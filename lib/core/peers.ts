@@ -11,6 +11,9 @@ import type { Turn } from './turn.ts'
 const BACKOFF_FIRST = 250
 const BACKOFF_MOST = 30_000
 
+/** D7: In attempt delays: silence after which one that was never reached is not worth waiting for. */
+export const MUTE_DELAYS = 2
+
 const UNLISTED: Listing = { is: 'unlisted' }
 
 // ---- what a peer is
@@ -50,9 +53,10 @@ export function isMissing(peer: Peer | undefined): boolean {
   return peer?.voice.is === 'suspect' || peer?.voice.is === 'silent'
 }
 
-export function failuresOf({ standing, voice }: Peer): number {
+export function failuresOf(peer: Peer): number {
+  const { standing } = peer
   if (standing.is === 'failed') return standing.failures
-  return voice.is === 'sick' || voice.is === 'slow' ? 1 : 0
+  return isUseless(peer) ? 1 : 0
 }
 
 export function lastErrorOf({ standing, voice }: Peer): string | undefined {
@@ -121,21 +125,23 @@ export function drawPatience(turn: Turn): number {
 
 /** H1: Makes it ready: its TLS and identity were good just now. */
 export function becomeReady(turn: Turn, address: Address): void {
-  const peer = turn.peer(address)
-  if (peer === undefined || peer.standing.is === 'ready') return
-  turn.setPeer({ ...peer, standing: { is: 'ready' }, mute: false })
+  turn.changePeer(address, ({ standing }) => (
+    standing.is === 'ready' ? undefined : { standing: { is: 'ready' }, mute: false }
+  ))
 }
 
 /** D7: Notes that it kept somebody waiting for a connection, and was never reached before. */
 export function becomeMute(turn: Turn, address: Address): void {
-  const peer = turn.peer(address)
-  if (peer !== undefined && !peer.mute && !wasReached(peer)) turn.setPeer({ ...peer, mute: true })
+  turn.changePeer(address, (peer) => (peer.mute || wasReached(peer) ? undefined : { mute: true }))
 }
 
-/** D7: Tells whether it was never reached, and met silence when it was last tried. */
-export function isFutile(peer: Peer | undefined): boolean {
-  if (peer === undefined || wasReached(peer)) return false
-  return peer.mute || (peer.standing.is === 'failed' && peer.standing.silent)
+/** D7: Gives from when on it is known to be silent, and never was reached; Infinity where it may be worth waiting for. */
+export function futileFrom({ settings }: State, peer: Peer | undefined): number {
+  if (peer === undefined || wasReached(peer)) return Infinity
+  if (peer.mute || (peer.standing.is === 'failed' && peer.standing.silent)) return -Infinity
+  const { question } = peer
+  const isMute = question !== undefined && question.connectedAt === undefined
+  return isMute ? question.sentAt + MUTE_DELAYS * settings.attemptDelay : Infinity
 }
 
 function wasReached({ standing }: Peer): boolean {
@@ -144,29 +150,26 @@ function wasReached({ standing }: Peer): boolean {
 
 /** H1: Makes it failed, which moves it down the order and never out of it. */
 export function becomeFailed(turn: Turn, address: Address, failure: Failure): void {
-  const peer = turn.peer(address)
-  if (peer === undefined) return
-  const { standing } = peer
-  const before = standing.is === 'failed' ? standing : undefined
-  const failures = (before?.failures ?? 0) + 1
-  // Capped before the power overflows; 2^7 * 250 ms is past the most already.
-  const pause = turn.draw(0, Math.min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** Math.min(failures - 1, 7)))
-  if (before?.error !== failure.message) {
-    turn.report({ event: 'failed', address, failure })
-  }
   const isSilent = failure.kind === 'silence' || failure.kind === 'unreachable'
-  turn.changePeer(address, {
-    mute: peer.mute && isSilent,
-    standing: {
-      is: 'failed',
-      failures,
-      at: turn.now,
-      retryAt: turn.now + pause,
-      error: failure.message,
-      reached: before?.reached ?? standing.is === 'ready',
-      silent: isSilent,
-      untrusted: failure.kind === 'identity',
-    },
+  turn.changePeer(address, ({ standing, mute }) => {
+    const before = standing.is === 'failed' ? standing : undefined
+    const failures = (before?.failures ?? 0) + 1
+    // Capped before the power overflows; 2^7 * 250 ms is past the most already.
+    const pause = turn.draw(0, Math.min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** Math.min(failures - 1, 7)))
+    if (before?.error !== failure.message) turn.report({ event: 'failed', address, failure })
+    return {
+      mute: mute && isSilent,
+      standing: {
+        is: 'failed',
+        failures,
+        at: turn.now,
+        retryAt: turn.now + pause,
+        error: failure.message,
+        reached: before?.reached ?? standing.is === 'ready',
+        silent: isSilent,
+        untrusted: failure.kind === 'identity',
+      },
+    }
   })
 }
 
@@ -190,9 +193,9 @@ export function becomeListed(turn: Turn, peer: Peer, place: 'ready' | 'unready' 
 
 /** H2, H9: A byte came from it. Its silence is over; what its answers, and their lateness, say of it is not. */
 export function becomeHeard(turn: Turn, address: Address): void {
-  const peer = turn.peer(address)
-  if (peer === undefined) return
-  turn.setPeer({ ...peer, heardAt: turn.now, voice: isMissing(peer) ? unsuspected(peer.voice) : peer.voice })
+  turn.changePeer(address, (peer) => (
+    { heardAt: turn.now, voice: isMissing(peer) ? unsuspected(peer.voice) : peer.voice }
+  ))
 }
 
 function unsuspected(voice: Voice): Voice {
@@ -201,43 +204,43 @@ function unsuspected(voice: Voice): Voice {
 
 /** H11: Makes it doubted, unless worse is known of it. */
 export function becomeDoubted(turn: Turn, address: Address): void {
-  const voice = turn.peer(address)?.voice
-  if (voice?.is === 'well') turn.changePeer(address, { voice: { is: 'doubted' } })
-  if (voice?.is === 'suspect') turn.changePeer(address, { voice: { ...voice, doubted: true } })
+  changeVoice(turn, address, (voice) => {
+    if (voice.is === 'well') return { is: 'doubted' }
+    return voice.is === 'suspect' ? { ...voice, doubted: true } : undefined
+  })
 }
 
 /** H2, H11: Makes it suspect, from its first missed question on. One that was doubted still is. */
 export function becomeSuspect(turn: Turn, address: Address): void {
-  const voice = turn.peer(address)?.voice
-  if (voice?.is === 'well') turn.changePeer(address, { voice: { is: 'suspect', since: turn.now } })
-  if (voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'suspect', since: turn.now, doubted: true } })
+  changeVoice(turn, address, ({ is }) => {
+    if (is === 'well') return { is: 'suspect', since: turn.now }
+    return is === 'doubted' ? { is: 'suspect', since: turn.now, doubted: true } : undefined
+  })
 }
 
 /** H3: Its host lives: it is not silent, nor slow, nor doubted, but failed. Its open connections are not dead for that. */
 export function becomeAlive(turn: Turn, address: Address): void {
-  const peer = turn.peer(address)
-  if (peer === undefined) return
-  if (isMissing(peer) || isDoubted(peer) || peer.voice.is === 'slow') becomeWell(turn, address)
+  turn.changePeer(address, (peer) => (
+    isMissing(peer) || isDoubted(peer) || peer.voice.is === 'slow' ? { voice: { is: 'well' } } : undefined
+  ))
 }
 
 /** H11: Its question came to nothing, through no fault of its own: a doubt that nothing would end is dropped. */
 export function becomeUndoubted(turn: Turn, address: Address): void {
-  const voice = turn.peer(address)?.voice
-  if (voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'well' } })
-  if (voice?.is === 'suspect') turn.changePeer(address, { voice: { is: 'suspect', since: voice.since } })
+  changeVoice(turn, address, (voice) => {
+    if (voice.is === 'doubted') return { is: 'well' }
+    return voice.is === 'suspect' ? { is: 'suspect', since: voice.since } : undefined
+  })
 }
 
 /** H2, H11: It is asked no more: what only an answer would have told is not known. */
 export function becomeUnasked(turn: Turn, address: Address): void {
-  const voice = turn.peer(address)?.voice
-  if (voice?.is === 'suspect' || voice?.is === 'doubted') turn.changePeer(address, { voice: { is: 'well' } })
+  changeVoice(turn, address, ({ is }) => (is === 'suspect' || is === 'doubted' ? { is: 'well' } : undefined))
 }
 
 /** H3: Makes it silent: nothing of it is reached. */
 export function becomeSilent(turn: Turn, address: Address): void {
-  const voice = turn.peer(address)?.voice
-  if (voice === undefined) return
-  turn.changePeer(address, { voice: { is: 'silent', since: missingSince(voice) ?? turn.now } })
+  changeVoice(turn, address, (voice) => ({ is: 'silent', since: missingSince(voice) ?? turn.now }))
 }
 
 /** H3: Gives since when it has been missing: an answer of another's since then is a witness. */
@@ -247,39 +250,41 @@ function missingSince(voice: Voice): number | undefined {
 
 /** H9: Makes it slow: its handshake was done, and its answer did not come. */
 export function becomeSlow(turn: Turn, address: Address, failure: Failure): void {
-  const voice = turn.peer(address)?.voice
-  if (voice === undefined) return
-  if (voice.is !== 'slow') turn.report({ event: 'failed', address, failure })
-  const since = missingSince(voice) ?? turn.now
-  turn.changePeer(address, { voice: { is: 'slow', since, error: failure.message } })
+  changeVoice(turn, address, (voice) => {
+    if (voice.is !== 'slow') turn.report({ event: 'failed', address, failure })
+    return { is: 'slow', since: missingSince(voice) ?? turn.now, error: failure.message }
+  })
 }
 
 /** H12: Counts a deep question that went without an answer where a shallow one was answered. */
 export function becomeHollow(turn: Turn, address: Address, misses: 1 | 2, full: boolean): void {
-  const voice = turn.peer(address)?.voice
-  if (voice === undefined) return
-  if (voice.is === 'hollow' || voice.is === 'sick') {
-    turn.changePeer(address, { voice: { ...voice, strikes: voice.strikes + misses, full: voice.full || full } })
-    return
-  }
-  const since = voice.is === 'suspect' ? voice.since : turn.now
-  turn.changePeer(address, { voice: { is: 'hollow', since, strikes: misses, full } })
+  changeVoice(turn, address, (voice) => {
+    if (voice.is === 'hollow' || voice.is === 'sick') {
+      return { ...voice, strikes: voice.strikes + misses, full: voice.full || full }
+    }
+    return { is: 'hollow', since: voice.is === 'suspect' ? voice.since : turn.now, strikes: misses, full }
+  })
 }
 
 /** H12: Makes a hollow one sick: another has answered what it does not. */
-export function becomeSick(turn: Turn, address: Address): void {
-  const voice = turn.peer(address)?.voice
-  if (voice?.is !== 'hollow') return
+export function becomeSick(turn: Turn, address: Address, voice: Voice & { is: 'hollow' }): void {
   turn.report({ event: 'failed', address, failure: { kind: 'silence', message: hollowReason(voice.full) } })
   turn.changePeer(address, { voice: { ...voice, is: 'sick' } })
 }
 
 /** H7: Makes it refusing. */
 export function becomeRefusing(turn: Turn, address: Address, status: number): void {
-  turn.changePeer(address, { voice: { is: 'refusing', status } })
+  changeVoice(turn, address, () => ({ is: 'refusing', status }))
 }
 
 /** H2, H7, H12: Makes it well: it gave a good answer, of the depth that was in doubt. */
 export function becomeWell(turn: Turn, address: Address): void {
-  if (turn.peer(address)?.voice.is !== 'well') turn.changePeer(address, { voice: { is: 'well' } })
+  changeVoice(turn, address, ({ is }) => (is === 'well' ? undefined : { is: 'well' }))
+}
+
+function changeVoice(turn: Turn, address: Address, change: (voice: Voice) => Voice | undefined): void {
+  turn.changePeer(address, ({ voice: before }) => {
+    const voice = change(before)
+    return voice && { voice }
+  })
 }

@@ -5,7 +5,7 @@
 import { ask, askWhatIsInDoubt } from './asking.ts'
 import { isAnyReady, nextCandidate } from './candidates.ts'
 import { isHolding } from './holding.ts'
-import { becomeMute, drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
+import { drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
 import type { Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -19,12 +19,9 @@ export function settleProbe(turn: Turn): void {
   const { probe, settings } = turn.state
   if (!isProbeWanted(turn)) return void (probe !== undefined && turn.set({ probe: undefined }))
   if (probe !== undefined && probe.nextAt > turn.now) return
-  const question = probe && turn.peer(probe.at)?.question
-  // D7: The one that was asked before has kept us waiting.
-  if (probe !== undefined && question !== undefined && question.connectedAt === undefined) becomeMute(turn, probe.at)
   const next = nextCandidate(turn.state, [], isUntried)
   if (next === undefined) return turn.set({ probe: undefined })
-  turn.set({ probe: { at: next.address, nextAt: turn.now + settings.attemptDelay } })
+  turn.set({ probe: { nextAt: turn.now + settings.attemptDelay } })
   ask(turn, next.address, 'shallow')
 }
 

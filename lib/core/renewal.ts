@@ -6,11 +6,10 @@ import type { Turn } from './turn.ts'
 
 /** I5: Connections do not outlive the identity that made them: all are retired, and what is being made begins anew. */
 export function identityChanged(turn: Turn): void {
-  turn.forEachPeer((peer) => {
-    retireAll(turn, peer)
-    const { address, question, deaf, kept } = turn.current(peer)
-    for (const each of [question, deaf && { id: deaf.question }]) {
-      if (each !== undefined) turn.emit({ type: 'abandon', address, question: each.id })
+  turn.forEachPeer((peer) => retireAll(turn, peer))
+  turn.forEachPeer(({ address, question, deaf, kept }) => {
+    for (const id of [question?.id, deaf?.question]) {
+      if (id !== undefined) turn.emit({ type: 'abandon', address, question: id })
     }
     if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
     turn.changePeer(address, { question: undefined, deaf: undefined, kept: undefined })

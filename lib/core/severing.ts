@@ -24,7 +24,7 @@ export function settleDoubts(turn: Turn): void {
   turn.forEachPeer((peer) => {
     const doubt = doubtOf(peer)
     if (doubt === undefined) return
-    if (isWitnessed(turn.state, peer, doubt.depth, doubt.since)) condemn(turn, peer)
+    if (isWitnessed(turn.state, peer, doubt)) condemn(turn, peer)
     else if (peer.sockets > 0) missing.add(doubt.depth)
   })
   if (missing.size > 0 && !turn.state.dormant) searchWitness(turn, missing.has('deep') ? 'deep' : 'shallow')
@@ -53,7 +53,7 @@ export function deafDue(turn: Turn): void {
     if (deaf === undefined || deafEnds(turn.state, peer) > turn.now) return
     endDeaf(turn, address)
     const reason = 'it left a question on an older connection unanswered, and answers on a new one'
-    cut(turn, turn.current(peer), reason, ({ madeAt, heardAt }) => madeAt < deaf.since && heardAt < deaf.since)
+    cut(turn, peer, reason, ({ madeAt, heardAt }) => madeAt < deaf.since && heardAt < deaf.since)
   })
 }
 
@@ -62,30 +62,25 @@ export function silenceEnds(state: State, peer: Peer): number {
   const { voice, sockets, heardAt } = peer
   const { heartbeatTimeout } = state.settings
   if ((voice.is !== 'slow' && voice.is !== 'silent') || sockets === 0) return Infinity
-  if (!isWitnessed(state, peer, 'shallow', voice.since)) return Infinity
+  if (!isWitnessed(state, peer, { depth: 'shallow', since: voice.since })) return Infinity
   return Math.max(heardAt + (voice.is === 'slow' ? SLOW_SILENCE : heartbeatTimeout), state.backAt + heartbeatTimeout)
 }
 
-/** H3, H12: Tells what a witness must have answered, and since when; undefined where none is needed. */
-function doubtOf({ voice }: Peer): { readonly depth: Depth; readonly since: number } | undefined {
-  switch (voice.is) {
-    case 'suspect':
-    case 'silent':
-    case 'slow':
-      return { depth: 'shallow', since: voice.since }
-    case 'hollow':
-      return { depth: 'deep', since: voice.since }
-    case 'sick':
-      return voice.strikes < 2 ? { depth: 'deep', since: voice.since } : undefined
-    case 'well':
-    case 'doubted':
-    case 'refusing':
-      return undefined
-  }
+/** What a witness must have answered, and since when. */
+interface Doubt {
+  readonly depth: Depth
+  readonly since: number
+}
+
+/** H3, H12: Gives what a witness must have answered; undefined where none is needed. */
+function doubtOf({ voice }: Peer): Doubt | undefined {
+  if (voice.is === 'hollow' || (voice.is === 'sick' && voice.strikes < 2)) return { depth: 'deep', since: voice.since }
+  const isMissing = voice.is === 'suspect' || voice.is === 'silent' || voice.is === 'slow'
+  return isMissing ? { depth: 'shallow', since: voice.since } : undefined
 }
 
 /** H3, H12: Tells whether another endpoint has itself answered since. */
-function isWitnessed(state: State, suspect: Peer, depth: Depth, since: number): boolean {
+function isWitnessed(state: State, suspect: Peer, { depth, since }: Doubt): boolean {
   for (const peer of state.peers.values()) {
     if (peer.address === suspect.address) continue
     if ((depth === 'deep' ? peer.answeredDeepAt : peer.answeredAt) >= since) return true
@@ -97,7 +92,7 @@ function isWitnessed(state: State, suspect: Peer, depth: Depth, since: number): 
 function condemn(turn: Turn, peer: Peer): void {
   const { voice, address } = peer
   if (voice.is === 'hollow') {
-    becomeSick(turn, address)
+    becomeSick(turn, address, voice)
     return cutSick(turn, address)
   }
   if (peer.sockets === 0 || (voice.is !== 'silent' && voice.is !== 'slow')) return
@@ -131,7 +126,7 @@ function sever(turn: Turn, peer: Peer, reasonFor: (socket: HandedSocket) => stri
   if (severed === 0) return
   turn.count('severed', severed)
   turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
-  turn.setPeer(withFewerSockets(peer, severed))
+  turn.changePeer(peer.address, (current) => withFewerSockets(current, severed))
 }
 
 /**
@@ -141,7 +136,9 @@ function sever(turn: Turn, peer: Peer, reasonFor: (socket: HandedSocket) => stri
 function searchWitness(turn: Turn, depth: Depth): void {
   for (;;) {
     const { state } = turn
-    const search = state.witness ?? { asked: [], nextAt: turn.now }
+    // Who was asked less than is wanted now is asked again.
+    const isEnough = state.witness !== undefined && (depth === 'shallow' || state.witness.depth === 'deep')
+    const search = isEnough && state.witness ? state.witness : { depth, asked: [], nextAt: turn.now }
     const last = search.asked.at(-1)
     const isInVain = last !== undefined && state.peers.get(last)?.question?.misses !== 0
     if (search.nextAt > turn.now && !isInVain) return
@@ -155,7 +152,7 @@ function searchWitness(turn: Turn, depth: Depth): void {
       if (search.nextAt <= turn.now) turn.set({ witness: { ...search, nextAt } })
       return
     }
-    turn.set({ witness: { asked: [...search.asked, candidate.address], nextAt } })
+    turn.set({ witness: { ...search, asked: [...search.asked, candidate.address], nextAt } })
     ask(turn, candidate.address, depth)
   }
 }
@@ -164,5 +161,5 @@ function searchWitness(turn: Turn, depth: Depth): void {
 function restSearch(turn: Turn, nextAt: number, depth: Depth): void {
   if (nextAt > turn.now) return
   const pause = Math.max(drawPatience(turn), depth === 'deep' ? DEEP_SEARCH_PAUSE : SEARCH_PAUSE)
-  turn.set({ witness: { asked: [], nextAt: turn.now + pause } })
+  turn.set({ witness: { depth, asked: [], nextAt: turn.now + pause } })
 }

@@ -80,10 +80,13 @@ export interface Cause {
 export interface Attempt {
   readonly id: Id
   readonly address: Address
+  readonly endpoint: Endpoint
   readonly startedAt: number
   readonly deadline: number
   /** Connecting; connected and asked for the list (F3); or connected and held back until it is known who is listed. */
   readonly phase: 'connecting' | 'asking' | 'held'
+  /** A question went on its connection. */
+  readonly asked: boolean
   /** Its other end is at a private address; undefined until connected, or where that is not known. */
   readonly isPrivate: boolean | undefined
 }
@@ -104,6 +107,8 @@ export interface Dial extends Row {
   readonly own: boolean
   /** Its connection can carry the question for the list first: HTTP/1.1, and as everyone's (F3). */
   readonly plain: boolean
+  /** It makes a bare TCP connection, for somebody else's TLS: only to an endpoint that is verified (D4). */
+  readonly bare?: true
   readonly deadline: number
   /** The deadline was met late once, and put off (H4). */
   readonly graced: boolean
@@ -211,7 +216,8 @@ export interface Question {
 
 /** A question on the kept connection that went unanswered, and is still listened to (F4). */
 export interface Deaf {
-  readonly question: Id
+  /** Undefined where none could be asked: its connection could not even be made. */
+  readonly question: Id | undefined
   readonly since: number
   /** When it has been long enough; Infinity while no fresh connection has been answered. */
   readonly until: number
@@ -268,6 +274,7 @@ export interface Peer {
 
 /** A search: endpoints that are asked, one after another, until one answers as is wanted (H3). */
 export interface Search {
+  readonly depth: Depth
   readonly asked: readonly Address[]
   readonly nextAt: number
 }
@@ -333,7 +340,7 @@ export interface State {
   /** For one that answers while another does not (H3). */
   readonly witness: Search | undefined
   /** The questions to the listed ones of which none is known to be within reach (F2). */
-  readonly probe: { readonly at: Address; readonly nextAt: number } | undefined
+  readonly probe: { readonly nextAt: number } | undefined
   /** The questions to those that are out of service (H8). */
   readonly recovery: { readonly nextAt: number; readonly pause: number } | undefined
   readonly discovery: Discovery
@@ -353,7 +360,13 @@ export interface Reading {
 
 export type Event =
   | { readonly type: 'hintsLoaded'; readonly endpoints: readonly Endpoint[] }
-  | { readonly type: 'dialRequested'; readonly dial: Id; readonly own: boolean; readonly plain: boolean }
+  | {
+      readonly type: 'dialRequested'
+      readonly dial: Id
+      readonly own: boolean
+      readonly plain: boolean
+      readonly bare?: true
+    }
   | { readonly type: 'dialCancelled'; readonly dial: Id; readonly reason: unknown }
   | { readonly type: 'attemptConnected'; readonly dial: Id; readonly attempt: Id; readonly isPrivate?: boolean }
   | { readonly type: 'attemptFailed'; readonly dial: Id; readonly attempt: Id; readonly failure: Failure }

@@ -81,7 +81,7 @@ function apply(turn: Turn, event: Event): void {
       return hintsLoaded(turn, event.endpoints)
     case 'dialRequested':
       if (!turn.state.closed) used(turn)
-      return dialRequested(turn, event.dial, event.own, event.plain)
+      return dialRequested(turn, event.dial, event.own, event.plain, event.bare)
     case 'dialCancelled':
       return dialCancelled(turn, event.dial, event.reason)
     case 'attemptConnected':
@@ -149,7 +149,7 @@ function close(turn: Turn): void {
   turn.forEachPeer((peer) => {
     const { address, question, deaf, kept } = peer
     if (question !== undefined) turn.emit({ type: 'abandon', address, question: question.id })
-    if (deaf !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
+    if (deaf?.question !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
     if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
     turn.setPeer({ ...peer, question: undefined, deaf: undefined, kept: undefined })
   })

@@ -38,12 +38,11 @@ export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
   for (const [address, { owedSince, surelyOwedSince, active, heard: wasHeard }] of sums) {
     isActive ||= active
     if (wasHeard) becomeHeard(turn, address)
-    const peer = turn.peer(address)
-    if (peer === undefined) continue
-    const { owedSince: o, surelyOwedSince: s, active: a } = peer
-    if (o !== owedSince || s !== surelyOwedSince || a !== active) {
-      turn.setPeer({ ...peer, owedSince, surelyOwedSince, active })
-    }
+    turn.changePeer(address, ({ owedSince: owed, surelyOwedSince: surelyOwed, active: wasActive }) => (
+      owed === owedSince && surelyOwed === surelyOwedSince && wasActive === active
+        ? undefined
+        : { owedSince, surelyOwedSince, active }
+    ))
   }
   if (isActive) turn.set({ usedAt: turn.now, sampleAt: turn.now + SAMPLE_EVERY })
   else if (turn.state.sampleAt !== Infinity) turn.set({ sampleAt: Infinity })
@@ -62,9 +61,7 @@ export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }
   if (socket === undefined) return
   const sockets = withoutRow(turn.state.sockets, socket.id)
   turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
-  const peer = turn.peer(socket.address)
-  if (peer === undefined) return
-  turn.setPeer(withFewerSockets(peer, 1))
+  turn.changePeer(socket.address, (peer) => withFewerSockets(peer, 1))
   if (turn.state.closed || !isTelling(socket, event, turn.now)) return
   // One that never said a word is as new ones are; one that fell silent is as the kept connection is (F4).
   doubt(turn, socket.address, event.read === 0 ? 'fresh' : 'kept')

@@ -51,13 +51,12 @@ export class Turn {
     this.set({ peers: new Map(this.state.peers).set(peer.address, peer) })
   }
 
-  /** Replaces parts of a peer, if it is known; returns the peer as it is now. */
-  changePeer(address: Address, change: Partial<Peer>): Peer | undefined {
+  /** Replaces parts of a peer, if it is known: these, or what is made of it; undefined for none. */
+  changePeer(address: Address, change: Partial<Peer> | ((peer: Peer) => Partial<Peer> | undefined)): void {
     const peer = this.peer(address)
-    if (peer === undefined) return undefined
-    const changed = { ...peer, ...change }
-    this.setPeer(changed)
-    return changed
+    if (peer === undefined) return
+    const changed = typeof change === 'function' ? change(peer) : change
+    if (changed !== undefined) this.setPeer({ ...peer, ...changed })
   }
 
   /** Calls `visit` for each peer, each as the visits before it left it. */

@@ -8,6 +8,7 @@
 import { X509Certificate } from 'node:crypto'
 import tls from 'node:tls'
 import { isDeepStrictEqual } from 'node:util'
+import { sameValue } from '../connect/own-tls.ts'
 import { CONTEXT_OPTIONS } from '../connect/tls-options.ts'
 import { causeText, optionError } from '../errors.ts'
 import { withoutReceived } from '../secrets.ts'
@@ -95,6 +96,12 @@ export class Credentials {
     this.#kept = keptContext(base, filesOf(identity), this.#notices, this.#kept.last)
     this.#base = base
     this.#notices.onPassed?.()
+  }
+
+  /** Tells whether a value is just what this dialer has for an option: programs take it from there for requests of theirs. */
+  holds(name: keyof tls.SecureContextOptions, value: unknown): boolean {
+    const own = this.#kept.last.options[name]
+    return own !== undefined && sameValue(own, value)
   }
 
   /** For one connection whose caller brings TLS options of its own: they win, and it is shared with nobody. */

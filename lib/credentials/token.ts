@@ -22,7 +22,7 @@ export interface TokenOptions {
 }
 
 /** @param fresh true asks the function or the file again, even if what it gave last is young */
-export type TokenSource = (fresh: boolean) => string | Promise<string>
+export type TokenSource = (fresh: boolean) => string | undefined | Promise<string | undefined>
 
 /** Where the token comes from; undefined where none was given. @throws TypeError for a file that holds none */
 export function tokenSource({ token, tokenFile }: TokenOptions, notices: Notices): TokenSource | undefined {
@@ -44,7 +44,7 @@ function readToken(file: WatchedFile): string {
 /** The token of a function: kept for a minute, asked for once however many want it, given up when it hangs. */
 function functionToken(ask: () => unknown): TokenSource {
   let last: { readonly token: string; readonly at: number } | undefined
-  let asking: Promise<string> | undefined
+  let asking: Promise<string | undefined> | undefined
   return (fresh) => {
     if (last !== undefined && !fresh && performance.now() - last.at < TOKEN_LIFETIME) return last.token
     asking ??= inTime(ask).then((token) => {
@@ -52,6 +52,7 @@ function functionToken(ask: () => unknown): TokenSource {
       last = { token, at: performance.now() }
       return token
     }).catch((error: unknown) => {
+      if (error instanceof NoToken) return undefined
       if (error instanceof TokenError) throw error
       throw new TokenError(`failed: ${withoutSecrets(causeText(error), last?.token)}`)
     }).finally(() => {
@@ -74,6 +75,9 @@ async function inTime(ask: () => unknown): Promise<unknown> {
     clearTimeout(timer)
   }
 }
+
+/** Thrown by a function of this package that has no token for now: the user is known by something else, or by nothing. */
+export class NoToken extends Error {}
 
 class TokenError extends Error {
   readonly code = 'ERR_MULTIDIALER_TOKEN'

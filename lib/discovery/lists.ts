@@ -17,6 +17,9 @@ import type { Authorization } from './monitor.ts'
 /** A question goes without its token after this share of its time: that the endpoint lives is worth knowing anyway. */
 const TOKEN_SHARE = 0.5
 
+/** A question that should have a token, and goes without. */
+const WITHOUT: Authorization = { token: undefined, authorized: false }
+
 /** Where endpoints are kept from one process to the next, as hints. */
 export interface EndpointStore {
   load(): Endpoint[] | Promise<Endpoint[]>
@@ -59,23 +62,23 @@ export class Lists {
       (token) => {
         onPassed('token')
         if (isLate) onLateToken()
-        return token
+        return { token, authorized: true }
       },
       (error: unknown) => {
         onWarning('token', toError(error))
-        return undefined
+        return WITHOUT
       },
     )
-    const none = new Promise<undefined>((resolve) => {
+    const none = new Promise<Authorization>((resolve) => {
       timer = setTimeout(() => {
         isLate = true
-        resolve(undefined)
+        resolve(WITHOUT)
       }, TOKEN_SHARE * heartbeatTimeout).unref()
     })
-    const token = await Promise.race([given, none])
+    const authorization = await Promise.race([given, none])
     clearTimeout(timer)
-    this.#sentToken = token ?? this.#sentToken
-    return { token, authorized: token !== undefined }
+    this.#sentToken = authorization.token ?? this.#sentToken
+    return authorization
   }
 
   /** Reads the body of a 200: what is listed, vetted (R4) and mapped. */

@@ -4,6 +4,7 @@
  * Redirects are not followed: a 3xx is an answer like any other.
  */
 import type { TLSSocket } from 'node:tls'
+import { holdsProcess } from '../connect/attempt.ts'
 import type { Address, Endpoint } from '../core/endpoint.ts'
 import { addressOf } from '../core/endpoint.ts'
 import type { Depth, Question as CoreQuestion, Via } from '../core/state.ts'
@@ -88,6 +89,13 @@ export class Monitor {
   close(address: Address): void {
     this.#kept.get(address)?.destroy()
     this.#kept.delete(address)
+  }
+
+  /** Closes those that keep the process alive although no caller uses a socket: made of streams that are no sockets. */
+  closeHolding(): void {
+    for (const [address, connection] of this.#kept) {
+      if (connection.holdsProcess && connection.idle) this.close(address)
+    }
   }
 
   closeAll(): void {
@@ -180,6 +188,10 @@ class QuestionedConnection {
     this.#onClose = onClose
     // Not 'data': what has once flowed is not as it was when nobody listens any more.
     socket.on('readable', this.#onReadable).on('error', this.#onError).on('end', this.#onEnd).on('close', this.#closed)
+  }
+
+  get holdsProcess(): boolean {
+    return holdsProcess(this.#socket)
   }
 
   get idle(): boolean {

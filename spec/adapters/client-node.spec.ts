@@ -1,137 +1,26 @@
 /**
- * The rules of withMultidialer, with a KubeConfig that does as those of @kubernetes/client-node do, in few lines. The
- * packages themselves, 1.x and 2.x, are in spec/clients.
+ * The rules of withMultidialer, with a KubeConfig that does as those of @kubernetes/client-node do, in few lines. What
+ * becomes of its credentials is in client-node-credentials.spec.ts; the packages themselves are in spec/clients.
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import https from 'node:https'
 import net from 'node:net'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { withMultidialer } from '../../lib/adapters/client-node.ts'
 import { certificateFile, ControlPlane } from '../support/control-plane.ts'
+import { HTTPProxy } from '../support/http-proxy.ts'
+import type { Applied } from '../support/kube-config.ts'
+import {
+  AgentContext, base64, call, DispatcherContext, FakeKubeConfig, kubeConfigOf, request,
+} from '../support/kube-config.ts'
 import { nodesDispatcher } from '../support/nodes-fetch.ts'
 import { startProgram } from '../support/program.ts'
-
-interface Cluster {
-  name: string
-  server: string
-  caData?: string
-  caFile?: string
-  skipTLSVerify?: boolean
-  tlsServerName?: string
-  proxyUrl?: string
-}
-interface User {
-  name: string
-  token?: string
-  certFile?: string
-  keyFile?: string
-  certData?: string
-  keyData?: string
-  exec?: () => { token?: string; cert?: string; key?: string }
-}
-interface Applied {
-  headers?: Record<string, string>
-  agent?: https.Agent
-  ca?: unknown
-  cert?: unknown
-  key?: unknown
-  rejectUnauthorized?: boolean
-  servername?: string
-}
-
-/** What an API call of 1.x carries. */
-class AgentContext {
-  readonly headers: Record<string, string> = {}
-  agent: https.Agent | undefined
-  setHeaderParam(name: string, value: string): void { this.headers[name] = value }
-  setAgent(agent: https.Agent): void { this.agent = agent }
-}
-
-/** What an API call of 2.x carries. */
-class DispatcherContext {
-  readonly headers: Record<string, string> = {}
-  dispatcher: object | undefined
-  setHeaderParam(name: string, value: string): void { this.headers[name] = value }
-  setDispatcher(dispatcher: object): void { this.dispatcher = dispatcher }
-}
-
-class FakeKubeConfig {
-  cluster: Cluster | null
-  user: User | null
-  asked = 0
-
-  constructor(cluster: Cluster | null, user: User | null) {
-    this.cluster = cluster
-    this.user = user
-  }
-
-  getCurrentCluster(): Cluster | null { return this.cluster }
-  getCurrentUser(): User | null { return this.user }
-
-  async applyToHTTPSOptions(options: Applied): Promise<void> {
-    this.asked += 1
-    const { cluster, user } = this
-    const ca = cluster?.caFile ? readFileSync(cluster.caFile) : cluster?.caData && Buffer.from(cluster.caData, 'base64')
-    if (ca) options.ca = ca
-    if (cluster?.skipTLSVerify) options.rejectUnauthorized = false
-    if (cluster?.tlsServerName) options.servername = cluster.tlsServerName
-    const given = user?.exec?.() ?? {}
-    if (given.cert) options.cert = given.cert
-    if (given.key) options.key = given.key
-    const token = given.token ?? user?.token
-    options.headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) }
-    options.agent = new https.Agent()
-  }
-
-  async applySecurityAuthentication(context: AgentContext | DispatcherContext): Promise<void> {
-    const token = this.getCurrentUser()?.token
-    if (token) context.setHeaderParam('Authorization', `Bearer ${token}`)
-    if ('setAgent' in context) context.setAgent(new https.Agent())
-    else context.setDispatcher(newDispatcher())
-  }
-}
-
-/** A new dispatcher of the undici that is part of Node. */
-function newDispatcher(): object {
-  const Agent: unknown = nodesDispatcher().constructor
-  assert.ok(typeof Agent === 'function')
-  return Reflect.construct(Agent, [])
-}
 
 let plane: ControlPlane
 before(async () => { plane = await ControlPlane.start() })
 after(() => plane.stop())
 beforeEach(() => Promise.all(plane.servers.map((server) => server.resetStats())))
-
-function base64(text: string): string {
-  return Buffer.from(text).toString('base64')
-}
-
-function kubeConfigOf(plane: ControlPlane, user: Partial<User> = {}, cluster: Partial<Cluster> = {}): FakeKubeConfig {
-  const server = plane.servers[0]?.url ?? ''
-  return new FakeKubeConfig({ name: 'c', server, caData: base64(plane.ca), ...cluster }, { name: 'u', ...user })
-}
-
-function request(url: string, options: https.RequestOptions): Promise<{ status: number; servedBy: string }> {
-  return new Promise((resolve, reject) => {
-    https.get(url, options, (response) => {
-      response.resume().on('end', () => resolve({
-        status: response.statusCode ?? 0, servedBy: String(response.headers['x-served-by']),
-      }))
-    }).on('error', reject)
-  })
-}
-
-/** A request as 1.x's watch makes it. */
-async function call(config: FakeKubeConfig, path = '/version'): Promise<{ status: number; servedBy: string }> {
-  const options: Applied = {}
-  await config.applyToHTTPSOptions(options)
-  const { headers, agent, ...others } = options
-  assert.deepEqual(others, {}, 'what is the dialer\'s is not asked of one connection')
-  return request(`${config.cluster?.server}${path}`, { ...(headers && { headers }), agent })
-}
 
 function allStats(plane: ControlPlane): Promise<{ clients: string[]; tokens: string[]; connections: number }[]> {
   return Promise.all(plane.servers.map((server) => server.stats()))
@@ -290,11 +179,12 @@ describe('withMultidialer', () => {
     assert.ok(!Object.hasOwn(config, 'applyToHTTPSOptions'))
   })
 
-  it('leaves a cluster behind a proxy alone and warns, but dials it by a connectSocket', async () => {
-    const config = kubeConfigOf(plane, { token: plane.token }, { proxyUrl: 'http://127.0.0.1:9' })
+  it('leaves a cluster behind a SOCKS proxy alone and warns, but dials it by a connectSocket', async () => {
+    const config = kubeConfigOf(plane, { token: plane.token }, { proxyUrl: 'socks5://user:canary@127.0.0.1:9' })
     const idle = withMultidialer(config)
     const [warning] = await once(idle, 'warning')
-    assert.match(warning.message, /proxyUrl.*connectSocket/)
+    assert.match(warning.message, /SOCKS proxy \(proxyUrl\).*connectSocket/)
+    assert.doesNotMatch(warning.message, /canary/)
     assert.equal(warning.kind, 'proxy')
     assert.ok(!Object.hasOwn(config, 'applyToHTTPSOptions'))
     idle.close()
@@ -303,12 +193,44 @@ describe('withMultidialer', () => {
     assert.equal(dialer.snapshot().counters.dials, 1)
   })
 
+  it('dials a cluster behind an HTTP proxy through it, but by the connectSocket where one is given', async () => {
+    const proxy = await HTTPProxy.start()
+    const unused = await HTTPProxy.start()
+    try {
+      const proxyUrl = `http://user:canary@127.0.0.1:${proxy.port}`
+      const config = kubeConfigOf(plane, { token: plane.token }, { proxyUrl })
+      using dialer = withMultidialer(config)
+      assert.equal((await call(config)).status, 200)
+      assert.ok(proxy.heads.length > 0)
+      assert.ok(proxy.heads.every((head) => /^CONNECT 127\.0\.0\.\d+:\d+ /.test(head)))
+      proxy.answer = (socket) => socket.end('HTTP/1.1 407 x\r\n\r\n')
+      await assert.rejects(dialer.connect(), (error: Error) =>
+        /The proxy 127\.0\.0\.1:\d+ .* answered 407/.test(error.message) && !error.message.includes('canary'))
+      const another = kubeConfigOf(plane, { token: plane.token }, { proxyUrl: `http://127.0.0.1:${unused.port}` })
+      using other = withMultidialer(another, { connectSocket: ({ host, port }) => net.connect(port, host) })
+      assert.equal((await call(another)).status, 200)
+      assert.equal(other.snapshot().counters.dials, 1)
+      assert.deepEqual(unused.heads, [])
+    } finally {
+      await proxy.stop()
+      await unused.stop()
+    }
+  })
+
+  it('names the cluster whose proxyUrl cannot be used, and shows nothing of it', () => {
+    for (const proxyUrl of ['http://user:canary@proxy:3128/path', 'ftp://user:canary@proxy', 'canary']) {
+      assert.throws(() => withMultidialer(kubeConfigOf(plane, {}, { proxyUrl })), (error: Error) =>
+        error instanceof TypeError && /'c'.*proxyUrl that cannot be used/.test(error.message) &&
+        !error.message.includes('canary'))
+    }
+  })
+
   it('NODE_DEBUG=multidialer prints its warnings, too', async () => {
     const program = startProgram(`
       const { withMultidialer } = await import(given.adapter)
       const apply = async () => {}
       withMultidialer({
-        getCurrentCluster: () => ({ name: 'c', server: 'https://127.0.0.1:1', proxyUrl: 'http://127.0.0.1:9' }),
+        getCurrentCluster: () => ({ name: 'c', server: 'https://127.0.0.1:1', proxyUrl: 'socks5://127.0.0.1:9' }),
         getCurrentUser: () => null, applyToHTTPSOptions: apply, applySecurityAuthentication: apply,
       }).on('warning', () => {})`,
     { adapter: new URL('../../lib/adapters/client-node.ts', import.meta.url).href }, { env: { NODE_DEBUG: 'multidialer' } })

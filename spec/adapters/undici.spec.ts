@@ -9,11 +9,12 @@ import { TLSSocket } from 'node:tls'
 import { after, before, describe, it } from 'node:test'
 import { MultidialError } from '../../lib/errors.ts'
 import { MultidialerAgent } from '../../lib/agent/agent.ts'
-import { Multidialer } from '../../lib/multidialer.ts'
+import { Multidialer, poolOf } from '../../lib/multidialer.ts'
 import type { UndiciConnectOptions, UndiciConnector } from '../../lib/adapters/undici.ts'
 import { undiciConnector } from '../../lib/adapters/undici.ts'
 import { ControlPlane } from '../support/control-plane.ts'
 import { nodesDispatcher } from '../support/nodes-fetch.ts'
+import { LocalServer, pem, response } from '../support/tls-servers.ts'
 
 let plane: ControlPlane
 before(async () => { plane = await ControlPlane.start({ http2: true }) })
@@ -172,7 +173,7 @@ describe('undiciConnector', () => {
 })
 
 describe("undiciConnector under Node's own fetch", () => {
-  type Connectable = new (options: { connect: UndiciConnector; allowH2?: boolean }) => {
+  type Connectable = new (options: { connect: UndiciConnector | object; allowH2?: boolean }) => {
     close(): Promise<void>
     destroy(): Promise<void>
   }
@@ -201,6 +202,26 @@ describe("undiciConnector under Node's own fetch", () => {
     assert.ok(dialer.snapshot().counters.dials <= 2,
       `${dialer.snapshot().counters.dials} connections for five requests`)
     await agent.close()
+  })
+
+  it('H7 tells the dialer of a 429 or 5xx, and of no other answer, before the caller has it', async (t) => {
+    const server = await LocalServer.start('kubeadm-1', {}, (head) => response(Number(head.split(/[/ ]/)[2]), '{}'))
+    t.after(() => server.stop())
+    const url = `https://127.0.0.1:${server.port}`
+    using dialer = new Multidialer({ server: url, ca: pem('ca.crt'), refreshInterval: 0 })
+    const { mock } = t.mock.method(poolOf(dialer), 'answered')
+    const dispatcher = new (nodesAgent())({ connect: undiciConnector(dialer) })
+    const init: object = { dispatcher }
+    for (const status of [200, 401, 404, 429, 500, 503]) {
+      await (await fetch(`${url}/${status}`, init)).text()
+    }
+    const told = mock.calls.map(({ arguments: [socket, status] }) => [socket instanceof TLSSocket, status])
+    assert.deepEqual(told, [[true, 429], [true, 500], [true, 503]])
+    // Those of another dispatcher are not its business.
+    const other: object = { dispatcher: new (nodesAgent())({ connect: { rejectUnauthorized: false } }) }
+    await (await fetch(`${url}/503`, other)).text()
+    assert.equal(mock.callCount(), 3)
+    await dispatcher.destroy()
   })
 
   it('fails with the error of the dialer as its cause', async () => {

@@ -287,6 +287,19 @@ rule('a timeout of the request goes over to its socket', async ({ agent, dialer,
   for (const name of ['destroy', 'setTimeout']) assert(!Object.hasOwn(exchange.request, name))
 })
 
+rule('the timeout of a request is none of the one that takes its place', async ({ agent, dialer, happens }) => {
+  const pool = agent({ keepAlive: true, maxSockets: 1 })
+  const first = send(pool, '/held/timed', { timeout: 20 })
+  first.request.once('timeout', () => first.request.destroy())
+  const second = send(pool, '/held/untimed')
+  const socket = await happens(dialer.dialNumber(1).then((dial) => dial.connect()))
+  await happens(server.arrived('/held/untimed'))
+  assert.equal(socket.timeout ?? 0, 0)
+  await happens(server.answer('/held/untimed'))
+  await happens(second.closed)
+  assert.deepEqual(second.events, ['response', 'end', 'close'])
+})
+
 beatsNaive('the events of a request belong to the context it was made in', async ({ agent, dialer, happens }) => {
   const context = new AsyncLocalStorage<string>()
   const seen: string[] = []

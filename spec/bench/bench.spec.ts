@@ -10,9 +10,10 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Entry, EventQueue } from '../../bench/fleet/event-queue.ts'
-import { Fleet, mean, peak } from '../../bench/fleet/simulation.ts'
+import { mean, peak } from '../../bench/fleet/counts.ts'
+import { Fleet } from '../../bench/fleet/simulation.ts'
 import { interleaved, median, quantile, ratio } from '../../bench/measure.ts'
-import { tableText, verdictOf } from '../../bench/report.ts'
+import { figuresTable, tableText, verdictOf } from '../../bench/report.ts'
 import { DEFAULTS } from '../../lib/options.ts'
 import * as pure from '../../lib/core/step.ts'
 
@@ -30,6 +31,20 @@ describe('what a bench judges', () => {
     assert.equal(verdictOf({ name: 'a', unit: 'ms', value: NaN, most: 2 }), 'NOT MET')
     assert.equal(verdictOf({ name: 'a', unit: 'ms', value: NaN, least: 2 }), 'NOT MET')
     assert.equal(verdictOf({ name: 'a', unit: 'ms', value: Infinity, most: 2 }), 'NOT MET')
+  })
+
+  it('a bound that is missed by less than two of the same differ is not judged, by more it is NOT MET', () => {
+    const figure = { name: 'a', unit: '×' }
+    assert.equal(verdictOf({ ...figure, value: 1.2, most: 1.1, noise: 1.27 }), 'noise')
+    assert.equal(verdictOf({ ...figure, value: 1.2, most: 1.1, noise: 1 / 1.27 }), 'noise')
+    assert.equal(verdictOf({ ...figure, value: 1.5, most: 1.1, noise: 1.27 }), 'NOT MET')
+    assert.equal(verdictOf({ ...figure, value: 1.05, most: 1.1, noise: 1.27 }), 'met')
+    assert.equal(verdictOf({ ...figure, value: 0.99, least: 1, noise: 0.98 }), 'noise')
+    assert.equal(verdictOf({ ...figure, value: 0.9, least: 1, noise: 0.98 }), 'NOT MET')
+    assert.equal(verdictOf({ ...figure, value: 1.2, most: 1.1, noise: NaN }), 'NOT MET')
+    assert.equal(verdictOf({ ...figure, value: NaN, most: 1.1, noise: 1.27 }), 'NOT MET')
+    const { rows } = figuresTable('b', [{ ...figure, value: 1.2, most: 1.1, noise: 1 / 1.27 }])
+    assert.deepEqual(rows, [['a', '1.20 ×', '≤ 1.10', 'noise: two of the same differ by 1.27 ×']])
   })
 
   it('a table keeps its columns apart, words to the left and numbers to the right', () => {
@@ -91,8 +106,8 @@ describe('virtual time', () => {
 
   const core = { ...pure, defaults: DEFAULTS }
   const fleetOf = (seed: number): Fleet => {
-    const settings = { ...DEFAULTS, balance: 'spread' } as const
-    const fleet = new Fleet(core, { clients: 300, servers: 3, settings, seed, startWithin: 10_000, silent: false })
+    const settings = { ...DEFAULTS, balance: 'spread', heartbeatInterval: 0 } as const
+    const fleet = new Fleet(core, { clients: 300, servers: 3, settings, seed, startWithin: 10_000, workload: 'busy watch' })
     fleet.runUntil(120_000)
     fleet.down(1)
     fleet.runUntil(180_000)
@@ -112,8 +127,8 @@ describe('virtual time', () => {
   })
 
   it('a spread fleet that had one seed leaves it as its first watches end', () => {
-    const settings = { ...DEFAULTS, balance: 'spread' } as const
-    const fleet = new Fleet(core, { clients: 3_000, servers: 3, settings, seed: 1, startWithin: 10_000, silent: false })
+    const settings = { ...DEFAULTS, balance: 'spread', heartbeatInterval: 0 } as const
+    const fleet = new Fleet(core, { clients: 3_000, servers: 3, settings, seed: 1, startWithin: 10_000, workload: 'busy watch' })
     fleet.runUntil(60_000)
     assert.equal(fleet.imbalance(), 3)
     fleet.runUntil(900_000)
@@ -121,7 +136,7 @@ describe('virtual time', () => {
   })
 
   it('a calm fleet shakes hands for its dials alone: refreshes are asked on connections that are kept', () => {
-    const options = { clients: 300, servers: 3, settings: DEFAULTS, seed: 1, startWithin: 10_000, silent: false }
+    const options = { clients: 300, servers: 3, settings: { ...DEFAULTS, heartbeatInterval: 0 }, seed: 1, startWithin: 10_000, workload: 'busy watch' } as const
     const fleet = new Fleet(core, options)
     const handshakes = (): number => {
       return fleet.servers.flatMap((server) => server.handshakes).reduce((total, each) => total + each, 0)
@@ -177,7 +192,7 @@ describe('npm run bench', () => {
   it('a name that is no bench ends with 2 and says which there are', () => {
     const { status, stderr } = bench('speed')
     assert.equal(status, 2)
-    assert.match(stderr, /There is no bench 'speed'[^]*footprint, step, agent, calls, fleet, failover/)
+    assert.match(stderr, /There is no bench 'speed'[^]*footprint, step, agent, burst, scale, calls, fleet, failover/)
   })
 
   it('a number that is none ends with 2 and says whose it is', () => {

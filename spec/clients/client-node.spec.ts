@@ -1,10 +1,11 @@
 /**
  * @kubernetes/client-node, 1.x and 2.x, on a dialer: all that is made of a KubeConfig, from whatever it holds, and what
- * it costs with and without.
+ * it costs with and without. Of 0.2x, what it does in another way than those.
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -17,6 +18,8 @@ import type { ClientNode } from './clients.ts'
 import { clientNode, kubeConfigOf, runsHere } from './clients.ts'
 import { record } from './matrix.ts'
 
+type ClientNode0 = typeof import('client-node-0')
+type KubeConfig0 = InstanceType<ClientNode0['KubeConfig']>
 type KubeConfig = InstanceType<ClientNode['KubeConfig']>
 
 const QUICK = { heartbeatInterval: 500, heartbeatTimeout: 300 }
@@ -115,7 +118,8 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
 
   if (skip) {
     for (const what of [
-      'calls', 'watch', 'informer', 'exec', 'log, metrics, objects', 'credentials', 'rotation', 'undone',
+      'calls', 'watch', 'informer', 'exec', 'log, metrics, objects', 'credentials', 'rotation', 'options',
+      'plugin', 'undone',
     ]) record(`${client} `, what, skip)
   }
 
@@ -291,6 +295,38 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
       }
     })
 
+    verify('options', 'lets programs take certificates out of the options for connections of their own', async () => {
+      const config = dialled(kubeConfigOf(k8s, target()))
+      const options: https.RequestOptions = {}
+      await config.applyToHTTPSOptions(options)
+      const { agent, ca, headers } = options
+      assert.ok(agent instanceof https.Agent && ca !== undefined && headers !== undefined)
+      assert.deepEqual(agent.options.ca, ca)
+      const ways: https.RequestOptions[] = [
+        options, { headers, agent: new https.Agent({ ca }) }, { headers, agent: new https.Agent({ ...agent.options }) },
+        { headers, ca: agent.options.ca },
+      ]
+      for (const way of ways) assert.equal(await statusOf(`${target().server}/version`, way), 200)
+      await config.makeApiClient(k8s.VersionApi).getCode()
+      assert.ok((dialers[0]?.snapshot().counters.dials ?? 0) <= 2, 'what is the dialer\'s own shares its pool')
+    })
+
+    verify('plugin', 'runs a plugin once a call and once for discovery, though what it gives is over at once', async () => {
+      const log = join(folder, `runs-${major}`)
+      const exec = execOf({ token: plane.token, expirationTimestamp: '2020-01-01T00:00:00Z' }, log)
+      const config = new k8s.KubeConfig()
+      const caData = Buffer.from(plane.ca).toString('base64')
+      config.loadFromClusterAndUser(
+        { name: 'c', server: target().server, caData, skipTLSVerify: false }, { name: 'u', exec },
+      )
+      const api = dialled(config).makeApiClient(k8s.CoreV1Api)
+      for (let i = 0; i < 4; i += 1) await api.listNamespacedPod({ namespace: 'default' })
+      assert.ok((await dialers[0]?.refresh() ?? []).length > 0)
+      const runs = readFileSync(log, 'utf8').split('\n').length - 1
+      assert.equal(runs, 5)
+      return `${runs} for 4 calls`
+    })
+
     verify('undone', 'is as it was after close()', async () => {
       const config = kubeConfigOf(k8s, target())
       const api = config.makeApiClient(k8s.CoreV1Api)
@@ -304,11 +340,76 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
   })
 }
 
-/** A plugin of the user's, as a program. */
-function execOf(status: object): object {
+describe('@kubernetes/client-node 0.22.3', { timeout: LIMIT }, () => {
+  const verify = (what: string, rule: string, body: () => Promise<void>): void => {
+    it(rule, { timeout: LIMIT }, async () => {
+      await body()
+      record('@kubernetes/client-node 0.22.3 ', what, 'ok')
+    })
+  }
+  const opened = async (): Promise<{ k8s: ClientNode0; config: KubeConfig0; dialer: Multidialer }> => {
+    const k8s = await import('client-node-0')
+    const config = new k8s.KubeConfig()
+    const { server, ca, token } = target()
+    config.loadFromClusterAndUser(
+      { name: 'c', server, caData: Buffer.from(ca).toString('base64'), skipTLSVerify: false }, { name: 'u', token },
+    )
+    const dialer = withMultidialer(config, QUICK)
+    dialers.push(dialer)
+    return { k8s, config, dialer }
+  }
+
+  verify('watch', 'watches over the dialer, and the watch ends when the server in use is stopped', async () => {
+    const { k8s, config, dialer } = await opened()
+    await dialer.refresh()
+    const ended = new Promise<unknown>((resolve) => {
+      void new k8s.Watch(config).watch(CONFIGMAPS, {}, () => {}, resolve)
+    })
+    const server = await watched()
+    assert.equal(dialer.snapshot().counters.dials, 1)
+    await server.stop()
+    try {
+      assert.equal(Reflect.get(Object(await ended), 'code'), 'ECONNRESET')
+      await config.makeApiClient(k8s.CoreV1Api).listNamespacedPod('default')
+    } finally {
+      await server.cont()
+    }
+  })
+
+  verify('exec', 'executes over a WebSocket', async () => {
+    const { k8s, config, dialer } = await opened()
+    const out = new PassThrough()
+    const status = await new Promise<{ status?: string }>((resolve, reject) => {
+      new k8s.Exec(config).exec('default', 'echo', 'echo', ['echo', 'hello'], out, null, null, false, resolve)
+        .catch(reject)
+    })
+    assert.equal(status.status, 'Success')
+    assert.equal(String(out.read()), 'echo hello\n')
+    assert.equal(dialer.snapshot().counters.dials, 1)
+  })
+
+  verify('undone', 'is as it was after close()', async () => {
+    const { k8s, config, dialer } = await opened()
+    dialer.close()
+    assert.ok(!Object.hasOwn(config, 'applyToRequest') && !Object.hasOwn(config, 'applyToHTTPSOptions'))
+    await config.makeApiClient(k8s.CoreV1Api).listNamespacedPod('default')
+    assert.equal(dialer.snapshot().counters.dials, 0)
+  })
+})
+
+function statusOf(url: string, options: https.RequestOptions): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    https.get(url, options, (response) => {
+      response.resume().on('end', () => resolve(response.statusCode))
+    }).on('error', reject)
+  })
+}
+
+/** A plugin of the user's, as a program; each run of it adds a line to the log. */
+function execOf(status: object, log = '/dev/null'): { apiVersion: string; command: string } {
   const program = join(folder, `plugin-${Math.random().toString(36).slice(2)}`)
   const credential = { kind: 'ExecCredential', apiVersion: 'client.authentication.k8s.io/v1', status }
-  writeFileSync(program, `#!/bin/sh\ncat <<'END'\n${JSON.stringify(credential)}\nEND\n`)
+  writeFileSync(program, `#!/bin/sh\necho run >> '${log}'\ncat <<'END'\n${JSON.stringify(credential)}\nEND\n`)
   chmodSync(program, 0o700)
   return { apiVersion: 'client.authentication.k8s.io/v1', command: program }
 }

@@ -35,26 +35,32 @@ export interface Client {
   readonly reuse?: number
   /**
    * What an abort ends at once while a dial is pending: the dial too, the request alone, or neither, as undici's
-   * request().
+   * request(). Undefined where the client has no way to abort.
    */
-  readonly abort: 'dial ended' | 'request ended' | 'waits for the dial'
+  readonly abort: 'dial ended' | 'request ended' | 'waits for the dial' | undefined
+  /** The code that its users see when every server refuses: ECONNREFUSED, unless it is a proxy that tells them less. */
+  readonly refused?: string
   /** The code of an error as the client's users see it. */
   readonly codeOf: (error: unknown) => unknown
   readonly open: (target: Target) => Promise<Use>
 }
 
-const PATH = '/api/v1/namespaces/default/pods'
-const EXEC = `${PATH}/echo/exec?command=true&stdout=true`
+export const PODS = '/api/v1/namespaces/default/pods'
+export const EXEC: string = `${PODS}/echo/exec?command=true&stdout=true`
+export const ATTACH: string = `${PODS}/echo/attach?stdin=true&stdout=true`
 
 /** The code of the error itself. */
-const own = (error: unknown): unknown => fieldOf(error, 'code')
+export const own = (error: unknown): unknown => fieldOf(error, 'code')
 const ofCause = (error: unknown): unknown => fieldOf(fieldOf(error, 'cause'), 'code')
+/** That of the first that has one, the error or a cause of it. */
+const ofAny = (error: unknown): unknown =>
+  typeof error === 'object' && error !== null ? own(error) ?? ofAny(fieldOf(error, 'cause')) : undefined
 
 function fieldOf(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
 }
 
-const authorization = ({ token }: Target): { authorization: string } => ({ authorization: `Bearer ${token}` })
+export const headersOf = ({ token }: Target): { authorization: string } => ({ authorization: `Bearer ${token}` })
 const name = (value: unknown): string => String(value ?? '')
 
 type GetWithAgent = (
@@ -70,7 +76,7 @@ function agentClient(name: string, load: () => Promise<GetWithAgent>, more: Part
       const agent = new MultidialerAgent({ ...target, keepAlive: true })
       return {
         dialer: agent.dialer,
-        get: (signal) => get(target.server + PATH, agent, authorization(target), signal),
+        get: (signal) => get(target.server + PODS, agent, headersOf(target), signal),
         close: () => agent.destroy(),
       }
     },
@@ -96,8 +102,8 @@ function undiciClient(major: '6' | '7' | '8', more: Partial<Client> = {}): Clien
       return {
         dialer,
         get: async (signal) => {
-          const { headers, body } = await request(target.server + PATH, {
-            dispatcher, headers: authorization(target), ...(signal && { signal }),
+          const { headers, body } = await request(target.server + PODS, {
+            dispatcher, headers: headersOf(target), ...(signal && { signal }),
           })
           await body.dump()
           return name(headers['x-served-by'])
@@ -119,8 +125,30 @@ const builtInFetch: Client = {
     return {
       dialer,
       get: async (signal) => {
-        const init: object = { dispatcher, headers: authorization(target), signal }
-        const response = await fetch(target.server + PATH, init)
+        const init: object = { dispatcher, headers: headersOf(target), signal }
+        const response = await fetch(target.server + PODS, init)
+        await response.text()
+        return name(response.headers.get('x-served-by'))
+      },
+      close: () => { dialer.close(); return dispatcher.destroy() },
+    }
+  },
+}
+
+const ky: Client = {
+  // On the fetch that is part of Node, as that above. It asks again by itself.
+  name: 'ky', needs: '22.0.0', reuse: 2, abort: 'request ended', codeOf: ofAny,
+  open: async (target) => {
+    const [{ Agent }, { default: ky }] =
+      await Promise.all([undici((process.versions['undici'] ?? '').split('.')[0] ?? ''), import('ky')])
+    const dialer = new Multidialer(target)
+    const dispatcher = new Agent({ connect: undiciConnector(dialer) })
+    const dialled: typeof fetch = (input, init) => fetch(input, Object.assign({ ...init }, { dispatcher }))
+    return {
+      dialer,
+      get: async (signal) => {
+        const options = { fetch: dialled, headers: headersOf(target), retry: { limit: 2, delay: () => 50 } }
+        const response = await ky.get(target.server + PODS, { ...options, ...(signal && { signal }) })
         await response.text()
         return name(response.headers.get('x-served-by'))
       },
@@ -138,14 +166,25 @@ export async function clientNode(major: '1' | '2'): Promise<ClientNode> {
 
 /** A KubeConfig as from a file. */
 export function kubeConfigOf(
-  { KubeConfig }: ClientNode, { server, ca, token }: Pick<Target, 'server' | 'ca' | 'token'>,
+  { KubeConfig }: ClientNode, target: Pick<Target, 'server' | 'ca' | 'token'>,
 ): InstanceType<ClientNode['KubeConfig']> {
   const config = new KubeConfig()
-  config.loadFromClusterAndUser(
-    { name: 'c', server, caData: Buffer.from(ca).toString('base64'), skipTLSVerify: false },
-    { name: 'u', token },
-  )
+  config.loadFromClusterAndUser(...clusterAndUserOf(target))
   return config
+}
+
+interface Cluster {
+  name: string
+  server: string
+  caData: string
+  skipTLSVerify: boolean
+}
+
+function clusterAndUserOf(
+  { server, ca, token }: Pick<Target, 'server' | 'ca' | 'token'>,
+): [Cluster, { name: string; token: string }] {
+  const caData = Buffer.from(ca).toString('base64')
+  return [{ name: 'c', server, caData, skipTLSVerify: false }, { name: 'u', token }]
 }
 
 function clientNodeClient(major: '1' | '2', version: string, more: Partial<Client>): Client {
@@ -177,6 +216,24 @@ function clientNodeClient(major: '1' | '2', version: string, more: Partial<Clien
   }
 }
 
+/** 0.2x is on the package `request`, which knows no AbortSignal. */
+const clientNode0: Client = {
+  name: '@kubernetes/client-node 0.22.3', reuse: 1, abort: undefined, codeOf: own,
+  open: async (target) => {
+    const k8s = await import('client-node-0')
+    const config = new k8s.KubeConfig()
+    config.loadFromClusterAndUser(...clusterAndUserOf(target))
+    const { server: _server, ca: _ca, token: _token, ...options } = target
+    const dialer = withMultidialer(config, options)
+    const api = config.makeApiClient(k8s.CoreV1Api)
+    return {
+      dialer,
+      get: async () => name((await api.listNamespacedPod('default')).response.headers['x-served-by']),
+      close: () => dialer.close(),
+    }
+  },
+}
+
 const ws: Client = {
   // Each is a connection of its own.
   name: 'ws', abort: 'dial ended', codeOf: own,
@@ -187,7 +244,7 @@ const ws: Client = {
       dialer: agent.dialer,
       get: (signal) => new Promise((resolve, reject) => {
         const url = target.server.replace('https:', 'wss:') + EXEC
-        const socket = new WebSocket(url, ['v5.channel.k8s.io'], { agent, headers: authorization(target) })
+        const socket = new WebSocket(url, ['v5.channel.k8s.io'], { agent, headers: headersOf(target) })
         let server = ''
         signal?.addEventListener('abort', () => socket.terminate())
         socket.on('upgrade', (response) => { server = name(response.headers['x-served-by']) })
@@ -195,8 +252,8 @@ const ws: Client = {
         socket.on('close', () => resolve(server))
       }),
       hold: () => new Promise((resolve, reject) => {
-        const url = `${target.server.replace('https:', 'wss:')}${PATH}/echo/attach?stdin=true&stdout=true`
-        const socket = new WebSocket(url, ['v5.channel.k8s.io'], { agent, headers: authorization(target) })
+        const url = `${target.server.replace('https:', 'wss:')}${ATTACH}`
+        const socket = new WebSocket(url, ['v5.channel.k8s.io'], { agent, headers: headersOf(target) })
         const ended = new Promise<void>((end) => { socket.on('close', end) })
         let server = ''
         socket.on('upgrade', (response) => { server = name(response.headers['x-served-by']) })
@@ -224,7 +281,7 @@ const http2Client: Client = {
       dialer,
       get: async (signal) => {
         const stream = (await connected(signal))
-          .request({ ':path': PATH, ...authorization(target) }, signal && { signal })
+          .request({ ':path': PODS, ...headersOf(target) }, signal && { signal })
         return new Promise((resolve, reject) => {
           let server = ''
           stream.on('response', (headers) => { server = name(headers['x-served-by']) })
@@ -288,7 +345,9 @@ export const clients: readonly Client[] = [
       request.then((response) => resolve(name(response.headers['x-served-by'])), reject)
     })
   }),
+  ky,
   ws,
+  clientNode0,
   clientNodeClient('1', '1.4.0', { abort: 'dial ended' }),
   clientNodeClient('2', '2.0.1', { needs: '22.19.0', codeOf: ofCause }),
 ]

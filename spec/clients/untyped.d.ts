@@ -31,3 +31,16 @@ declare module 'node-fetch-2' {
     agent: Agent; headers: Record<string, string>; signal?: AbortSignal | undefined
   }): Promise<{ headers: { get(name: string): string | null }; text(): Promise<string> }>
 }
+
+declare module 'http-proxy' {
+  import type { IncomingMessage, ServerResponse } from 'node:http'
+  import type { Agent } from 'node:https'
+  import type { Duplex } from 'node:stream'
+  interface Proxy {
+    web(request: IncomingMessage, response: ServerResponse, options: object, failed: (error: Error) => void): void
+    ws(request: IncomingMessage, socket: Duplex, head: Buffer, options: object, failed: (error: Error) => void): void
+    close(): void
+  }
+  const httpProxy: { createProxyServer(options: { target: string; agent: Agent; ws: boolean }): Proxy }
+  export default httpProxy
+}

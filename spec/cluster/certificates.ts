@@ -1,7 +1,8 @@
 /**
  * Certificates as kubeadm makes them: a CA, for each apiserver a certificate with its own IP and the names of the
- * `kubernetes` service, an admin's client certificate, and service account keys. Besides, those that no cluster should
- * have, to be refused. All are made anew by openssl, in the folder of a cluster, and go away with it.
+ * `kubernetes` service, and of its control-plane endpoint if it has one; client certificates, and service account keys.
+ * Besides, those that no cluster should have, to be refused. All are made anew by openssl, in the folder of a cluster,
+ * and go away with it.
  */
 import { execFile } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -9,7 +10,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 
 const run = promisify(execFile)
-const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+/** As kubeadm's are by default: with them a handshake fills packets, which a path with a broken MTU loses. */
+const key = ['-newkey', 'rsa:2048', '-nodes']
 const serviceNames = [
   'kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local',
 ]
@@ -34,10 +36,12 @@ export class Certificates {
   readonly #folder: string
   readonly #ca: KeyPair
   readonly #wrongCa: KeyPair
+  readonly #endpoint: string | undefined
   readonly #made = new Map<string, Promise<KeyPair>>()
 
-  private constructor(folder: string) {
+  private constructor(folder: string, endpoint: string | undefined) {
     this.#folder = folder
+    this.#endpoint = endpoint
     this.#ca = this.#pair('ca')
     this.#wrongCa = this.#pair('wrong-ca')
     this.admin = this.#pair('admin')
@@ -46,16 +50,24 @@ export class Certificates {
     this.serviceAccountKeyFile = join(folder, 'service-account.key')
   }
 
-  static async create(folder: string): Promise<Certificates> {
+  /** `endpoint` is the IP address of the control-plane endpoint, which every server proves too. */
+  static async create(folder: string, endpoint?: string): Promise<Certificates> {
     await mkdir(folder, { recursive: true })
-    const made = new Certificates(folder)
+    const made = new Certificates(folder, endpoint)
     await Promise.all([
       makeCa(made.#ca, 'kubernetes'),
       makeCa(made.#wrongCa, 'someone-else'),
       run('openssl', ['ecparam', '-name', 'prime256v1', '-genkey', '-noout', '-out', made.serviceAccountKeyFile]),
     ])
-    await issue(made.admin, made.#ca, '/O=system:masters/CN=kubernetes-admin', ['extendedKeyUsage=clientAuth'])
+    await made.#issueClient(made.admin, 'kubernetes-admin')
     return made
+  }
+
+  /** A new client certificate of the group system:masters; its name is the user's. */
+  async client(name: string): Promise<KeyPair> {
+    const pair = this.#pair(name)
+    await this.#issueClient(pair, name)
+    return pair
   }
 
   /** A serving certificate for a host, made when first asked for. */
@@ -66,8 +78,13 @@ export class Certificates {
     return made
   }
 
+  #issueClient(pair: KeyPair, name: string): Promise<void> {
+    return issue(pair, this.#ca, `/O=system:masters/CN=${name}`, ['extendedKeyUsage=clientAuth'])
+  }
+
   async #serve(pair: KeyPair, address: string, kind: CertificateKind): Promise<KeyPair> {
-    const extensions = [`subjectAltName=${subjectAltNames(address, kind).join(',')}`, 'extendedKeyUsage=serverAuth']
+    const addresses = [address, serviceIp, ...(this.#endpoint === undefined ? [] : [this.#endpoint])]
+    const extensions = [`subjectAltName=${subjectAltNames(addresses, kind).join(',')}`, 'extendedKeyUsage=serverAuth']
     const subject = '/CN=kube-apiserver'
     if (kind === 'expired') await issueExpired(this.#folder, pair, this.#ca, subject, extensions)
     else await issue(pair, kind === 'otherCa' ? this.#wrongCa : this.#ca, subject, extensions)
@@ -79,8 +96,8 @@ export class Certificates {
   }
 }
 
-function subjectAltNames(address: string, kind: CertificateKind): string[] {
-  const ips = [`IP:${address}`, `IP:${serviceIp}`]
+function subjectAltNames(addresses: readonly string[], kind: CertificateKind): string[] {
+  const ips = addresses.map(address => `IP:${address}`)
   const names = serviceNames.map(name => `DNS:${name}`)
   switch (kind) {
     case 'own':

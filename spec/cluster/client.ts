@@ -14,8 +14,11 @@ import type { FailedEvent, FailoverEvent, Multidialer, MultidialerOptions } from
 import type { ApiServer, Cluster, User } from './cluster.ts'
 
 /** An answer from the watch cache of whoever is asked, so that etcd is not measured. */
-const cheapPath = '/api/v1/namespaces/default?resourceVersion=0'
-const watchPath = '/api/v1/namespaces/default/configmaps?watch=1'
+export const cheapPath = '/api/v1/namespaces/default?resourceVersion=0'
+export const watchPath = '/api/v1/namespaces/default/configmaps?watch=1'
+
+/** More than any promise, in ms, so that a spec comes to its end whatever hangs. */
+const patience = 30_000
 
 export interface Answer {
   readonly status: number
@@ -28,10 +31,12 @@ export interface Answer {
 export interface ClientOptions extends Partial<MultidialerOptions> {
   /** Of the agent; true by default. */
   readonly keepAlive?: boolean
-  /** The first of the cluster by default. */
-  readonly seed?: ApiServer
-  /** Whose token discovery uses; `admin` by default. The requests are always the admin's. */
+  /** A server or a balancer; the first server of the cluster by default. */
+  readonly seed?: Pick<ApiServer, 'url'>
+  /** Whose token discovery uses; `admin` by default. */
   readonly user?: User
+  /** Whose token the requests carry; `admin` by default. */
+  readonly caller?: User
 }
 
 export class Client implements Disposable {
@@ -42,11 +47,12 @@ export class Client implements Disposable {
   readonly #url: string
   readonly #headers: Readonly<Record<string, string>>
 
-  constructor(cluster: Cluster, { seed = cluster.server(0), user = 'admin', ...options }: ClientOptions = {}) {
+  constructor(cluster: Cluster, options: ClientOptions = {}) {
+    const { seed = cluster.server(0), user = 'admin', caller = 'admin', ...others } = options
     this.#url = seed.url
-    this.#headers = { authorization: `Bearer ${cluster.token('admin')}`, 'user-agent': 'spec' }
+    this.#headers = { authorization: `Bearer ${cluster.token(caller)}`, 'user-agent': 'spec' }
     this.agent = new MultidialerAgent({
-      server: seed.url, caFile: cluster.caFile, tokenFile: cluster.tokenFile(user), ...options,
+      server: seed.url, caFile: cluster.caFile, tokenFile: cluster.tokenFile(user), ...others,
     })
     this.dialer.on('warning', warning => this.warnings.push(warning))
     this.dialer.on('failover', failover => this.failovers.push(failover))
@@ -63,22 +69,39 @@ export class Client implements Disposable {
     return endpoints.filter(({ listed }) => listed).map(({ address }) => address.replace(/:\d+$/, '')).sort()
   }
 
-  /** One GET; rejects with what the request emits. The host is always the seed's, whoever serves. */
+  /**
+   * One GET; rejects with what the request emits, or when it is not over within 30 s. The host is always the seed's,
+   * whoever serves.
+   */
   async get(path: string = cheapPath): Promise<Answer> {
     const begun = performance.now()
-    const { response } = await this.#respond(path)
-    const host = response.socket.remoteAddress ?? ''
-    response.resume()
-    await once(response, 'end')
-    return { status: response.statusCode ?? 0, host, ms: performance.now() - begun }
+    return await within(patience, async () => {
+      const { response } = await this.#respond(path)
+      const host = response.socket.remoteAddress ?? ''
+      response.resume()
+      await once(response, 'end')
+      return { status: response.statusCode ?? 0, host, ms: performance.now() - begun }
+    })
+  }
+
+  /** One POST of JSON; resolves with the status of the answer, rejects as a GET does. */
+  async post(path: string, body: unknown): Promise<number> {
+    const { request, responded } = this.#open(path, 'POST')
+    request.setHeader('content-type', 'application/json').end(JSON.stringify(body))
+    return await within(patience, async () => {
+      const { response } = await responded
+      response.resume()
+      await once(response, 'end')
+      return response.statusCode ?? 0
+    })
   }
 
   /**
    * Resolves when a watch of the configmaps in `default` is open, where nothing happens unless somebody feeds it.
-   * `onData` is called whenever something comes of it.
+   * `onData` is called with whatever comes of it. `query` are further parameters.
    */
-  async watch(onData: () => void = () => {}): Promise<Watch> {
-    const { request, response } = await this.#respond(watchPath)
+  async watch(onData: (chunk: Buffer) => void = () => {}, query = ''): Promise<Watch> {
+    const { request, response } = await within(patience, () => this.#respond(watchPath + query))
     if (response.statusCode !== 200) throw new Error(`the watch was answered with ${response.statusCode}`)
     return new Watch(request, response, onData)
   }
@@ -104,13 +127,25 @@ export class Client implements Disposable {
     this.agent.destroy()
   }
 
-  #respond(path: string): Promise<{ request: ClientRequest; response: IncomingMessage }> {
-    return new Promise((resolve, reject) => {
-      const request = https.get(this.#url + path, { agent: this.agent, headers: this.#headers })
+  #respond(path: string): Promise<Responded> {
+    const { request, responded } = this.#open(path, 'GET')
+    request.end()
+    return responded
+  }
+
+  #open(path: string, method: string): { request: ClientRequest; responded: Promise<Responded> } {
+    const request = https.request(this.#url + path, { method, agent: this.agent, headers: this.#headers })
+    const responded = new Promise<Responded>((resolve, reject) => {
       request.on('response', response => resolve({ request, response }))
       request.on('error', reject)
     })
+    return { request, responded }
   }
+}
+
+interface Responded {
+  readonly request: ClientRequest
+  readonly response: IncomingMessage
 }
 
 /** An open watch. */
@@ -118,21 +153,25 @@ export class Watch {
   readonly host: string
   /** Rejects with the error that ended it; never resolves. */
   readonly ended: Promise<never>
+  /** That error, once it has ended. */
+  endedWith: unknown
 
-  constructor(request: ClientRequest, response: IncomingMessage, onData: () => void) {
+  constructor(request: ClientRequest, response: IncomingMessage, onData: (chunk: Buffer) => void) {
     this.host = response.socket.remoteAddress ?? ''
     this.ended = new Promise((_, reject) => {
       request.on('error', reject) // First, and with the cause; the response only says that it was aborted.
       response.on('error', reject)
       response.on('end', () => reject(new Error('the watch was ended by the server')))
     })
-    this.ended.catch(() => {})
+    this.ended.catch((error: unknown) => { this.endedWith = error })
     response.on('data', onData)
   }
 }
 
 export interface FailedRequest {
   readonly error: Error & { code?: unknown }
+  /** When it was made, by `performance.now()`. */
+  readonly begun: number
   /** From the call to the error, in ms. */
   readonly ms: number
 }
@@ -158,10 +197,11 @@ export class Load {
   succeeded = 0
   /** Who gave the last answer. */
   host = ''
+  /** Who gave one since a spec cleared this. */
+  readonly hosts: Set<string> = new Set()
   readonly #client: Client
   readonly #loop: Promise<void>
   readonly #pending = new Set<Promise<void>>()
-  readonly #waiting: { readonly count: number; readonly resolve: () => void }[] = []
   #stopped = false
   #lastAt = performance.now()
   #longestGap = 0
@@ -174,12 +214,18 @@ export class Load {
   }
 
   /** Resolves after `count` more answers. */
-  answers(count: number): Promise<void> {
-    return new Promise(resolve => { this.#waiting.push({ count: this.succeeded + count, resolve }) })
+  async answers(count: number): Promise<void> {
+    const enough = this.succeeded + count
+    await until(() => this.succeeded >= enough)
+  }
+
+  /** Asks no more, and waits for nothing. */
+  end(): void {
+    this.#stopped = true
   }
 
   async stop(): Promise<Outcome> {
-    this.#stopped = true
+    this.end()
     await this.#loop
     await Promise.all(this.#pending)
     this.#close()
@@ -205,12 +251,12 @@ export class Load {
       const { status, host } = await this.#client.get()
       if (status !== 200) throw new Error(`${host} answered ${status}`)
       this.host = host
+      this.hosts.add(host)
       this.succeeded++
       this.#close()
-      this.#wake()
     } catch (error) {
       if (!(error instanceof Error)) throw error
-      this.failed.push({ error, ms: performance.now() - begun })
+      this.failed.push({ error, begun, ms: performance.now() - begun })
     } finally {
       this.#slowest = Math.max(this.#slowest, performance.now() - begun)
     }
@@ -221,23 +267,36 @@ export class Load {
     this.#longestGap = Math.max(this.#longestGap, now - this.#lastAt)
     this.#lastAt = now
   }
-
-  #wake(): void {
-    for (const [index, { count, resolve }] of [...this.#waiting.entries()].reverse()) {
-      if (count > this.succeeded) continue
-      this.#waiting.splice(index, 1)
-      resolve()
-    }
-  }
 }
 
-/** Runs something and says how long it took until it resolved or rejected, in ms, and with what. */
-export async function timed<T>(work: () => Promise<T>): Promise<{ value?: T; error?: unknown; ms: number }> {
+/** What became of something: a value or an error, and after how long, in ms. */
+export interface Timed<T> {
+  readonly value?: T
+  readonly error?: unknown
+  readonly ms: number
+}
+
+/** Runs something and says how long it took until it resolved or rejected, and with what. */
+export async function timed<T>(work: () => Promise<T>): Promise<Timed<T>> {
   const begun = performance.now()
   try {
     return { value: await work(), ms: performance.now() - begun }
   } catch (error) {
     return { error, ms: performance.now() - begun }
+  }
+}
+
+/** Runs something, and rejects when it is still pending after `bound` ms. */
+export async function within<T>(bound: number, work: () => Promise<T>): Promise<T> {
+  const over = new AbortController()
+  const expired = delay(bound, undefined, { signal: over.signal }).then(() => {
+    throw new Error(`still pending after ${bound} ms`)
+  })
+  expired.catch(() => {}) // That it was aborted, for one.
+  try {
+    return await Promise.race([work(), expired])
+  } finally {
+    over.abort()
   }
 }
 

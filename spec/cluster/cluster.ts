@@ -5,34 +5,41 @@
  * A spec file calls `await enterClientNamespace()` first, and starts one cluster at a time.
  */
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createConnection } from 'node:net'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { Balancer, type BalancerOptions } from '../support/balancer.ts'
 import { Certificates, type KeyPair } from './certificates.ts'
 import { assets, unavailable } from './enter.ts'
-import { bridgeAddress, clientNamespaceOf, currentRun, Network } from './namespaces.ts'
-import { Daemon } from './processes.ts'
+import { Etcd, etcdUrl } from './etcd.ts'
+import {
+  balancerAddress, clientAddress, clientNamespaceOf, currentRun, Network, otherClientAddress,
+} from './namespaces.ts'
 import { ApiServer, type HarnessRequest, type Surroundings } from './server.ts'
 
 export { enterClientNamespace, unavailable } from './enter.ts'
 export type { CertificateKind, KeyPair } from './certificates.ts'
+export type { Balancer } from '../support/balancer.ts'
 export type { Direction } from './namespaces.ts'
 export type { ApiServer, AuditedRequest } from './server.ts'
 
 const run = promisify(execFile)
-const etcdUrl = `http://${bridgeAddress}:2379`
 
-/** `admin` may do everything, `discoverer` only read Endpoints and EndpointSlices in `default`, `nobody` nothing. */
-export type User = 'admin' | 'discoverer' | 'nobody'
+/**
+ * `admin` may do everything, `discoverer` only read Endpoints and EndpointSlices in `default`, `nobody` nothing.
+ * `worker` may do everything too, but must queue with everybody else, as system:masters need not.
+ */
+export type User = 'admin' | 'worker' | 'discoverer' | 'nobody'
 
 export interface ClusterOptions {
   /** How many apiservers, 3 by default: 10.77.0.1, 10.77.0.2, ... */
   readonly servers?: number
   /** For how many seconds a terminated server serves on (--shutdown-delay-duration). 0 by default, as in kubeadm. */
   readonly shutdownDelay?: number
+  /** Whether there is a control-plane endpoint, `balancerAddress`, which every certificate proves. */
+  readonly balanced?: boolean
   /** More flags for every apiserver. */
   readonly flags?: readonly string[]
 }
@@ -51,13 +58,13 @@ export class Cluster implements AsyncDisposable {
   readonly adminCertificate: KeyPair
   /** Points to the first server, as `admin`. */
   readonly kubeconfigFile: string
+  readonly etcd: Etcd
   readonly #network: Network
   readonly #around: Surroundings
-  readonly #etcd: Daemon
   #stopping: Promise<void> | undefined
   #lastHost = 0
 
-  private constructor(runName: string, around: Surroundings, etcd: Daemon) {
+  private constructor(runName: string, around: Surroundings, etcd: Etcd) {
     this.folder = around.folder
     this.clientNamespace = clientNamespaceOf(runName)
     this.caFile = around.certificates.caFile
@@ -66,7 +73,7 @@ export class Cluster implements AsyncDisposable {
     this.kubeconfigFile = join(around.folder, 'kubeconfig')
     this.#network = around.network
     this.#around = around
-    this.#etcd = etcd
+    this.etcd = etcd
   }
 
   /** Resolves when every server is ready and listed in the Endpoints. */
@@ -76,7 +83,10 @@ export class Cluster implements AsyncDisposable {
     const folder = await mkdtemp(join(tmpdir(), `${runName}-`))
     const network = await Network.create(runName)
     try {
-      const [etcd, certificates] = await Promise.all([startEtcd(network, folder), Certificates.create(folder)])
+      const [etcd, certificates] = await Promise.all([
+        Etcd.start(network, folder),
+        Certificates.create(folder, options.balanced === true ? balancerAddress : undefined),
+      ])
       const binary = join(assets(), 'kube-apiserver')
       const flags = serverFlags(folder, certificates, options)
       const around = { folder, binary, network, certificates, token: harnessToken, flags }
@@ -171,6 +181,45 @@ export class Cluster implements AsyncDisposable {
     return await Promise.any(answers)
   }
 
+  /**
+   * A TCP balancer over the servers of now, in this process's namespace: the control-plane endpoint, as nearly every
+   * kubeconfig names one. It must be stopped before the cluster is. Only where the cluster is `balanced`.
+   */
+  balancer(options: BalancerOptions = {}): Promise<Balancer> {
+    return Balancer.start(this.servers.map(({ address }) => address), { host: balancerAddress, ...options })
+  }
+
+  /** A certificate that a server at this address proves it by; by default at that of this process's host. */
+  servingCertificate(address: string = clientAddress): Promise<KeyPair> {
+    return this.#around.certificates.server(address, 'own')
+  }
+
+  /** A new client certificate of the group system:masters, the user's name being `name`. */
+  clientCertificate(name: string): Promise<KeyPair> {
+    return this.#around.certificates.client(name)
+  }
+
+  /** Gives this process's host another address, and takes away the one it had, until `restoreClient()`. */
+  moveClient(): Promise<void> {
+    return this.#network.moveClient(clientAddress, otherClientAddress)
+  }
+
+  restoreClient(): Promise<void> {
+    return this.#network.moveClient(otherClientAddress, clientAddress)
+  }
+
+  /**
+   * Takes the network from this process's host. `down`: its own link, so that it knows at once that it can reach
+   * nobody. `unplugged`: the other end of it, so that what is sent is lost.
+   */
+  async disconnectClient(how: 'down' | 'unplugged'): Promise<void> {
+    await (how === 'down' ? this.#network.downClient() : this.#network.plugClient('nothing'))
+  }
+
+  async reconnectClient(how: 'down' | 'unplugged'): Promise<void> {
+    await (how === 'down' ? this.#network.upClient() : this.#network.plugClient('bridge'))
+  }
+
   /** Ends and removes all of it. It may be called again, and then waits for the same end. */
   stop(): Promise<void> {
     this.#stopping ??= this.#remove()
@@ -189,7 +238,7 @@ export class Cluster implements AsyncDisposable {
     await writeFile(this.kubeconfigFile, JSON.stringify(config), { mode: 0o600 })
     for (const user of users) await writeFile(this.tokenFile(user), this.token(user), { mode: 0o600 })
     await Promise.all(this.servers.map(server => server.start()))
-    for (const [path, body] of discovererRole) await this.server(0).request(path, { method: 'POST', body })
+    for (const [path, body] of grants) await this.server(0).request(path, { method: 'POST', body })
     await this.waitForEndpoints()
   }
 
@@ -209,19 +258,18 @@ export class Cluster implements AsyncDisposable {
 
   async #remove(): Promise<void> {
     await Promise.all(this.servers.map(server => server.kill()))
-    this.#etcd.signal('SIGKILL')
-    await this.#etcd.ended()
+    await this.etcd.kill()
     await this.#network.remove()
     await rm(this.folder, { recursive: true, force: true })
   }
 }
 
-const users: readonly User[] = ['admin', 'discoverer', 'nobody']
+const users: readonly User[] = ['admin', 'worker', 'discoverer', 'nobody']
 const harnessUser = 'harness'
 const harnessToken = 'token-of-the-harness'
 
 function tokenTable(): string {
-  const groups: Record<User, string> = { admin: 'system:masters', discoverer: '', nobody: '' }
+  const groups: Record<User, string> = { admin: 'system:masters', worker: '', discoverer: '', nobody: '' }
   const rows = users.map(user => `token-of-${user},${user},${user},"${groups[user]}"`)
   return [...rows, `${harnessToken},${harnessUser},${harnessUser},"system:masters"`].join('\n') + '\n'
 }
@@ -233,8 +281,8 @@ const auditPolicy = {
   rules: [{ level: 'None', users: ['system:apiserver', harnessUser] }, { level: 'Metadata' }],
 }
 
-/** The Role that the README tells to grant, for `discoverer`. */
-const discovererRole: readonly (readonly [path: string, body: unknown])[] = [
+/** The Role that the README tells to grant, for `discoverer`; everything, for `worker`. */
+const grants: readonly (readonly [path: string, body: unknown])[] = [
   ['/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles', {
     metadata: { name: 'discoverer' },
     rules: [
@@ -246,6 +294,11 @@ const discovererRole: readonly (readonly [path: string, body: unknown])[] = [
     metadata: { name: 'discoverer' },
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'discoverer' },
     subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'discoverer' }],
+  }],
+  ['/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', {
+    metadata: { name: 'worker' },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+    subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'worker' }],
   }],
 ]
 
@@ -276,29 +329,4 @@ function kubeconfig(server: string, caFile: string, token: string): unknown {
     contexts: [{ name: 'admin', context: { cluster: 'cluster', user: 'admin' } }],
     'current-context': 'admin',
   }
-}
-
-async function startEtcd(network: Network, folder: string): Promise<Daemon> {
-  const log = join(folder, 'etcd.log')
-  const etcd = await Daemon.spawn(network.bridge, log, [
-    join(assets(), 'etcd'),
-    '--data-dir', join(folder, 'etcd'),
-    '--listen-client-urls', etcdUrl,
-    '--advertise-client-urls', etcdUrl,
-    '--listen-peer-urls', 'http://127.0.0.1:0',
-    '--unsafe-no-fsync',
-  ])
-  while (!(await accepts(bridgeAddress, 2379))) {
-    if (!etcd.running) throw new Error(`etcd ended before it was ready:\n${await readFile(log, 'utf8')}`)
-    await delay(20)
-  }
-  return etcd
-}
-
-function accepts(host: string, port: number): Promise<boolean> {
-  return new Promise(resolve => {
-    const socket = createConnection({ host, port })
-    socket.once('connect', () => resolve(true)).once('error', () => resolve(false)).once('close', () => resolve(false))
-    socket.once('connect', () => socket.destroy())
-  })
 }

@@ -1,14 +1,18 @@
 /**
- * What the promises come to on a real control plane: `sudo -E node --import tsx spec/cluster/measure.ts [--runs 10]`.
- * It prints figures, with client default options, and judges none; the specs do.
+ * What the promises come to on a real control plane: `sudo -E node --import tsx spec/cluster/measure.ts [--runs 10]
+ * [--only faults|field] [--baseline DIR]`. It prints figures, with client default options, and judges none; the specs
+ * do. `--baseline` is another checkout, whose first response is measured in turn with this one's.
  *
  * A run under a fault has three clients, each with an agent of its own, so that none learns from another: requests
  * every 20 ms whatever became of those before; a loop that waits for each answer; a watch fed every 200 ms.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { installClients } from '../clients/install.ts'
 import { Client, held, Load, released, timed, until, type ClientOptions, type Outcome } from './client.ts'
 import { Cluster, enterClientNamespace, unavailable, type ApiServer } from './cluster.ts'
+import { measureField } from './measure-field.ts'
+import { currentRun } from './namespaces.ts'
 
 const minute = 60_000
 const fedFolder = '/api/v1/namespaces/default/configmaps'
@@ -64,12 +68,24 @@ if (reason !== undefined) {
   console.error(`cannot start the real control plane: ${reason}`)
   process.exit(1)
 }
+// Outside of the namespace, where there is a network.
+if (currentRun() === undefined && !installClients()) process.exit(1)
 await enterClientNamespace()
-const { values } = parseArgs({ options: { runs: { type: 'string', default: '10' } } })
+const { values } = parseArgs({
+  options: { runs: { type: 'string', default: '10' }, only: { type: 'string' }, baseline: { type: 'string' } },
+})
 const runs = Number(values.runs)
-const cluster = await Cluster.start({ shutdownDelay: 1 })
+const cluster = await Cluster.start({ shutdownDelay: 1, balanced: true })
 try {
   console.log(`node ${process.version}, 3 kube-apiservers, ${runs} runs, default options; times in ms: median, worst`)
+  if (values.only !== 'field') await measureFaults()
+  if (values.only !== 'faults') await measureField(cluster, runs, values.baseline)
+} finally {
+  await cluster.stop()
+}
+process.exit()
+
+async function measureFaults(): Promise<void> {
   await measureStart()
   await measureFault('killed (-9)', server => server.kill(), server => server.start())
   await measureFault('SIGSTOP', server => server.stop(), server => server.cont())
@@ -77,10 +93,7 @@ try {
   await measureRestarts(Math.min(runs, 3))
   await measureOutage()
   await measureTraffic()
-} finally {
-  await cluster.stop()
 }
-process.exit()
 
 async function measureStart(): Promise<void> {
   const first: number[] = []

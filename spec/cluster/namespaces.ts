@@ -23,11 +23,19 @@ const namespaceFolder = '/run/netns'
 export const runVariable = 'KUBE_MULTIDIALER_RUN'
 /** `kmd-<pid>-<start time of that pid>`: a pid alone may since have been given to another process. */
 const runPattern = /^kmd-(\d+)-(\d+)(?=-)/
+/** The MTU of the network, that of a path through a tunnel that takes its share, and the kernel's default. */
+const mtu = 1500
+const tunnelMtu = 1400
+const segments = 65_535
 /** No host answers to it, so frames sent to it are lost on the bridge. */
 const nobody = '02:00:00:00:ff:ff'
 
 export const clientAddress = '10.77.0.254'
 export const bridgeAddress = '10.77.0.250'
+/** Where the client's address goes when it changes. */
+export const otherClientAddress = '10.77.0.253'
+/** A balancer in the client's own namespace listens there: an address that no server of the network knows of. */
+export const balancerAddress = '10.77.0.240'
 const clientMac = '02:00:00:00:00:fe'
 const bridgeMac = '02:00:00:00:00:fa'
 
@@ -141,6 +149,8 @@ function startTime(pid: number): string | undefined {
 export class Network {
   readonly bridge: string
   readonly #run: string
+  /** By namespace. */
+  readonly #hosts = new Map<string, Host>()
   #lastHost = 0
 
   private constructor(runName: string) {
@@ -159,10 +169,12 @@ export class Network {
       `link add client master br0 type veth peer name eth0 address ${clientMac} netns ${clientNamespaceOf(runName)}`,
       'link set client up',
       neighbour(clientAddress, clientMac, 'br0'),
+      neighbour(otherClientAddress, clientMac, 'br0'),
     ])
     await batch(undefined, [
       'link set eth0 up',
       `addr add ${clientAddress}/24 dev eth0`,
+      `addr add ${balancerAddress}/32 dev lo`,
       neighbour(bridgeAddress, bridgeMac, 'eth0'),
     ])
     return network
@@ -182,8 +194,10 @@ export class Network {
       'link set eth0 up',
       `addr add ${address}/24 dev eth0`,
       neighbour(clientAddress, clientMac, 'eth0'),
+      neighbour(otherClientAddress, clientMac, 'eth0'),
       neighbour(bridgeAddress, bridgeMac, 'eth0'),
     ])
+    this.#hosts.set(host.namespace, host)
     await this.#introduce(host)
     return host
   }
@@ -193,12 +207,14 @@ export class Network {
     const renumbered = { ...host, address }
     await batch(host.namespace, ['addr flush dev eth0 scope global', `addr add ${address}/24 dev eth0`])
     await this.#forget(host)
+    this.#hosts.set(host.namespace, renumbered)
     await this.#introduce(renumbered)
     return renumbered
   }
 
   async removeHost(host: Host): Promise<void> {
     await ip('-n', this.bridge, 'link', 'del', host.port)
+    this.#hosts.delete(host.namespace)
     await this.#forget(host)
     await removeNamespace(host.namespace)
   }
@@ -218,11 +234,52 @@ export class Network {
     }
   }
 
+  /** Takes from a host its way to what is on the bridge, and nothing else. */
+  async cutFromBridge(host: Host): Promise<void> {
+    await batch(host.namespace, [`route add blackhole ${bridgeAddress}/32`])
+  }
+
+  /**
+   * Loses what fills a packet between the client and a host, both ways and without a word; what is smaller passes. The
+   * two ends must cut into segments themselves: what they leave to the device is not measured on its way.
+   */
+  async narrow(host: Host): Promise<void> {
+    await batch(undefined, ['link set eth0 gso_max_segs 1'])
+    await batch(host.namespace, ['link set eth0 gso_max_segs 1'])
+    await batch(this.bridge, [`link set ${host.port} mtu ${tunnelMtu}`])
+  }
+
   /** Undoes every cut of a host. */
   async mend(host: Host): Promise<void> {
-    await ip('-n', this.bridge, 'link', 'set', host.port, 'up')
-    await batch(undefined, [neighbour(host.address, host.mac, 'eth0')])
-    await batch(host.namespace, [neighbour(clientAddress, clientMac, 'eth0')])
+    await batch(this.bridge, [`link set ${host.port} mtu ${mtu} up`])
+    await batch(undefined, [`link set eth0 gso_max_segs ${segments}`, neighbour(host.address, host.mac, 'eth0')])
+    await batch(host.namespace, [
+      `link set eth0 gso_max_segs ${segments}`,
+      'route flush type blackhole',
+      neighbour(clientAddress, clientMac, 'eth0'),
+    ])
+  }
+
+  /** Takes one address from this process's host and gives it another, as when a laptop roams. */
+  async moveClient(from: string, to: string): Promise<void> {
+    // The first one goes before the other comes: with it, all that came after it on its network would go.
+    await batch(undefined, [`addr del ${from}/24 dev eth0`, `addr add ${to}/24 dev eth0`])
+    await this.#restoreClient() // The kernel drops the neighbours of a network with the address on it.
+  }
+
+  /** Takes this process's own link down. Its routes go with it, so that connecting fails at once. */
+  async downClient(): Promise<void> {
+    await batch(undefined, ['link set eth0 down'])
+  }
+
+  async upClient(): Promise<void> {
+    await batch(undefined, ['link set eth0 up'])
+    await this.#restoreClient()
+  }
+
+  /** Pulls the plug of this process's host out of the bridge, and puts it in again: its routes stay. */
+  async plugClient(into: 'nothing' | 'bridge'): Promise<void> {
+    await ip('-n', this.bridge, 'link', 'set', 'client', into === 'bridge' ? 'up' : 'down')
   }
 
   /** Delays what a host is sent by `ms` milliseconds; 0 ends it. Rejects where the kernel has no netem. */
@@ -234,8 +291,14 @@ export class Network {
   async remove(): Promise<void> {
     // The kernel ends a namespace some time after its name is gone; the next network of this process needs eth0 now.
     await ip('link', 'del', 'eth0').catch(() => {})
+    await ip('addr', 'del', `${balancerAddress}/32`, 'dev', 'lo').catch(() => {})
     const own = new RegExp(`^${this.#run}-(bridge|s\\d+)$`)
     for (const name of namespaces()) if (own.test(name)) await removeNamespace(name)
+  }
+
+  async #restoreClient(): Promise<void> {
+    const hosts = [...this.#hosts.values()].map(({ address, mac }) => neighbour(address, mac, 'eth0'))
+    await batch(undefined, [neighbour(bridgeAddress, bridgeMac, 'eth0'), ...hosts])
   }
 
   async #introduce(host: Host): Promise<void> {

@@ -111,9 +111,10 @@ export class ApiServer {
 
   /**
    * Starts it, with a certificate of the given kind. Resolves when /readyz says ok; rejects with the end of its log
-   * when it exits instead, or is not ready within 120 s. Nothing happens when it runs already.
+   * when it exits instead, or is not ready within 120 s. Nothing happens when it runs already. `flags` are for this
+   * start alone, and win over the cluster's.
    */
-  async start(certificate: CertificateKind = 'own'): Promise<void> {
+  async start(certificate: CertificateKind = 'own', flags: readonly string[] = []): Promise<void> {
     if (!this.running) {
       const pair = await this.#around.certificates.server(this.host, certificate)
       this.#process = await Daemon.spawn(this.namespace, this.#logFile, [
@@ -124,6 +125,7 @@ export class ApiServer {
         `--tls-cert-file=${pair.certFile}`,
         `--tls-private-key-file=${pair.keyFile}`,
         `--audit-log-path=${this.#auditFile}`,
+        ...flags,
       ])
     }
     await this.#ready(this.#process)
@@ -138,7 +140,17 @@ export class ApiServer {
     return this.#around.network.cut(this.#host, direction)
   }
 
-  /** Undoes every `cut()`. */
+  /** Takes its etcd from it: it lives on, answers from its cache, and hangs for everything else, until `mend()`. */
+  loseEtcd(): Promise<void> {
+    return this.#around.network.cutFromBridge(this.#host)
+  }
+
+  /** Loses every full-size packet between the client and it, as a tunnel's broken MTU does, until `mend()`. */
+  loseFullSizePackets(): Promise<void> {
+    return this.#around.network.narrow(this.#host)
+  }
+
+  /** Undoes `cut()`, `loseEtcd()` and `loseFullSizePackets()`. */
   mend(): Promise<void> {
     return this.#around.network.mend(this.#host)
   }

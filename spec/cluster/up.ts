@@ -14,6 +14,7 @@ const help = `\
                                                            expired
   stop N | cont N      SIGSTOP | SIGCONT  term N           SIGTERM: a graceful end
   cut N [HOW] | mend N drop packets       HOW: both (link down), path, requests, replies
+  etcd N | narrow N    its etcd is lost to it | full-size packets are lost; until mend N
   add | remove N       a server more | gone for good
   renumber N           on an address never used before
   quit`
@@ -30,6 +31,8 @@ const actions: ReadonlyMap<string, Action> = new Map<string, Action>([
   ['cont', server => server.cont()],
   ['cut', (server, how) => server.cut(oneOf<Direction>(directions, how ?? 'both'))],
   ['mend', server => server.mend()],
+  ['etcd', server => server.loseEtcd()],
+  ['narrow', server => server.loseFullSizePackets()],
   ['remove', server => cluster.removeServer(server)],
   ['renumber', server => cluster.renumber(server)],
 ])

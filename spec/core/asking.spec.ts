@@ -4,7 +4,7 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, ask, askDeep, attemptFailed, B, C, cause, connect, dialled, failing, given, keptSince, local, missed,
+  A, answered, ask, askDeep, attemptFailed, B, C, cause, connect, dialled, failing, given, keptSince, local, missed, questionConnected,
   reading, ready, refused, rejectFailed, reportFailed, sampled, silentSince, slowSince, socketClosed, suspectSince,
   tick, used,
 } from '../support/core-given.ts'
@@ -167,7 +167,7 @@ const asked: readonly Row[] = [
         [B]: { ...used, ...slowSince(0), askedAt: 3_000, askedDeepAt: 0 },
       },
       sockets: { 1: { address: A, owedSince: 10 }, 2: { address: B, owedSince: 10 } },
-      witness: { asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [
       [6_999, tick, []],
@@ -192,7 +192,7 @@ const asked: readonly Row[] = [
   {
     name: 'H2 heartbeatInterval 0 asks nobody for a silence',
     given: given({
-      peers: { [A]: used },
+      peers: { [A]: { ...used, kept: undefined } },
       sockets: { 1: { address: A, owedSince: 5 } },
       settings: { heartbeatInterval: 0 },
     }),
@@ -245,6 +245,32 @@ const asked: readonly Row[] = [
     ],
   },
   {
+    name: 'F4 an endpoint in use is asked 500 ms after its first socket, so that a connection of ours is as old as those',
+    given: given({ peers: { [A]: { ...used, kept: undefined } }, sockets: { 1: { address: A } } }),
+    phases: [
+      [499, tick, [], { deadline: { at: 500, why: 'silence' } }],
+      [500, tick, [ask(100, A)]],
+      [505, questionConnected(A, 100), []],
+      [510, answered(A, 100), [], { peers: { [A]: { kept: { since: 505, usedAt: 510 } } } }],
+    ],
+  },
+  {
+    name: 'F4 where that one failed for an error of this machine, the next is made with the next heartbeat',
+    given: given({ peers: { [A]: { ...used, kept: undefined } }, sockets: { 1: { address: A } } }),
+    phases: [
+      [500, tick, [ask(100, A)]],
+      [500, missed(A, 100, local), [], { deadline: { at: 5_500, why: 'silence' } }],
+    ],
+  },
+  {
+    name: 'F4 sockets that wait in a pool, and those that have one already, need none',
+    given: given({
+      peers: { [A]: { ...used, kept: undefined }, [B]: { ...used, ...keptSince(-9) } },
+      sockets: { 1: { address: A, idle: true }, 2: { address: B } },
+    }),
+    phases: [[500, tick, [], { deadline: { at: 5_000, why: 'silence' } }]],
+  },
+  {
     name: 'H12 idle pools are asked shallow, however long they wait',
     given: given({
       peers: { [A]: { ...used, ...keptSince(0), askedAt: 50_000 } },
@@ -256,7 +282,7 @@ const asked: readonly Row[] = [
   {
     name: 'H10 what has gone to rest asks nobody, though a pool still holds sockets',
     given: given({
-      peers: { [A]: { ...used, ...suspectSince(5) }, [B]: ready },
+      peers: { [A]: { ...used, ...suspectSince(5), kept: undefined }, [B]: ready },
       sockets: { 1: { address: A, idle: true } },
       dormant: true,
     }),

@@ -144,10 +144,10 @@ describe('nextDeadline', () => {
       given({
         peers: { [A]: { ...used, ...suspectSince(1) } },
         sockets: { 1: { address: A } },
-        witness: { asked: [], nextAt: 88 },
+        witness: { depth: 'shallow', asked: [], nextAt: 88 },
       }),
     ],
-    ['probe', 66, given({ peers: { [A]: {}, [B]: {} }, probe: { at: A, nextAt: 66 } })],
+    ['probe', 66, given({ peers: { [A]: {}, [B]: {} }, probe: { nextAt: 66 } })],
     ['recovery', 55, given({ peers: { [A]: { ...failing(0), askedAt: 0 } }, recovery: { nextAt: 55, pause: 5_000 } })],
     ['refresh', 60_000, given({ peers: { [A]: ready }, discovery: { ...known, nextAt: 60_000 } })],
     ['age', 99, given({ peers: { [A]: used }, sockets: { 1: { address: A, wakeAt: 99 } } })],
@@ -170,7 +170,7 @@ describe('nextDeadline', () => {
   })
 
   it('names the earliest of all', () => {
-    const state = given({ ...inUse, sampleAt: 250, witness: { asked: [B], nextAt: 100 }, discovery: known })
+    const state = given({ ...inUse, sampleAt: 250, witness: { depth: 'shallow', asked: [B], nextAt: 100 }, discovery: known })
     assert.deepEqual(nextDeadline(state), { at: 100, why: 'witness' })
   })
 })

@@ -178,7 +178,7 @@ const lists: readonly Row[] = [
     name: 'D2 a removed endpoint that serves a socket, or is being asked, is not forgotten',
     given: given({
       peers: {
-        [A]: { ...removed, askedAt: 299_000, askedDeepAt: 299_000 },
+        [A]: { ...removed, ...keptSince(0, 299_000), askedAt: 299_000, askedDeepAt: 299_000 },
         [B]: { ...removed, question: asking(7, 299_000) },
       },
       sockets: { 1: { address: A } },

@@ -141,7 +141,7 @@ const when: readonly Row[] = [
       },
       sockets: { 1: { address: A } },
       discovery: { ...known, startedAt: -9_000 },
-      witness: { asked: [B], nextAt: 600 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 600 },
     }),
     phases: [
       [500, missed(A, 7, failure), [reportFailed(A, failure)], { discovery: { startedAt: 500, round: roundOf([B]) } }],
@@ -155,7 +155,7 @@ const when: readonly Row[] = [
       },
       sockets: { 1: { address: A } },
       discovery: known,
-      witness: { asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [
       [

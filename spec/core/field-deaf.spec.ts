@@ -127,19 +127,14 @@ const rows: readonly Row[] = [
         },
         [B]: { ...ready, answeredDeepAt: 0, question: asking(10, 9_000, { depth: 'deep' }) },
       },
-      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A, witness: { asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[9_010, answered(A, 9), [abandon(A, 8)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }]],
   },
   {
     name: 'F4 an error of this machine in the second try leaves the first open, until a later one is answered',
     given: given({
-      peers: {
-        [A]: {
-          ...kept, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity },
-          question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000,
-        },
-      },
+      peers: { [A]: { ...kept, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000 } },
       sockets: { 1: { address: A } }, current: A,
     }),
     phases: [

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Effect, State } from '../../lib/core/state.ts'
+import type { Discovery, Effect, State } from '../../lib/core/state.ts'
 import { nextDeadline } from '../../lib/core/step.ts'
 import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
@@ -61,26 +61,27 @@ const answers: readonly Row[] = [
     ],
   },
   {
-    name: 'R5 503 may pass, and is not warned of yet, where there was an answer before',
-    given: { ...alone, discovery: { ...alone.discovery, status: 'failing' } },
-    phases: [
-      [10, answered(A, 9, { status: 503 }), [ask(100, A)]],
-      [20, answered(A, 100, { status: 503 }), [
-        settleRefresh(5, { kind: 'failed', causes: [cause(A, otherAnswer(503))] }),
-      ], {
-        discovery: { status: 'failing', lastError: 'it answered 503' },
-      }],
-    ],
-  },
-  {
-    name: 'R5 503 as the first answer of all is warned of at once',
+    name: 'R5 503 is warned of at once where nothing has ever been learned: it need not be an apiserver at all',
     given: alone,
     phases: [
       [10, answered(A, 9, { status: 503 }), [ask(100, A)]],
       [20, answered(A, 100, { status: 503 }), [
         reportWarning('discovery', `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered 503`),
         settleRefresh(5, { kind: 'failed', causes: [cause(A, otherAnswer(503))] }),
-      ]],
+      ], { discovery: { status: 'failing', lastError: 'it answered 503' } }],
+    ],
+  },
+  {
+    name: 'R5 503 may pass where a list was had before, and is not warned of yet',
+    given: given({
+      peers: { [A]: { ...used, ...keptSince(0), question: asking(9, 0, { depth: 'deep' }) } },
+      discovery: { ...known, nextAt: Infinity, round: roundOf([A]), waiting: [5] }, current: A,
+    }),
+    phases: [
+      [10, answered(A, 9, { status: 503 }), [ask(100, A)]],
+      [20, answered(A, 100, { status: 503 }), [settleRefresh(5, { kind: 'failed', causes: [cause(A, otherAnswer(503))] })], {
+        discovery: { status: 'failing', lastError: 'it answered 503' },
+      }],
     ],
   },
   {
@@ -176,7 +177,7 @@ const counted: readonly Row[] = [
     ],
   },
   {
-    name: 'R1, H12 where its cache gives none either, another is asked for the list',
+    name: 'R1, H12 the round waits for that answer, and asks another only where it is no list either',
     given: given({
       peers: { [A]: { ...used, ...keptSince(0) }, [B]: ready }, discovery: known, current: A,
     }),
@@ -190,16 +191,13 @@ const counted: readonly Row[] = [
 ]
 
 /** Lets each refresh end with this, and gives the pauses between them, and what was warned of and when. */
-function refreshesOf(answer: (state: State, question: number, now: number) => State, rounds: number): {
+function refreshesOf(
+  answer: (state: State, question: number, now: number) => State, rounds: number, before: Partial<Discovery> = pending,
+): {
   readonly pauses: number[]
   readonly warnings: [at: number, message: string][]
 } {
-  let state: State = {
-    ...given({
-      peers: { [A]: { ...used, ...front } }, discovery: { ...pending, status: 'failing', nextAt: 0 }, current: A,
-    }),
-    usedAt: 0,
-  }
+  let state: State = { ...given({ peers: { [A]: { ...used, ...front } }, discovery: { ...before, nextAt: 0 }, current: A }), usedAt: 0 }
   const pauses: number[] = []
   const warnings: [number, string][] = []
   let now = 0
@@ -229,6 +227,13 @@ function assertJittered(pauses: readonly number[], seconds: readonly number[]): 
   }
 }
 
+/** Answers 503, and to the shallow question after that, too. */
+function unavailable(state: State, question: number, now: number): State {
+  const [shallow] = checkedStep(state, answered(A, question, { status: 503 }), now)
+  const again = shallow.peers.get(A)?.question?.id
+  return again === undefined ? shallow : checkedStep(shallow, answered(A, again, { status: 503 }), now)[0]
+}
+
 describe('a list that cannot be had', () => {
   it('R2 that is forbidden is asked for after 10, 20, 40 s and so on, and then every 5 minutes', () => {
     const { pauses, warnings } = refreshesOf((state, question, now) => {
@@ -242,16 +247,17 @@ describe('a list that cannot be had', () => {
   })
 
   it('R1, R5 for 503 is asked for after 10, 20, 40 s and then every refreshInterval; a minute of it is warned of, once', () => {
-    const { pauses, warnings } = refreshesOf((state, question, now) => {
-      const [shallow] = checkedStep(state, answered(A, question, { status: 503 }), now)
-      const again = shallow.peers.get(A)?.question?.id
-      return again === undefined ? shallow : checkedStep(shallow, answered(A, again, { status: 503 }), now)[0]
-    }, 6)
+    const { pauses, warnings } = refreshesOf(unavailable, 6, known)
     assertJittered(pauses, [10, 20, 40, 60, 60, 60])
     assert.equal(warnings.length, 1)
     const [at, message] = warnings[0] ?? assert.fail('no warning')
     assert.ok(at >= 60_000 && at <= 140_000, `at ${at}`)
     assert.equal(message, `the list of apiservers cannot be had for a minute and more, ${NO_FAILOVER}: it answered 503`)
+  })
+
+  it('R5 for 503 where nothing was ever learned is warned of at once, and not again', () => {
+    const { warnings } = refreshesOf(unavailable, 6)
+    assert.deepEqual(warnings, [[0, `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered 503`]])
   })
 
   it('R5 for lost connections is not warned of, however long it lasts', () => {

@@ -195,7 +195,7 @@ const trust: readonly Row[] = [
   },
   {
     name: 'H11 one that accepts and says nothing has failed within two questions, and callers are served by another from the first',
-    given: given({ peers: { [A]: { ...ready, connectMs: 5 }, [B]: ready }, current: A }),
+    given: given({ peers: { [A]: { ...ready, connectMs: 5 }, [B]: { ...ready, ...keptSince(0) } }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [200, cancelled(1, 'enough'), [destroy(1, 100), gaveUp(1), askDeep(101, A, fresh)]],
@@ -265,7 +265,7 @@ const trust: readonly Row[] = [
     name: 'H11, H12 of a hollow one nothing new is learned',
     given: given({
       peers: { [A]: { ...kept, ...hollowSince(0, 1), askedAt: 1_000, askedDeepAt: 1_000 }, [B]: ready },
-      sockets: { 1: { address: A } }, current: A, witness: { asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[2_500, socketClosed(1, { written: 9 }), [askDeep(100, A, fresh)], { peers: { [A]: hollowSince(0, 1) } }]],
   },

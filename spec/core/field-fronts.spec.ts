@@ -27,7 +27,7 @@ const replaced: readonly Row[] = [
       peers: {
         [A]: balancer, [B]: { question: asking(9) },
       }, sockets: { 1: { address: A }, 2: { address: A, idle: true } },
-      discovery: known, current: A, probe: { at: B, nextAt: 1e6 },
+      discovery: known, current: A, probe: { nextAt: 1e6 },
     }),
     phases: [
       [10, answered(B, 9), [retire(1), retire(2)], { current: A, peers: { [B]: { standing: { is: 'ready' } } } }],
@@ -302,7 +302,7 @@ const probing: readonly Row[] = [
     name: 'F2 it ends with the first that answers, which takes the front\'s place',
     given: given({
       peers: { [A]: balancer, [B]: { question: asking(9), askedAt: 0 }, [C]: {} }, sockets: { 1: { address: A } },
-      discovery: known, current: A, probe: { at: B, nextAt: 250 },
+      discovery: known, current: A, probe: { nextAt: 250 },
     }),
     phases: [
       [20, answered(B, 9), [retire(1)]],

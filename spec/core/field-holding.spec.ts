@@ -4,9 +4,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, adopt, answered, ask, askDeep, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, deliver,
+  A, abandon, adopt, answered, ask, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, deliver,
   destroy, dialled, front, given, hintsLoaded, identityChanged, known, listOf, missed, pending, questionConnected,
-  ready, refused, refreshed, refreshRequested, reject, rejectFailed, reportEndpoints, reportFailed, reportWarning, save,
+  ready, refused, refreshed, refreshRequested, reject, roundOf, rejectFailed, reportEndpoints, reportFailed, reportWarning, save,
   tick,
 } from '../support/core-given.ts'
 
@@ -151,7 +151,63 @@ const listedSeed: readonly Row[] = [
   },
 ]
 
+const odd: readonly Row[] = [
+  {
+    name: 'F3 a connection that carried an answer which no apiserver gives is not handed over: another is made',
+    given: first,
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [10, connected(1, 100), [asked(101, A, 100)]],
+      [20, answered(A, 101, { status: 400 }), [
+        reportWarning('discovery', `the list of apiservers cannot be had, so that there is no failover: ${A} answered 400`),
+        destroy(1, 100), connect(1, 102, A),
+      ]],
+      [30, connected(1, 102), [deliver(1, 102, A)]],
+    ],
+  },
+  {
+    name: 'F3 one that waited beside it carried nothing, and is handed over',
+    given: first,
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [0, dialled(2), [connect(2, 101, A)]],
+      [10, connected(1, 100), [asked(102, A, 100)]],
+      [11, connected(2, 101), []],
+      [20, answered(A, 102, { status: 400 }), [
+        reportWarning('discovery', `the list of apiservers cannot be had, so that there is no failover: ${A} answered 400`),
+        destroy(1, 100), connect(1, 103, A), deliver(2, 101, A),
+      ]],
+    ],
+  },
+  {
+    name: 'F3 nor is it handed over where another is asked for the list, and does not give it in time',
+    given: twoSeeds,
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [10, connected(1, 100), [asked(101, A, 100)]],
+      [20, answered(A, 101, { status: 400 }), [ask(102, B)]],
+      [260, tick, [destroy(1, 100), connect(1, 103, A)]],
+      [270, connected(1, 103), [deliver(1, 103, A)]],
+    ],
+  },
+]
+
 const lost: readonly Row[] = [
+  {
+    name: 'F3 a question that is lost with its connection leaves another one that is held: that is delivered',
+    given: given({
+      peers: { [A]: { ...front, question: asking(9, 10, { on: 'fresh', attempt: 7 }) }, [B]: front },
+      discovery: { ...pending, round: roundOf([A], { depth: 'shallow' }) },
+      dials: [{
+        id: 1, tried: [A, B], hold: { is: 'list', until: 260 },
+        attempts: [attempt(7, A, 0, { phase: 'asking' }), attempt(8, B, 0, { phase: 'held' })],
+      }],
+    }),
+    phases: [
+      [15, missed(A, 9, broken), [destroy(1, 7), ask(100, A, { on: 'fresh' }), ask(101, B)]],
+      [260, tick, [deliver(1, 8, B)]],
+    ],
+  },
   {
     name: 'F3 a connection that is lost while it is asked is a failed attempt: the next candidate is started',
     given: twoSeeds,
@@ -432,5 +488,6 @@ const heldFront: readonly Row[] = [
 ]
 
 runRows('held for the list', listedSeed)
+runRows('answers of what is no apiserver', odd)
 runRows('lost while held', lost)
 runRows('held for a listed one', heldFront)

@@ -47,7 +47,7 @@ const lostEtcd: readonly Row[] = [
   {
     name: 'H12 a deep question is answered with 500 and a shallow one well: once more after heartbeatTimeout, then cut',
     given: given({
-      peers: { [A]: { ...kept, question: asking(9, 0, { depth: 'deep' }) }, [B]: { ...ready, answeredDeepAt: 25 } },
+      peers: { [A]: { ...kept, question: asking(9, 0, { depth: 'deep' }) }, [B]: { ...ready, ...keptSince(0), answeredDeepAt: 25 } },
       sockets: { 1: { address: A, ...owed }, 2: { address: A, heardAt: 2_000 } }, current: A,
     }),
     phases: [
@@ -142,11 +142,8 @@ const witnesses: readonly Row[] = [
   {
     name: 'H12 all are hollow: nobody is severed and nobody sick, and the next dial is as the ones before',
     given: given({
-      peers: {
-        [A]: { ...kept, ...hollow, askedAt: 100, askedDeepAt: 0, question: lastTry },
-        [B]: { ...kept, ...hollowSince(5), askedAt: 100 },
-      },
-      sockets: { 1: { address: A, ...owed }, 2: { address: B } }, current: A, witness: { asked: [], nextAt: 15_000 },
+      peers: { [A]: { ...kept, ...hollow, askedAt: 100, askedDeepAt: 0, question: lastTry }, [B]: { ...kept, ...hollowSince(5), askedAt: 100 } },
+      sockets: { 1: { address: A, ...owed }, 2: { address: B } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
     }),
     phases: [
       [
@@ -174,11 +171,8 @@ const witnesses: readonly Row[] = [
   {
     name: 'H12 one that answered deep before the first miss is no witness',
     given: given({
-      peers: {
-        [A]: { ...kept, ...hollow, question: lastTry },
-        [B]: { ...ready, answeredDeepAt: 4, question: asking(8, 100, { depth: 'deep' }) },
-      },
-      sockets: { 1: { address: A, ...owed } }, current: A, witness: { asked: [B], nextAt: 1e6 },
+      peers: { [A]: { ...kept, ...hollow, question: lastTry }, [B]: { ...ready, answeredDeepAt: 4, question: asking(8, 100, { depth: 'deep' }) } },
+      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [
       [110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'hollow', since: 5, strikes: 4, full: false } } } }],
@@ -200,18 +194,15 @@ const witnesses: readonly Row[] = [
   {
     name: 'H12 a refresh that another answers deep is a witness as well',
     given: given({
-      peers: {
-        [A]: { ...kept, ...hollowSince(5, 1), askedAt: 5 },
-        [B]: { ...ready, question: asking(8, 6, { depth: 'deep' }) },
-      },
-      sockets: { 1: { address: A } }, current: A, witness: { asked: [B], nextAt: 1e6 },
+      peers: { [A]: { ...kept, ...hollowSince(5, 1), askedAt: 5 }, [B]: { ...ready, question: asking(8, 6, { depth: 'deep' }) } },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[10, answered(B, 8), [reportSick(A)]]],
   },
   {
     name: 'H12 with nobody in doubt, or no socket of who is, the search ends',
     given: given({
-      peers: { [A]: { ...ready, ...hollowSince(5) }, [B]: ready }, witness: { asked: [], nextAt: 15_000 },
+      peers: { [A]: { ...ready, ...hollowSince(5) }, [B]: ready }, witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
     }),
     phases: [[10, tick, [], { deadline: { at: 120_000, why: 'unused' } }]],
   },
@@ -254,13 +245,21 @@ const packets: readonly Row[] = [
     ],
   },
   {
+    name: 'H12 a full handshake that is answered with 500 is followed by a shallow question on the kept connection',
+    given: given({
+      peers: { [A]: { ...kept, question: asking(9, 100, { depth: 'deep', on: 'full' }) }, [B]: { ...ready, answeredDeepAt: 120 } },
+      sockets: { 1: { address: A, ...owed } }, current: A,
+    }),
+    phases: [
+      [110, answered(A, 9, { status: 500 }), [ask(100, A)]],
+      [120, answered(A, 100), [reportSick(A, true)], { peers: { [A]: sickSince(120, 1, true) } }],
+    ],
+  },
+  {
     name: 'H12 a full handshake that is answered tells that the packets come through',
     given: given({
-      peers: {
-        [A]: { ...kept, ...hollowSince(0, 1, true), question: asking(9, 100, { depth: 'deep', on: 'full' }) },
-        [B]: ready,
-      },
-      sockets: { 1: { address: A, ...owed } }, current: A, witness: { asked: [], nextAt: 1e6 },
+      peers: { [A]: { ...kept, ...hollowSince(0, 1, true), question: asking(9, 100, { depth: 'deep', on: 'full' }) }, [B]: ready },
+      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [[110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' }, kept: { since: 0, usedAt: 0 } } } }]],
   },
@@ -354,14 +353,14 @@ const load: readonly Row[] = [
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
     phases: [
-      [601, answered(A, 9), [reportFailed(A, { kind: 'late', message: 'it took 501 ms to answer from its cache' })], {
-        peers: { [A]: { voice: { is: 'slow', since: 5, error: 'it took 501 ms to answer from its cache' }, sockets: 1 } },
+      [1_101, answered(A, 9), [reportFailed(A, { kind: 'late', message: 'it took 1001 ms to answer from its cache' })], {
+        peers: { [A]: { voice: { is: 'slow', since: 5, error: 'it took 1001 ms to answer from its cache' }, sockets: 1 } },
       }],
-      [610, dialled(1), [connect(1, 100, B)]],
+      [1_110, dialled(1), [connect(1, 100, B)]],
     ],
   },
   {
-    name: 'H12 an answer from the cache within a quarter of heartbeatTimeout tells of etcd',
+    name: 'H12 an answer from the cache within half of heartbeatTimeout tells of etcd',
     given: given({
       peers: {
         [A]: { ...kept, voice: { is: 'suspect', since: 5 }, question: lastTry },
@@ -369,7 +368,7 @@ const load: readonly Row[] = [
       },
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
-    phases: [[600, answered(A, 9), [reportSick(A), severSick(1, A)]]],
+    phases: [[1_100, answered(A, 9), [reportSick(A), severSick(1, A)]]],
   },
   {
     name: 'H12, H9 no answer from the cache either: slow',
@@ -385,7 +384,7 @@ const load: readonly Row[] = [
     name: 'H12, H7 503 from the cache, too: refusing',
     given: given({
       peers: { [A]: { ...kept, ...hollowSince(5, 1), question: asking(9, 100, { after: 'answer' }) }, [B]: ready },
-      sockets: { 1: { address: A } }, current: A, witness: { asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[110, answered(A, 9, { status: 503 }), [retire(1)], { peers: { [A]: refusing() } }]],
   },

@@ -20,7 +20,7 @@ const rows: readonly Row[] = [
       }, current: A,
     }),
     phases: [
-      [10, identityChanged, [retire(1), retire(2), closeMonitor(A), retire(3), closeMonitor(B)], {
+      [10, identityChanged, [retire(1), retire(2), retire(3), closeMonitor(A), closeMonitor(B)], {
         peers: { [A]: { kept: undefined, sockets: 2 }, [B]: { kept: undefined, sockets: 2 } },
       }],
       [20, identityChanged, []],
@@ -45,7 +45,7 @@ const rows: readonly Row[] = [
         },
         [B]: { ...ready, ...doubted, question: reaching(10) },
       },
-      sockets: { 1: { address: A, retired: true } }, witness: { asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A, retired: true } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[10, identityChanged, [abandon(A, 9), abandon(A, 8), closeMonitor(A), abandon(B, 10)], {
       peers: {

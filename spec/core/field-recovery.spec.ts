@@ -145,29 +145,30 @@ const ends: readonly Row[] = [
 runRows('recovery', wanted)
 runRows('the end of recovery', ends)
 
-/** Has each round of questions answered with 503, by one that was last used so long before, and looks when the next is. */
-function assertPauses(longest: readonly number[], unusedFor: number): void {
-  let state = given({ peers: { [A]: { ...ready, ...refusing() } }, recovery: soon })
-  let before = 5_000
-  for (const most of longest) {
-    ;[state] = checkedStep({ ...state, usedAt: before - unusedFor }, tick, before)
-    const question = state.peers.get(A)?.question ?? assert.fail('it was not asked')
-    ;[state] = checkedStep(state, answered(A, question.id, { status: 503 }), before + 1)
-    const { at, why } = nextDeadline(state) ?? assert.fail('nothing is waited for')
-    assert.equal(why, 'recovery')
-    assert.ok(at >= before + 0.8 * most && at < before + most, `${at - before} ms of ${most}`)
-    before = at
-  }
-}
-
 describe('the pauses of recovery', () => {
-  it('H8 double to 30 s while nobody waits, and are jittered by a fifth at most', () => {
-    assertPauses([10_000, 20_000, 30_000, 30_000], 20_000)
+  it('H8 stay at heartbeatInterval, jittered by a fifth at most, while somebody dials or uses a socket', () => {
+    assertPauses([5_000, 5_000, 5_000, 5_000], (before) => before)
+    assertPauses([5_000, 5_000, 5_000], (before) => before - 10_000)
   })
 
-  it('H8 are heartbeatInterval while somebody uses it', () => {
-    assertPauses([5_000, 5_000, 5_000, 5_000], 0)
+  it('H8 double to 30 s once nobody has for two heartbeatIntervals', () => {
+    assertPauses([10_000, 20_000, 30_000, 30_000], (before) => before - 10_001)
   })
+
+  /** Asks again and again, each time used when `usedAt` says, and compares the pauses. */
+  function assertPauses(pauses: readonly number[], usedAt: (before: number) => number): void {
+    let state = given({ peers: { [A]: { ...ready, ...refusing() } }, recovery: soon })
+    let before = 5_000
+    for (const most of pauses) {
+      ;[state] = checkedStep({ ...state, usedAt: usedAt(before) }, tick, before)
+      const question = state.peers.get(A)?.question ?? assert.fail('it was not asked')
+      ;[state] = checkedStep(state, answered(A, question.id, { status: 503 }), before + 1)
+      const { at, why } = nextDeadline(state) ?? assert.fail('nothing is waited for')
+      assert.equal(why, 'recovery')
+      assert.ok(at >= before + 0.8 * most && at < before + most, `${at - before} ms of ${most}`)
+      before = at
+    }
+  }
 
   it('H8 the first question comes within heartbeatInterval', () => {
     const refused = given({

@@ -81,11 +81,8 @@ const becoming: readonly Row[] = [
   {
     name: 'H9 while nobody else answers nothing is severed, however long it is silent',
     given: given({
-      peers: {
-        [A]: { ...kept, ...keptSince(0, 99_000), ...slowSince(4_000), askedAt: 99_000, askedDeepAt: 99_000 },
-        [B]: { ...ready, answeredAt: 3_999 },
-      },
-      sockets: { 1: { address: A } }, witness: { asked: [B], nextAt: 1e6 },
+      peers: { [A]: { ...kept, ...keptSince(0, 99_000), ...slowSince(4_000), askedAt: 99_000, askedDeepAt: 99_000 }, [B]: { ...ready, answeredAt: 3_999 } },
+      sockets: { 1: { address: A } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[100_000, tick, []]],
   },

@@ -3,8 +3,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, askDeep, attempt, attemptFailed, B, C, cause, connect, connected, deliver, destroy, dialled, failing, front, given,
-  noConnection, noConnectionIn, reaching, ready, refused, rejectFailed, reportFailed, reportFailover, tick, unreached, used,
+  A, abandon, ask, askDeep, attempt, attemptFailed, B, C, cancelled, cause, connect, connected, deliver, destroy, dialled, failing,
+  front, given, missed, noConnection, noConnectionIn, reaching, ready, refused, reject, rejectFailed, reportFailed, reportFailover,
+  tick, unreachable, unreached, used,
 } from '../support/core-given.ts'
 
 const after250 = noConnectionIn(250)
@@ -28,10 +29,7 @@ const dials: readonly Row[] = [
     given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [
-        3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), connect(1, 102, C)],
-        { deadline: { at: 253, why: 'dial' } },
-      ],
+      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), connect(1, 102, C)], { deadline: { at: 253, why: 'dial' } }],
       [252, tick, []],
       [253, tick, [
         destroy(1, 101), destroy(1, 102), rejectFailed(1, cause(A, refused), cause(B, after250), cause(C, after250)),
@@ -44,7 +42,7 @@ const dials: readonly Row[] = [
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), connect(1, 102, C)]],
-      [252, connected(1, 101), [deliver(1, 101, B), destroy(1, 102), reportFailover(A, B, 'refused')]],
+      [252, connected(1, 102), [deliver(1, 102, C), destroy(1, 101), reportFailover(A, C, 'refused')]],
     ],
   },
   {
@@ -91,14 +89,40 @@ const dials: readonly Row[] = [
   {
     name: 'D7 a dial that waits for one that turns out to be out of reach ends at once, if the others failed long ago',
     given: given({
-      peers: {
-        [A]: { ...failing(0), ...front }, [B]: { question: reaching(9), askedAt: 0 },
-      }, current: A, usedAt: -Infinity,
-      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 1_000)], failedAt: 1_000, causes: [cause(A, refused)] }],
+      peers: { [A]: { ...failing(0), ...front }, [B]: { question: reaching(9, 900, { misses: 1, on: 'fresh' }), askedAt: 900 } },
+      current: A, usedAt: -Infinity,
+      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 800)], failedAt: 800, causes: [cause(A, refused)] }],
     }),
-    phases: [[5_000, tick, [
-      abandon(B, 9), reportFailed(B, noConnection), destroy(1, 7), rejectFailed(1, cause(A, refused), cause(B, noConnectionIn(4_000))),
+    phases: [[1_200, missed(B, 9, unreachable), [
+      reportFailed(B, unreachable), destroy(1, 7), rejectFailed(1, cause(A, refused), cause(B, noConnectionIn(400))),
     ]]],
+  },
+  {
+    name: 'D7 a question that has been connecting for twice attemptDelay tells the same, before it is given up',
+    given: given({
+      peers: { [A]: { ...failing(0), ...front }, [B]: { question: reaching(9, 900), askedAt: 900 } }, current: A, usedAt: -Infinity,
+      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 800)], failedAt: 800, causes: [cause(A, refused)] }],
+    }),
+    phases: [
+      [1_399, tick, [], { deadline: { at: 1_400, why: 'dial' } }],
+      [1_400, tick, [destroy(1, 7), rejectFailed(1, cause(A, refused), cause(B, noConnectionIn(600)))], {
+        peers: { [B]: { mute: true } },
+      }],
+    ],
+  },
+  {
+    name: 'D7 an attempt that was given up after twice attemptDelay of silence tells the same to the next dial',
+    given: given({ peers: { [A]: ready, [B]: { askedAt: -1_000 } }, current: A, dials: [{ id: 1, tried: [B], attempts: [attempt(7, B)] }] }),
+    phases: [
+      [500, cancelled(1, 'enough'), [destroy(1, 7), reject(1, { kind: 'cancelled', reason: 'enough' }), askDeep(100, B, { on: 'fresh' })], {
+        peers: { [B]: { mute: true } },
+      }],
+      [510, dialled(2), [connect(2, 101, A)]],
+      [520, attemptFailed(2, 101), [reportFailed(A), connect(2, 102, B)], { deadline: { at: 770, why: 'dial' } }],
+      [600, missed(B, 100, refused), [ask(103, B, { depth: 'deep', on: 'fresh' })]],
+      [610, missed(B, 103, refused), [reportFailed(B)], { peers: { [B]: { mute: false } } }],
+      [770, tick, [], { dials: { 2: { wakeAt: 5_520 } } }],
+    ],
   },
   {
     name: 'D7 and attemptDelay after the last of the others failed, if that was just now',

@@ -254,14 +254,12 @@ const answers: readonly Row[] = [
     ],
   },
   {
-    name: 'F4 the missed question is listened to where the second try failed for an error of this machine',
+    name: 'F4 the missed question is given up with the second try, where that gives a verdict',
     given: alone,
     phases: [
       [5_000, tick, [ask(100, A)]],
       [7_000, tick, [ask(101, A, fresh)]],
-      [7_005, missed(A, 101, local), [], {
-        peers: { [A]: { deaf: { question: 100, since: 5_000, until: Infinity }, question: undefined } },
-      }],
+      [7_005, missed(A, 101, refused), [abandon(A, 100), reportFailed(A)], { peers: { [A]: { deaf: undefined, question: undefined } } }],
     ],
   },
   {

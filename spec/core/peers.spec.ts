@@ -3,13 +3,11 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { ask as askNow, askAgain, askOn, endDeaf, release } from '../../lib/core/asking.ts'
-import { withStarted } from '../../lib/core/dialling.ts'
 import {
-  becomeAlive, becomeDoubted, becomeFailed, becomeHeard, becomeHollow, becomeMute, becomeRefusing, becomeSick, becomeSilent,
+  becomeAlive, becomeDoubted, becomeFailed, becomeHeard, becomeHollow, becomeMute, becomeRefusing, becomeSilent,
   becomeSlow, becomeSuspect, becomeUnasked, becomeUndoubted, becomeReady, becomeWell,
 } from '../../lib/core/peers.ts'
 import { step } from '../../lib/core/step.ts'
-import { rowOf } from '../../lib/core/table.ts'
 import { Turn } from '../../lib/core/turn.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
@@ -95,7 +93,6 @@ describe('an endpoint that is not known any more', () => {
       (turn) => becomeSilent(turn, D),
       (turn) => becomeSlow(turn, D, failure),
       (turn) => becomeHollow(turn, D, 1, false),
-      (turn) => becomeSick(turn, D),
       (turn) => becomeRefusing(turn, D, 503),
       (turn) => becomeAlive(turn, D),
       (turn) => becomeWell(turn, D),
@@ -125,9 +122,6 @@ describe('an endpoint that is not known any more', () => {
     assert.deepEqual(visited, [A])
     assert.ok(gone)
     assert.equal(turn.current(gone), gone)
-    const dial = rowOf(given({ peers: { [A]: used }, dials: [{ id: 1 }] }).dials, 1)
-    assert.ok(dial)
-    assert.equal(withStarted(turn, dial, D), dial)
   })
 })
 

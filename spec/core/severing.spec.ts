@@ -54,7 +54,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(5), [B]: { ...ready, question: asking(9) } },
       sockets: { 1: { address: A } },
-      witness: { asked: [B], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
       sampleAt: 3_000,
     }),
     phases: [
@@ -62,7 +62,7 @@ const severing: readonly Row[] = [
         1_000,
         answered(B, 9),
         [sever(1, A, 'refused')],
-        { deadline: { at: 76_000, why: 'monitor' }, peers: { [A]: { sockets: 0 } } },
+        { deadline: { at: 75_000, why: 'monitor' }, peers: { [A]: { sockets: 0 } } },
       ],
     ],
   },
@@ -71,7 +71,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(5), [B]: { ...ready, answeredAt: 4 } },
       sockets: { 1: { address: A } },
-      witness: { asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [[1_000, tick, [], { peers: { [A]: { sockets: 1 } } }]],
   },
@@ -172,7 +172,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: { ...used, question: asking(7) }, [B]: silent(5), [C]: ready },
       sockets: { 1: { address: A }, 2: { address: B } },
-      witness: { asked: [C], nextAt: 2_200 },
+      witness: { depth: 'shallow', asked: [C], nextAt: 2_200 },
     }),
     phases: [[2_000, tick, [ask(100, A, fresh)]]],
   },
@@ -184,7 +184,7 @@ const severing: readonly Row[] = [
         [B]: { ...failing(0), ...suspectSince(1) },
       },
       sockets: { 1: { address: A } },
-      witness: { asked: [B], nextAt: 20_250 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 20_250 },
     }),
     phases: [
       [20_250, tick, []],
@@ -233,7 +233,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(0), [B]: { ...ready, question: asking(8) } },
       sockets: { 1: { address: A } },
-      witness: { asked: [B], nextAt: 1_000 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1_000 },
     }),
     phases: [
       [
@@ -250,7 +250,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(0), [B]: { ...ready, question: asking(8) } },
       sockets: { 1: { address: A } },
-      witness: { asked: [B], nextAt: 1_000 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1_000 },
     }),
     phases: [[500, socketClosed(1), [], { deadline: { at: 2_000, why: 'question' }, peers: { [A]: { sockets: 0 } } }]],
   },
@@ -260,7 +260,7 @@ const severing: readonly Row[] = [
       peers: { [A]: silent(0) },
       sockets: { 1: { address: A } },
       current: A,
-      witness: { asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [
       [10, dialled(1), [connect(1, 100, A)]],
@@ -277,14 +277,14 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(0), [B]: silent(9), [C]: { ...ready, question: asking(8) } },
       sockets: { 1: { address: A }, 2: { address: B } },
-      witness: { asked: [C], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [C], nextAt: 1e6 },
     }),
     phases: [
       [
         500,
         answered(C, 8),
         [sever(1, A, 'refused'), sever(2, B, 'refused')],
-        { counters: { severed: 2 }, deadline: { at: 75_500, why: 'monitor' } },
+        { counters: { severed: 2 }, deadline: { at: 75_000, why: 'monitor' } },
       ],
     ],
   },
@@ -293,7 +293,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: { ...silent(0), question: asking(7) }, [B]: silent(9) },
       sockets: { 1: { address: A }, 2: { address: B } },
-      witness: { asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [
       [

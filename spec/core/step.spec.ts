@@ -31,7 +31,7 @@ const everything = given({
     { id: 2, tried: [A], attempts: [attempt(12, A)], nextAt: 300 },
   ],
   discovery: { ...known, nextAt: Infinity, round: roundOf([A]), waiting: [5, 6] },
-  witness: { asked: [B], nextAt: 100 },
+  witness: { depth: 'shallow', asked: [B], nextAt: 100 },
   sampleAt: 250,
 })
 
@@ -310,6 +310,13 @@ describe('storms', () => {
     assert.deepEqual([...heartbeats.keys()], ['10.0.0.1'])
     const count = heartbeats.get('10.0.0.1') ?? 0
     assert.ok(count >= 119 && count <= 151, `${count} in ten minutes`)
+  })
+})
+
+describe('an address', () => {
+  it('D1 is written host:port, an IPv6 host in brackets', () => {
+    const state = initialState(DEFAULTS, [{ host: 'fd00::1', port: 6443 }], [at(A)], 1)
+    assert.deepEqual([...state.peers.keys()], ['[fd00::1]:6443', A])
   })
 })
 

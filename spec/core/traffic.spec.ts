@@ -20,7 +20,7 @@ const looked: readonly Row[] = [
   },
   {
     name: 'H10 with no socket left no bytes are looked at, though a pool speaks of traffic',
-    given: given({ peers: { [A]: used }, sockets: { 1: { address: A } }, sampleAt: 250 }),
+    given: given({ peers: { [A]: { ...used, kept: undefined } }, sockets: { 1: { address: A } }, sampleAt: 250 }),
     phases: [
       [10, socketClosed(1), [], { deadline: { at: 120_000, why: 'unused' } }],
       [20, trafficResumed, [], { deadline: { at: 120_020, why: 'unused' } }],
@@ -28,7 +28,7 @@ const looked: readonly Row[] = [
   },
   {
     name: 'H10 after close() traffic is of no interest',
-    given: given({ peers: { [A]: used }, sockets: { 1: { address: A } } }),
+    given: given({ peers: { [A]: { ...used, kept: undefined } }, sockets: { 1: { address: A } } }),
     phases: [
       [10, closed, []],
       [20, trafficResumed, [], { same: true, deadline: null }],

@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { draw } from '../../lib/core/turn.ts'
+import { draw, Turn } from '../../lib/core/turn.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
-import { A, given, ready, reportWarning, warningPassed, warningRaised } from '../support/core-given.ts'
+import { A, B, given, ready, reportWarning, warningPassed, warningRaised } from '../support/core-given.ts'
 
 const warnings: readonly Row[] = [
   {
@@ -28,6 +28,16 @@ const warnings: readonly Row[] = [
 ]
 
 runRows('warnings', warnings)
+
+describe('a turn', () => {
+  it('leaves the state as it is where it is told something of an endpoint that nobody knows', () => {
+    const state = given({ peers: { [A]: ready } })
+    const turn = new Turn(state, 0)
+    turn.changePeer(B, { retired: true })
+    turn.changePeer(B, () => assert.fail('it was asked for a change'))
+    assert.equal(turn.state, state)
+  })
+})
 
 describe('draw', () => {
   it('gives the numbers of mulberry32, so that a seed means the same on every machine', () => {

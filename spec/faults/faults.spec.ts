@@ -3,107 +3,19 @@
  * that are cut, handshakes that go wrong. Default options wherever a default is what bounds the outcome.
  */
 import assert from 'node:assert/strict'
-import { after, before, describe, it } from 'node:test'
+import { describe } from 'node:test'
 import type { MultidialerOptions } from '../../lib/multidialer.ts'
 import { blackhole, canBlackhole } from '../support/blackhole.ts'
-import { at, Client, dialError, happens, rejection, timed, until } from '../support/client.ts'
-import { ControlPlane, type ApiServer, type ControlPlaneOptions } from '../support/control-plane.ts'
-import { apart, withoutLeaks } from '../support/leaks.ts'
+import { at, type Client, dialError, happens, rejection, timed, until } from '../support/client.ts'
+import type { ApiServer, ControlPlane } from '../support/control-plane.ts'
+import { D, lane, learned, LOAD, type Row, type Scene, servedByNext, told } from '../support/lanes.ts'
+import { apart } from '../support/leaks.ts'
 import { Wires } from '../support/wires.ts'
 
-/** What a machine of two cores that has much else to do may add to a dial, and to the end of a silence. ms */
-const LOAD = 2_500
+/** What a machine of two cores that has much else to do may add to the end of a silence. ms */
 const LATE = 1_500
-/** attemptDelay and half of a dialled, answered request on such a machine. ms */
+/** attemptDelay. ms */
 const A = 250
-const D = 100
-
-interface Scene {
-  readonly plane: ControlPlane
-  readonly client: Client
-  readonly server: (index: number) => ApiServer
-  /** Another client of the same plane, ended with the scene. */
-  readonly another: (options?: Partial<MultidialerOptions>) => Client
-}
-
-interface Row {
-  readonly name: string
-  readonly options?: Partial<MultidialerOptions> | ((plane: ControlPlane) => Partial<MultidialerOptions>)
-  readonly skip?: string | false
-  readonly body: (scene: Scene) => Promise<void>
-}
-
-/** Rows one after another on one plane, which is as new before each; planes run beside each other. */
-function lane(name: string, options: ControlPlaneOptions, rows: readonly Row[]): void {
-  describe(name, { concurrency: 1 }, () => {
-    let plane: ControlPlane
-    before(async () => { plane = await ControlPlane.start(options) })
-    after(() => plane.stop())
-    for (const row of rows) {
-      it(row.name, { skip: row.skip ?? false }, async () => {
-        await heal(plane)
-        await played(plane, row)
-      })
-    }
-  })
-}
-
-async function heal(plane: ControlPlane): Promise<void> {
-  await Promise.all(plane.servers.map(async (server) => {
-    if (server.state === 'stopped') await server.cont()
-    if (server.state === 'gone') await server.restart()
-    await server.misbehave()
-    await plane.list(server)
-    await server.resetStats()
-  }))
-}
-
-/** Plays a row; afterwards nothing of it is left, here or on any server. */
-function played(plane: ControlPlane, { body, options = {} }: Row): Promise<void> {
-  return withoutLeaks(async () => {
-    const clients: Client[] = []
-    const given = typeof options === 'function' ? options(plane) : options
-    const another = (more: Partial<MultidialerOptions> = {}): Client => {
-      const client = new Client(plane, { ...given, ...more })
-      clients.push(client)
-      return client
-    }
-    try {
-      await body({ plane, client: another(), server: (index) => at(plane, index), another })
-    } finally {
-      for (const client of clients) await client.close()
-    }
-    await closedEverywhere(plane)
-  })
-}
-
-/** Knows the other servers without having asked: its first dial goes to server 0, the next ones to these. */
-const told = (plane: ControlPlane): Partial<MultidialerOptions> =>
-  ({ alternates: plane.servers.slice(1).map(({ address }) => address) })
-
-/** It knows every server, has used the first one, and holds no socket. */
-async function learned(client: Client): Promise<void> {
-  await client.dialer.refresh()
-  const socket = await client.connect()
-  socket.destroy()
-}
-
-/** Every server that runs has seen every connection closed. */
-async function closedEverywhere(plane: ControlPlane): Promise<void> {
-  for (const server of plane.servers) {
-    if (server.state === 'running') {
-      await until(`${server.name} has no connection`, async () => (await server.stats()).rawOpen === 0, 10_000)
-    }
-  }
-}
-
-/** A request that is not served by server 0, and in time. */
-async function servedByNext({ client, server }: Scene, within: number): Promise<number> {
-  const { server: name, ms } = await client.get('/version')
-  assert.notEqual(name, server(0).name)
-  assert.ok(ms < within + LOAD, `${Math.round(ms)} ms, promised ${within}`)
-  return ms
-}
 
 // ---- before the dial
 

@@ -1,6 +1,7 @@
 /**
- * Faults in random sequences, on several control planes at once, each with one server that stays healthy. Whatever
- * happens: every new dial succeeds in time, no request hangs, nothing healthy is severed, nothing is left behind.
+ * Faults in random sequences, on several control planes at once, each with one server that stays healthy and with a
+ * balancer, the seed of some clients, whose open connections go deaf now and then. Whatever happens: every new dial
+ * succeeds in time, no request hangs, nothing healthy is severed, nothing is left behind.
  *
  * The faults follow from the seed, which is printed, as is how many of the 200 sequences are played: MULTIDIALER_SEED=N
  * plays the same again, MULTIDIALER_SEQUENCES=N that many.
@@ -8,6 +9,7 @@
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
 import { describe, it } from 'node:test'
+import { Balancer } from '../support/balancer.ts'
 import { at, Client, until } from '../support/client.ts'
 import { ControlPlane, type ApiServer, type Misbehaviour } from '../support/control-plane.ts'
 import { withoutLeaks } from '../support/leaks.ts'
@@ -71,12 +73,20 @@ const FAULTS: readonly Fault[] = [
   misbehaving('somebody else', { certificate: 'wrong-name' }),
   misbehaving('silent to heartbeats', { heartbeat: 'silent' }, 4),
   misbehaving('overloaded', { heartbeat: 503 }, 3),
+  misbehaving('refusing everything', { everything: 503 }, 3),
+  misbehaving('refusing everything, connections closed', { everything: 429, close: true }, 2),
+  misbehaving('overloaded, answers late', { slow: 1_500 }, 3),
+  misbehaving('locked up', 'mute', 4),
+  misbehaving('closing after handshakes', 'close-after-handshake'),
+  misbehaving('going, in its own time', 'draining'),
+  misbehaving('without its etcd', { etcd: 'hangs' }),
   misbehaving('slow', { latency: 60 }, 3),
 ]
 
 /** One plane and its sequences. */
 class Lane {
   readonly #plane: ControlPlane
+  readonly #balancer: Balancer
   readonly #random: Random
   readonly #healthy: ApiServer
   readonly #wires = new Wires()
@@ -89,8 +99,9 @@ class Lane {
   requests = 0
   severed = 0
 
-  constructor(plane: ControlPlane, random: Random) {
+  constructor(plane: ControlPlane, balancer: Balancer, random: Random) {
     this.#plane = plane
+    this.#balancer = balancer
     this.#random = random
     this.#healthy = at(plane, random(plane.servers.length))
   }
@@ -115,13 +126,19 @@ class Lane {
     this.log.push(`${number}:`)
     // Each is at home on another server, as far as there are good ones: most of them are in for a fault.
     const homes = this.#plane.servers.filter((server) => !this.#begun.has(server))
+    // One of them has a balancer for its seed, which sends nobody to a server that is known to be broken.
+    await this.#balancer.setBackends(homes.map(({ address }) => address))
     const clients = Array.from({ length: CLIENTS }, (_, index) => new Client(this.#plane, {
-      ...OPTIONS, server: (homes[index % homes.length] ?? this.#healthy).url, connectSocket: this.#wires.connectSocket,
-      balance: this.#random(3) === 0 ? 'spread' : 'sticky',
+      ...OPTIONS, server: (index === 0 ? this.#balancer : homes[index % homes.length] ?? this.#healthy).url,
+      connectSocket: this.#wires.connectSocket, balance: this.#random(3) === 0 ? 'spread' : 'sticky',
     }))
     await Promise.all(clients.map((client) => client.dialer.refresh()))
     const held = await Promise.all(clients.map((client) => this.#hold(client)))
     const brief: ApiServer[] = []
+    if (this.#random(3) === 0) {
+      words.push('the balancer goes deaf')
+      await this.#balancer.deafen()
+    }
     for (let step = 1 + this.#random(3); step > 0; step -= 1) {
       const victims = this.#plane.servers.filter((server) => server !== this.#healthy && !this.#begun.has(server))
       const victim = victims[this.#random(victims.length)]
@@ -235,9 +252,10 @@ describe(TITLE, { concurrency: LANES }, () => {
   for (let lane = 0; lane < LANES; lane += 1) {
     const sequences = Math.floor((SEQUENCES + lane) / LANES)
     it(`dials succeed in time, nothing hangs, nothing healthy is severed: ${sequences} sequences`, async (t) => {
-      const plane = await ControlPlane.start({ servers: 3 })
+      const plane = await ControlPlane.start({ servers: 3, certificate: 'every-ip' })
+      const balancer = await Balancer.start([])
       try {
-        const played = new Lane(plane, randomOf(SEED + lane))
+        const played = new Lane(plane, balancer, randomOf(SEED + lane))
         try {
           await withoutLeaks(() => played.play(sequences))
         } catch (error) {
@@ -250,6 +268,7 @@ describe(TITLE, { concurrency: LANES }, () => {
           await until(`${server.name} has no connection`, async () => (await server.stats()).rawOpen === 0)
         }
       } finally {
+        await balancer.stop()
         await plane.stop()
       }
     })

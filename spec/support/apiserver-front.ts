@@ -7,7 +7,7 @@ import http from 'node:http'
 import http2 from 'node:http2'
 import net from 'node:net'
 import tls from 'node:tls'
-import { GOOD, type Behaviour, type ConnectionFault } from './apiserver-behaviour.ts'
+import { GOOD, type Behaviour, type ConnectionFault, type SecuredFault } from './apiserver-behaviour.ts'
 import { Exchange, clientNameOf } from './apiserver-exchange.ts'
 import type { ServerConfig, ServerStats } from './apiserver-protocol.ts'
 
@@ -39,11 +39,15 @@ export class Front {
   readonly #raw = new Map<string, net.Socket>()
   readonly #behindTls = new WeakSet<net.Socket>()
   readonly #sessions = new Set<http2.ServerHttp2Session>()
-  #heldBack: net.Socket[] = []
+  /** Connections, and secured ones, that wait until the server hears again. */
+  readonly #heldBack: net.Socket[] = []
+  readonly #heldBackSecured: tls.TLSSocket[] = []
+  /** By the SNI name, what is shown to it. */
+  #named = new Map<string, tls.SecureContext>()
   #behaviour: Behaviour = GOOD
   #accepted = 0
   #secured = 0
-  #draining = false
+  #drained = false
   #stats: ServerStats = emptyStats()
 
   constructor(config: ServerConfig, handlers: FrontHandlers) {
@@ -56,6 +60,7 @@ export class Front {
       minVersion: config.minVersion, maxVersion: config.maxVersion,
       ticketKeys: Buffer.from(config.ticketKeys, 'base64'), sessionIdContext: 'apiserver',
       ALPNProtocols: config.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+      SNICallback: (name, done) => done(null, this.#named.get(name)),
     }, (socket) => this.#onTls(socket))
     this.#tls.on('tlsClientError', () => { this.#stats.handshakesFailed += 1 })
     // No timeout of Node's own, nor the Keep-Alive header that announces one: Go's server has neither.
@@ -93,29 +98,51 @@ export class Front {
     this.#stats = emptyStats()
   }
 
-  behave(behaviour: Behaviour): void {
+  async behave(behaviour: Behaviour): Promise<void> {
     const before = this.#behaviour
+    // Throws for a fixture that does not exist, before anything has changed.
+    const named = Object.entries(behaviour.sni).map(([name, certificate]) =>
+      [name, tls.createSecureContext(this.#certificate(certificate))] as const)
     if (behaviour.certificate !== before.certificate) {
-      // Throws for a fixture that does not exist, before anything has changed.
       this.#tls.setSecureContext({
         ...this.#certificate(behaviour.certificate), ca: pem('ca.crt'),
         minVersion: this.#config.minVersion, maxVersion: this.#config.maxVersion,
         ticketKeys: Buffer.from(this.#config.ticketKeys, 'base64'), sessionIdContext: 'apiserver',
       })
     }
+    this.#named = new Map(named)
     this.#behaviour = behaviour
-    if (behaviour.deaf && !before.deaf) for (const socket of this.#sockets.keys()) deafen(socket)
-    if (!behaviour.deaf && before.deaf) this.#hearAgain()
+    if (behaviour.silence !== undefined && before.silence === undefined) {
+      for (const socket of this.#sockets.keys()) deafen(socket)
+    }
+    if (behaviour.silence === undefined && before.silence !== undefined) this.#hearAgain()
+    if (behaviour.secured !== undefined && before.secured === undefined) {
+      for (const socket of this.#sockets.keys()) this.#end(socket, behaviour.secured)
+    }
+    if (behaviour.connection === 'refuse-clients' && before.connection !== 'refuse-clients') {
+      for (const socket of this.#sockets.keys()) socket.end()
+    }
+    if (behaviour.draining && !before.draining) void this.#stopListening()
+    if (!behaviour.draining && before.draining && !this.#tcp.listening) await this.listen()
   }
 
   /** Stops listening, lets what is under way finish, and resolves when the last connection is closed. */
   drain(): Promise<void> {
-    this.#draining = true
+    this.#drained = true
+    setTimeout(() => { for (const socket of this.#raw.values()) socket.destroy() }, DRAINED_WITHIN).unref()
+    return this.#stopListening()
+  }
+
+  /** Closes the listener and what is idle; resolves when the last connection is closed. */
+  #stopListening(): Promise<void> {
     for (const session of this.#sessions) session.close()
     for (const [socket, use] of this.#sockets) if (!use.http2 && use.requests === 0) socket.end()
     for (const socket of this.#raw.values()) if (!this.#behindTls.has(socket)) socket.destroy()
-    setTimeout(() => { for (const socket of this.#raw.values()) socket.destroy() }, DRAINED_WITHIN).unref()
     return new Promise((resolve) => this.#tcp.close(() => resolve()))
+  }
+
+  get #draining(): boolean {
+    return this.#drained || this.#behaviour.draining
   }
 
   /** RST instead of FIN, which only the TCP socket below can send. */
@@ -130,8 +157,8 @@ export class Front {
     this.#raw.set(remote, socket)
     socket.on('error', () => undefined)
     socket.once('close', () => this.#raw.delete(remote))
-    const { half, connection, latency, deaf } = this.#behaviour
-    if (deaf) {
+    const { half, connection, latency, silence } = this.#behaviour
+    if (silence === 'deaf') {
       socket.pause()
       this.#heldBack.push(socket)
     } else if (half === 'handshake' && this.#accepted % 2 === 1) {
@@ -168,6 +195,9 @@ export class Front {
       case 'old-tls':
         oldTls().emit('connection', socket)
         return
+      case 'refuse-clients':
+        refusingTls().emit('connection', socket)
+        return
       case 'plain-http':
         socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n'))
         return
@@ -185,14 +215,32 @@ export class Front {
     this.#sockets.set(socket, use)
     socket.on('error', () => undefined)
     socket.once('close', () => this.#sockets.delete(socket))
+    const { secured, silence } = this.#behaviour
+    if (secured !== undefined) {
+      this.#end(socket, secured)
+      return
+    }
+    if (silence === 'mute') {
+      this.#heldBackSecured.push(socket)
+      return
+    }
+    this.#serve(socket, use)
+    if (silence === 'deaf') deafen(socket)
+  }
+
+  #end(socket: net.Socket, how: SecuredFault): void {
+    if (how === 'close-after-handshake') socket.end()
+    else this.reset(socket)
+  }
+
+  #serve(socket: tls.TLSSocket, use: { readonly requests: number; readonly http2: boolean }): void {
     if (this.#behaviour.half === 'request' && this.#secured % 2 === 1) {
       socket.once('data', () => this.reset(socket))
       return
     }
     if (this.#draining) setTimeout(() => { if (use.requests === 0) socket.end() }, LAST_REQUEST)
-    if (http2) this.#http2.emit('connection', socket)
+    if (use.http2) this.#http2.emit('connection', socket)
     else this.#http1.emit('connection', socket)
-    if (this.#behaviour.deaf) deafen(socket)
   }
 
   #onRequest(exchange: Exchange, socket: net.Socket | undefined): void {
@@ -221,16 +269,19 @@ export class Front {
       socket.uncork()
       socket.resume()
     }
-    const heldBack = this.#heldBack
-    this.#heldBack = []
-    for (const socket of heldBack) this.#secure(socket)
+    for (const socket of this.#heldBack.splice(0)) this.#secure(socket)
+    for (const socket of this.#heldBackSecured.splice(0)) {
+      const use = this.#sockets.get(socket)
+      if (use !== undefined) this.#serve(socket, use)
+    }
   }
 
   #certificate(name: string | undefined): { cert: string; key: string } {
     const own = this.#config.host === '::1' ? 'ip6' : this.#config.host.split('.').at(-1) ?? '1'
     const wanted = name ?? this.#config.certificate
     const file = wanted === 'kubeadm' || wanted === 'own-ip' ? `${wanted}-${own}` : wanted
-    return { cert: pem(`${file}.crt`), key: pem('server.key') }
+    const cert = [file, ...this.#config.chain].map((each) => pem(`${each}.crt`)).join('')
+    return { cert, key: pem('server.key') }
   }
 }
 
@@ -260,6 +311,17 @@ function oldTls(): tls.Server {
     minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0',
   })
   return old
+}
+
+let refusing: tls.Server | undefined
+
+/** Wants a certificate of an authority that no client has: to a client without one it says so itself, in TLS. */
+function refusingTls(): tls.Server {
+  refusing ??= tls.createServer({
+    cert: pem('every-ip.crt'), key: pem('server.key'), ca: pem('self-signed.crt'),
+    requestCert: true, rejectUnauthorized: true,
+  }).on('tlsClientError', () => undefined)
+  return refusing
 }
 
 function emptyStats(): ServerStats {

@@ -2,16 +2,17 @@
  * A stand-in apiserver seen from the spec's process: its child process, the conversation with it, and the signals that
  * make its faults real. Which servers there are, and what they are told of each other, is control-plane.ts's.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import net from 'node:net'
-import { fileURLToPath } from 'node:url'
+import { setTimeout as delay } from 'node:timers/promises'
 import type {
   ClusterState, Command, FromServer, Misbehaviour, ServerConfig, ServerStats, StoreEvent, StoreReply, StoreRequest,
   ToServer,
 } from './apiserver-protocol.ts'
+import { startChild } from './child-program.ts'
 import { stopProcess } from './stopped-process.ts'
 
-const PROGRAM = fileURLToPath(new URL('apiserver.ts', import.meta.url))
+const PROGRAM = new URL('apiserver.ts', import.meta.url)
 const STARTED_WITHIN = 30_000
 
 /** What may be said of one server when it is started; all of it is kept by a restart that does not say otherwise. */
@@ -23,6 +24,8 @@ export interface ServerOptions {
   readonly port?: number
   /** A fixture's name, or 'kubeadm' (the default) or 'own-ip' for the one that fits the host. */
   readonly certificate?: string
+  /** Fixtures that are sent behind it, none by default: they make a handshake as long as those of most clusters. */
+  readonly chain?: readonly string[]
   /** Whether it offers HTTP/2; false by default. */
   readonly http2?: boolean
   readonly minVersion?: 'TLSv1.2' | 'TLSv1.3'
@@ -32,6 +35,9 @@ export interface ServerOptions {
   /** Whether the Endpoints list it from the start; true by default. */
   readonly listed?: boolean
 }
+
+/** How long of how long a limping server is stopped. ms */
+export interface Limp { readonly stopped: number; readonly every: number }
 
 /** What a server needs of its control plane. */
 export interface Plane {
@@ -77,21 +83,14 @@ export class ApiServer {
 
   /** Starts its process; ControlPlane and restart() call this. Rejects with PortTaken where another process listens. */
   async start(): Promise<void> {
-    const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...env } = process.env
-    const loader = process.features.typescript ? [] : ['--import', import.meta.resolve('tsx')]
-    const child = spawn(process.execPath, [...loader, '--disable-warning=ExperimentalWarning', PROGRAM], {
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env,
-    })
+    const child = startChild(PROGRAM)
     this.#child = child
     this.#state = 'running'
     this.#exited = new Promise<void>((resolve) => {
       child.once('error', () => resolve())
       child.once('exit', () => resolve())
     }).then(() => this.#onExit(child))
-    children.add(child)
     child.on('error', () => undefined)
-    child.unref()
-    child.channel?.unref()
     const listening = this.#listening(child)
     this.#started = listening.catch(() => undefined)
     await this.#held(listening)
@@ -134,6 +133,29 @@ export class ApiServer {
     this.#unwatch = undefined
     this.#state = 'running'
     await this.stats()
+  }
+
+  /**
+   * Stopped for `stopped` ms of every `every`, from now on. Resolves with what ends it, which resolves when the server
+   * runs for good; whatever it is told meanwhile waits for the time between.
+   */
+  async limp({ stopped, every }: Limp = { stopped: 1_500, every: 2_000 }): Promise<() => Promise<void>> {
+    const over = new AbortController()
+    const pause = (ms: number): Promise<unknown> => delay(ms, undefined, { signal: over.signal }).catch(() => undefined)
+    await this.stop()
+    const limping = (async (): Promise<void> => {
+      for (;;) {
+        await pause(stopped)
+        await this.cont()
+        await pause(every - stopped)
+        if (over.signal.aborted) return
+        await this.stop()
+      }
+    })()
+    return async () => {
+      over.abort()
+      await limping
+    }
   }
 
   /** A new process at the same address (ended first if there is one), well behaved, listed. Statistics start anew. */
@@ -228,7 +250,6 @@ export class ApiServer {
   }
 
   #onExit(child: ChildProcess): void {
-    children.delete(child)
     if (this.#child !== child) return
     this.#unwatch?.()
     this.#unwatch = undefined
@@ -255,9 +276,6 @@ export class ApiServer {
     }
   }
 }
-
-const children = new Set<ChildProcess>()
-process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')))
 
 /** Resolves when a connection to there is refused. */
 async function refused(host: string, port: number): Promise<void> {

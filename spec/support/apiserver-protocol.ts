@@ -34,8 +34,18 @@ export type Misbehaviour =
   | 'plain-http'          // answers the ClientHello with HTTP/1.1 400, in the clear
   | 'reset-half'          // every second connection: RST at the ClientHello
   | 'reset-half-requests' // every second connection: RST at its first request
+  | 'close-after-handshake'  // every connection, also those that are open: FIN as soon as TLS is done
+  | 'reset-after-handshake'  // the same with RST
+  | 'refuse-clients'      // closes what is open and wants another client certificate, or any: TLS 1.3 says so
+                          // when the handshake is over
   | 'deaf'                // keeps its connections, reads and writes nothing, still accepts TCP
+  | 'mute'                // a deadlock: as deaf, but handshakes are done
+  | 'draining'            // a graceful end that takes its time: refuses, closes what is idle, goes on with what is not
+  | 'anonymous-forbidden' // 403 instead of 401 to who shows no credential
   | { readonly latency: number }                  // ms before each handshake and each answer
+  | { readonly slow: number }                     // ms before each answer; handshakes are quick
+  | { readonly etcd: 'hangs' | number }           // lost: what is not cached hangs, or is 500 after so many ms;
+                                                  // watches are told nothing until it is back
   | { readonly heartbeat: number | 'silent' }     // a status, or no answer, to the discovery paths alone
   | {
       readonly answer: string
@@ -46,7 +56,10 @@ export type Misbehaviour =
                                                   // in pieces of `split` bytes every `pace` ms
   | { readonly certificate: string }              // a fixture's name, or 'kubeadm' or 'own-ip' for the one of its host
   | { readonly redirect: string }                 // 302 to there, whatever is asked
-  | { readonly everything: number }               // this status, whatever is asked
+  | { readonly everything: number; readonly close?: boolean }   // this status, whatever is asked;
+                                                  // and the connection is closed with it
+  | { readonly failing: string; readonly status: number }       // this status for that path alone
+  | { readonly sni: Readonly<Record<string, string>> }          // by the SNI name, the fixture that is shown to it
 
 export type DiscoveryPath = 'endpoints' | 'endpointslices'
 
@@ -75,6 +88,8 @@ export interface ServerConfig {
   readonly host: string
   readonly port: number
   readonly certificate: string
+  /** Fixtures that are sent behind it: they make a handshake as long as those of most clusters. */
+  readonly chain: readonly string[]
   readonly http2: boolean
   readonly minVersion: 'TLSv1.2' | 'TLSv1.3'
   readonly maxVersion: 'TLSv1.2' | 'TLSv1.3'

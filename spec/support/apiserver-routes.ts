@@ -24,6 +24,10 @@ const ENDPOINTS = '/api/v1/namespaces/default/endpoints/kubernetes'
 const SLICES = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices'
 const METRICS = /^\/apis\/metrics\.k8s\.io\/v1beta1\/(?:namespaces\/([^/]+)\/)?(nodes|pods)$/
 const HEALTH = ['/readyz', '/livez', '/healthz']
+/** Where a redirect of the discovery leads. */
+const LOGIN = 'https://login.invalid/'
+/** kube-apiserver's --request-timeout. ms */
+const REQUEST_TIMEOUT = 60_000
 
 /** What the routes may ask of the process that they are in. */
 export interface Surroundings {
@@ -31,8 +35,9 @@ export interface Surroundings {
   readonly watches: Watches
   readonly cluster: () => ClusterState
   readonly behaviour: () => Behaviour
-  readonly draining: () => boolean
-  /** Resolves when the server is not deaf. */
+  /** Whether it has been told to end, by which what is streamed ends, too. */
+  readonly ending: () => boolean
+  /** Resolves when the server is neither deaf nor mute. */
   readonly hearing: () => Promise<void>
   readonly reset: (exchange: Exchange) => void
   readonly ask: (request: StoreRequest) => Promise<StoreReply>
@@ -46,21 +51,32 @@ export class Routes {
   }
 
   async answer(exchange: Exchange): Promise<void> {
-    const { latency } = this.#around.behaviour()
-    if (latency > 0) await pause(latency, exchange)
+    const { latency, slow } = this.#around.behaviour()
+    if (latency + slow > 0) await pause(latency + slow, exchange)
     await this.#around.hearing()
-    const { everything, redirect, heartbeat, answer } = this.#around.behaviour()
+    const { everything, redirect, heartbeat, answer, failing } = this.#around.behaviour()
     const path = exchange.url.pathname
     if (everything !== undefined) return this.#refuse(exchange, everything)
     if (redirect !== undefined) return this.#send(exchange, 302, '', { location: redirect })
-    if (path === ENDPOINTS || path === SLICES || path === `${SLICES}/kubernetes`) {
+    if (path === failing?.path) return this.#refuse(exchange, failing.status)
+    if (isDiscovery(path)) {
       if (heartbeat === 'silent') return
       if (heartbeat !== undefined) return this.#refuse(exchange, heartbeat)
       if (answer !== undefined) return sendRaw(exchange.socket, answer, () => this.#around.reset(exchange))
     }
     if (HEALTH.includes(path)) return this.#health(exchange)
-    if (!this.#authorized(exchange)) return this.#refuse(exchange, 401)
+    if (!this.#authorized(exchange)) return this.#refuse(exchange, this.#refusalOfStrangers(exchange))
+    if (!await this.#readable(exchange)) return
     return this.#route(exchange, path)
+  }
+
+  /** Whether it can be answered: without etcd only what is cached; the rest is refused, after a long time. */
+  async #readable(exchange: Exchange): Promise<boolean> {
+    const { etcd } = this.#around.behaviour()
+    if (etcd === undefined || isCached(exchange)) return true
+    await pause(etcd === 'hangs' ? REQUEST_TIMEOUT : etcd, exchange)
+    this.#refuse(exchange, etcd === 'hangs' ? 504 : 500)
+    return false
   }
 
   /** What became of an answer that threw: nothing where the client is gone, which it may be at any moment. */
@@ -175,8 +191,10 @@ export class Routes {
   }
 
   #health(exchange: Exchange): void {
-    const ready = !this.#around.draining() || exchange.url.pathname !== '/readyz'
-    this.#send(exchange, ready ? 200 : 503, ready ? 'ok' : 'shutting down', { 'content-type': 'text/plain' })
+    const draining = this.#draining && exchange.url.pathname === '/readyz'
+    const [code, text] = draining ? [503, 'shutting down'] as const
+      : this.#around.behaviour().etcd === undefined ? [200, 'ok'] as const : [500, 'etcd failed'] as const
+    this.#send(exchange, code, text, { 'content-type': 'text/plain' })
   }
 
   async #slow(exchange: Exchange): Promise<void> {
@@ -199,7 +217,7 @@ export class Routes {
     const timer = setInterval(() => {
       sequence += 1
       exchange.write(JSON.stringify({ server: this.#around.name, sequence }) + '\n')
-      if (sequence >= count || this.#around.draining()) exchange.end()
+      if (sequence >= count || this.#around.ending()) exchange.end()
     }, ms)
     exchange.onClose(() => clearInterval(timer))
   }
@@ -215,7 +233,7 @@ export class Routes {
     const timer = setInterval(() => {
       lines += 1
       exchange.write(`${pod}: line ${lines} from ${this.#around.name}\n`)
-      if (this.#around.draining()) exchange.end()
+      if (this.#around.ending()) exchange.end()
     }, 100)
     exchange.onClose(() => clearInterval(timer))
   }
@@ -226,13 +244,20 @@ export class Routes {
       : this.#knows(exchange.headers.authorization)
   }
 
+  /** What is said to a request without a credential that is known: 403 where there is none at all, if so told. */
+  #refusalOfStrangers(exchange: Exchange): 401 | 403 {
+    const { anonymousForbidden } = this.#around.behaviour()
+    return anonymousForbidden && exchange.headers.authorization === undefined ? 403 : 401
+  }
+
   #knows(authorization: string | undefined): boolean {
     const [scheme, token] = (authorization ?? '').split(' ')
     return scheme?.toLowerCase() === 'bearer' && token !== undefined && this.#around.cluster().tokens.includes(token)
   }
 
   #refuse(exchange: Exchange, code: number): void {
-    const headers = code === 429 || code === 503 ? { 'retry-after': '1' } : {}
+    const headers = code === 429 || code === 503 ? { 'retry-after': '1' }
+      : code === 302 ? { location: LOGIN } : {}
     this.#json(exchange, code, status(code), headers)
   }
 
@@ -244,11 +269,24 @@ export class Routes {
     exchange.answer(code, { ...this.#headers(exchange), ...headers }, body)
   }
 
+  get #draining(): boolean {
+    return this.#around.ending() || this.#around.behaviour().draining
+  }
+
   /** On every answer; one from a server that is going away closes its connection, as Go's does. */
   #headers(exchange: Exchange): OutgoingHttpHeaders {
-    const going = this.#around.draining() && !exchange.http2
+    const going = (this.#draining || this.#around.behaviour().close) && !exchange.http2
     return { 'x-served-by': this.#around.name, ...(going ? { connection: 'close' } : {}) }
   }
+}
+
+const isDiscovery = (path: string): boolean => path === ENDPOINTS || path === SLICES || path === `${SLICES}/kubernetes`
+
+/** Whether it is answered without etcd: what is no object, a watch from some point on, a read of the cache. */
+function isCached({ method, url }: Exchange): boolean {
+  if (!isDiscovery(url.pathname) && !OBJECTS.test(url.pathname)) return true
+  const version = url.searchParams.get('resourceVersion') ?? ''
+  return method === 'GET' && (version === '0' || (version !== '' && url.searchParams.has('watch')))
 }
 
 /** Resolves after `ms`, or never if nobody waits for the answer any more. */

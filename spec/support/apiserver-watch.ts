@@ -23,6 +23,8 @@ export class Watches {
   readonly #name: string
   readonly #ask: Ask
   readonly #open = new Set<Watch>()
+  /** What happened since the store was lost, for when it is back; undefined while it is there. */
+  #withheld: StoreEvent[] | undefined
 
   constructor(name: string, ask: Ask) {
     this.#name = name
@@ -54,7 +56,18 @@ export class Watches {
     this.#endAfter(watch, Number(query.get('timeoutSeconds')), query.get('allowWatchBookmarks') === 'true', kind)
   }
 
+  /** Whether the store is lost: watches stay open and are told nothing; then all that they have missed. */
+  lose(lost: boolean): void {
+    const withheld = this.#withheld ?? []
+    this.#withheld = lost ? withheld : undefined
+    if (!lost) for (const event of withheld) this.publish(event)
+  }
+
   publish(event: StoreEvent): void {
+    if (this.#withheld !== undefined) {
+      this.#withheld.push(event)
+      return
+    }
     for (const watch of this.#open) {
       if (watch.resource !== event.resource) continue
       if (watch.namespace !== undefined && watch.namespace !== event.object.metadata.namespace) continue

@@ -28,7 +28,7 @@ process.on('message', (message: ToServer) => {
       void server.start()
       return
     case 'command':
-      server?.obey(message.id, message.command)
+      void server?.obey(message.id, message.command)
       return
     case 'stored':
       waiting.get(message.id)?.(message.reply)
@@ -57,7 +57,7 @@ class ApiServerProcess {
   readonly #front: Front
   #cluster: ClusterState
   #behaviour: Behaviour = GOOD
-  #draining = false
+  #ending = false
   #heard: (() => void)[] = []
 
   constructor(config: ServerConfig) {
@@ -69,7 +69,7 @@ class ApiServerProcess {
       watches: this.watches,
       cluster: () => this.#cluster,
       behaviour: () => this.#behaviour,
-      draining: () => this.#draining,
+      ending: () => this.#ending,
       hearing: () => this.#hearing(),
       reset: (exchange) => this.#front.reset(exchange.socket),
     })
@@ -97,9 +97,9 @@ class ApiServerProcess {
     }
   }
 
-  obey(id: number, command: Command): void {
+  async obey(id: number, command: Command): Promise<void> {
     try {
-      tell({ type: 'done', id, ...this.#obeyed(command) })
+      tell({ type: 'done', id, ...await this.#obeyed(command) })
     } catch (error) {
       tell({ type: 'refused', id, message: String(error) })
     }
@@ -107,12 +107,12 @@ class ApiServerProcess {
 
   /** As kube-apiserver on SIGTERM: not ready, no new connections, watches ended, requests under way finished. */
   terminate(): Promise<void> {
-    this.#draining = true
+    this.#ending = true
     this.watches.end()
     return this.#front.drain()
   }
 
-  #obeyed(command: Command): { stats?: ServerStats } {
+  async #obeyed(command: Command): Promise<{ stats?: ServerStats }> {
     switch (command.command) {
       case 'stats': return { stats: { ...this.#front.stats, watches: this.watches.size } }
       case 'resetStats':
@@ -123,16 +123,19 @@ class ApiServerProcess {
         return {}
       case 'misbehave': {
         const behaviour = behaviourOf(command.misbehaviours)
-        this.#front.behave(behaviour)
+        await this.#front.behave(behaviour)
         this.#behaviour = behaviour
-        if (!behaviour.deaf) this.#heard.splice(0).forEach((resolve) => resolve())
+        this.watches.lose(behaviour.etcd !== undefined)
+        if (behaviour.silence === undefined) this.#heard.splice(0).forEach((resolve) => resolve())
         return {}
       }
     }
   }
 
   #hearing(): Promise<void> {
-    return this.#behaviour.deaf ? new Promise((resolve) => this.#heard.push(resolve)) : Promise.resolve()
+    return this.#behaviour.silence === undefined
+      ? Promise.resolve()
+      : new Promise((resolve) => this.#heard.push(resolve))
   }
 }
 

@@ -56,6 +56,7 @@ export class Client {
   /** What its requests name: its seed, whoever answers. */
   readonly #url: string
   readonly #requests = new Set<ClientRequest>()
+  readonly #closing: (() => void)[] = []
 
   constructor(plane: ControlPlane, options: Partial<MultidialerOptions> = {}, agent: https.AgentOptions = {}) {
     this.#plane = plane
@@ -72,7 +73,8 @@ export class Client {
     const from = performance.now()
     return new Promise((resolve, reject) => {
       const request = this.request(path, options)
-      request.once('error', reject)
+      // Node says it twice when a connection ends before the answer and then cannot be written to either.
+      request.on('error', reject)
       request.once('response', (response) => {
         textOf(response).then((body) => {
           const server = String(response.headers['x-served-by'])
@@ -132,11 +134,17 @@ export class Client {
 
   /** The end: every request, every socket of the pool, every dial; each dial has ended once, in its time. */
   async close(): Promise<void> {
+    for (const listener of this.#closing) listener()
     for (const request of this.#requests) request.on('error', () => undefined).destroy()
     this.agent.destroy()
     this.dialer.close()
     await until('every dial has ended', () => this.dials.every(({ ended }) => ended > 0))
     assert.deepEqual(this.dials.filter(({ ended, synchronous }) => ended !== 1 || synchronous), [])
+  }
+
+  /** Is called when it is about to be closed. */
+  onClosing(listener: () => void): void {
+    this.#closing.push(listener)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -178,6 +186,7 @@ export class Client {
         return giveUp
       },
       serves: (request) => pool.serves(request),
+      plain: (request) => pool.plain(request),
       released: (socket) => pool.released(socket),
       acquired: (socket) => pool.acquired(socket),
       answered: (socket, status) => pool.answered(socket, status),
@@ -192,6 +201,8 @@ export class Watch {
   readonly lines: string[] = []
   /** Resolves with the error it was ended with; with undefined where it ended in good order. */
   readonly ended: Promise<Error & { code?: string } | undefined>
+  /** When it was over, on the clock of `performance.now()`; undefined while it goes on. */
+  endedAt: number | undefined
   readonly #response: IncomingMessage
 
   constructor(request: ClientRequest, response: IncomingMessage) {
@@ -202,7 +213,10 @@ export class Watch {
     // The reason of the connection's end comes to the request; the answer learns no more than that it was aborted.
     request.on('error', (reason) => { error = reason })
     response.on('error', (reason) => { error ??= reason })
-    this.ended = new Promise((resolve) => response.once('close', () => resolve(error)))
+    this.ended = new Promise((resolve) => response.once('close', () => {
+      this.endedAt = performance.now()
+      resolve(error)
+    }))
   }
 
   destroy(): void {

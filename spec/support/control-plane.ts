@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ApiServer, PortTaken, type ServerOptions } from './apiserver-process.ts'
 import type { ClusterState, DiscoveryPath } from './apiserver-protocol.ts'
+import { inTurn } from './child-program.ts'
 import { discoveryOf, type DiscoveryOverride } from './control-plane-discovery.ts'
 import { Store } from './control-plane-store.ts'
 
@@ -161,7 +162,7 @@ export class ControlPlane {
       if (options.listed !== false) this.#listed.add(server)
       return server
     })
-    const results = await Promise.allSettled(made.map((server) => server.start()))
+    const results = await Promise.allSettled(made.map((server) => inTurn(() => server.start())))
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 
@@ -171,14 +172,16 @@ export class ControlPlane {
   }
 
   #make(options: ServerOptions, port: number): ApiServer {
-    const { certificate = 'kubeadm', http2 = false, minVersion = 'TLSv1.2', maxVersion = 'TLSv1.3' } = this.#options
+    const {
+      certificate = 'kubeadm', chain = [], http2 = false, minVersion = 'TLSv1.2', maxVersion = 'TLSv1.3',
+    } = this.#options
     const own = this.#options.sharedTickets === true ? this.#sharedTicket : randomBytes(48).toString('base64')
     this.#lastName += 1
     const host = options.host ?? this.#nextHost()
     this.#hadHosts.add(host)
     const { listed: _listed, name = `apiserver-${this.#lastName}`, ...rest } = options
     const config = {
-      certificate, http2, minVersion, maxVersion, ticketKeys: this.#options.ticketKeys ?? own, ...rest,
+      certificate, chain, http2, minVersion, maxVersion, ticketKeys: this.#options.ticketKeys ?? own, ...rest,
       name, host, port,
     }
     const server = new ApiServer(config, {

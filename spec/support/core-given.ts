@@ -100,6 +100,7 @@ function sumOf(sockets: readonly HandedSocket[]): Partial<Peer> {
   return {
     sockets: sockets.length,
     usedSince: 0,
+    kept: { since: 0, usedAt: 0 },
     active: sockets.some(({ idle }) => !idle),
     retired: sockets.every(({ retired }) => retired),
     owedSince: Math.min(...owed),
@@ -226,7 +227,10 @@ export function roundOf(tried: readonly Address[], change: Partial<Round> = {}):
 
 export function attempt(id: Id, address: Address, startedAt = 0, change: Partial<Attempt> = {}): Attempt {
   const deadline = startedAt + DEFAULTS.attemptTimeout
-  return { id, address, startedAt, deadline, phase: 'connecting', isPrivate: undefined, ...change }
+  const asked = change.phase === 'asking'
+  return {
+    id, address, endpoint: at(address), startedAt, deadline, phase: 'connecting', asked, isPrivate: undefined, ...change,
+  }
 }
 
 // ---- failures

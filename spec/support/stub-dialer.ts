@@ -126,6 +126,10 @@ export class StubDialer implements DialerPool {
     return !this.foreign.has(request.host ?? 'localhost')
   }
 
+  plain<Request extends DialRequest>(request: Request): Request {
+    return request
+  }
+
   released(socket: Duplex): boolean {
     this.log.push('released')
     return this.keep(socket)

@@ -8,11 +8,18 @@ import { Duplex } from 'node:stream'
 import type { Endpoint } from '../../lib/core/endpoint.ts'
 import { addressOf } from '../../lib/core/endpoint.ts'
 
-/** What does not arrive: anything, or what the server says. */
-export type Cut = 'both ways' | 'replies'
+/**
+ * What does not arrive: anything; what the server says; or that alone of what it says that fills a packet, and then all
+ * that comes after it, as TCP sends the lost one again and again.
+ */
+export type Cut = 'both ways' | 'replies' | 'full packets'
+
+/** What a path with an MTU of 1,452 lets through, less the headers. */
+const PACKET = 1_400
 
 export class Wires {
   readonly #links = new Map<string, Link>()
+  readonly #wires = new Set<Wire>()
 
   readonly connectSocket = (endpoint: Endpoint, { signal }: { signal: AbortSignal }): Promise<Duplex> => {
     const link = this.#linkTo(addressOf(endpoint))
@@ -26,11 +33,14 @@ export class Wires {
         socket.once('connect', () => {
           socket.off('error', reject)
           signal.removeEventListener('abort', abort)
-          resolve(new Wire(socket, link))
+          const wire = new Wire(socket, link)
+          this.#wires.add(wire)
+          wire.once('close', () => this.#wires.delete(wire))
+          resolve(wire)
         })
       }
       // The client's SYN is lost, or the answer to it: either way there is no connection, and no word.
-      if (link.cut === undefined) connect()
+      if (link.cut === undefined || link.cut === 'full packets') connect()
       else link.onMend(connect)
     })
   }
@@ -41,6 +51,11 @@ export class Wires {
 
   mend(address: string): void {
     this.#linkTo(address).mend()
+  }
+
+  /** What is open now leads nowhere any more, for ever; new connections work: the client's own address has changed. */
+  strand(): void {
+    for (const wire of this.#wires) wire.strand()
   }
 
   #linkTo(address: string): Link {
@@ -70,14 +85,19 @@ class Link {
   }
 }
 
+type Arrival = () => void
+
 class Wire extends Duplex {
   readonly #socket: net.Socket
   readonly #link: Link
-  /** What has not arrived yet, in order. */
-  #held: (() => void)[] = []
+  #stranded = false
+  /** What has not arrived yet, in order: what the client has sent, and what it was sent. */
+  #requests: Arrival[] = []
+  #replies: Arrival[] = []
   readonly #release = (): void => {
-    const held = this.#held
-    this.#held = []
+    const held = [...this.#requests, ...this.#replies]
+    this.#requests = []
+    this.#replies = []
     for (const arrive of held) if (!this.destroyed) arrive()
   }
 
@@ -85,12 +105,16 @@ class Wire extends Duplex {
     super({ allowHalfOpen: true })
     this.#socket = socket
     this.#link = link
-    socket.on('data', (chunk: Buffer) => this.#arrive('replies', () => {
+    socket.on('data', (chunk: Buffer) => this.#reply(chunk.length, () => {
       if (!this.push(chunk)) socket.pause()
     }))
-    socket.on('end', () => this.#arrive('replies', () => this.push(null)))
-    socket.on('error', (error) => this.#arrive('replies', () => this.destroy(error)))
-    socket.on('close', () => this.#arrive('replies', () => this.destroy()))
+    socket.on('end', () => this.#reply(0, () => this.push(null)))
+    socket.on('error', (error) => this.#reply(0, () => this.destroy(error)))
+    socket.on('close', () => this.#reply(0, () => this.destroy()))
+  }
+
+  strand(): void {
+    this.#stranded = true
   }
 
   override _read(): void {
@@ -98,12 +122,12 @@ class Wire extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    this.#arrive('both ways', () => this.#socket.write(chunk))
+    this.#request(() => this.#socket.write(chunk))
     callback()
   }
 
   override _final(callback: (error?: Error | null) => void): void {
-    this.#arrive('both ways', () => this.#socket.end())
+    this.#request(() => this.#socket.end())
     callback()
   }
 
@@ -113,10 +137,19 @@ class Wire extends Duplex {
     callback(error)
   }
 
-  #arrive(lostWhen: Cut, arrive: () => void): void {
+  #request(arrive: Arrival): void {
+    if (this.#stranded) return
+    if (this.#link.cut !== 'both ways' && this.#requests.length === 0) return arrive()
+    this.#requests.push(arrive)
+    this.#link.onMend(this.#release)
+  }
+
+  #reply(length: number, arrive: Arrival): void {
+    if (this.#stranded) return
     const { cut } = this.#link
-    if (cut !== 'both ways' && cut !== lostWhen && this.#held.length === 0) return arrive()
-    this.#held.push(arrive)
+    const arrives = cut === undefined || (cut === 'full packets' && length <= PACKET)
+    if (arrives && this.#replies.length === 0) return arrive()
+    this.#replies.push(arrive)
     this.#link.onMend(this.#release)
   }
 }
