@@ -1,6 +1,7 @@
 /**
  * Asking (H2): who is asked whether it lives, when, how deep and on which connection. The heartbeat is the discovery
- * request. What its answer, or its absence, says of an endpoint is in heartbeat.ts, and what its list means in discovery.ts.
+ * request. What its answer, or its absence, says of an endpoint is in heartbeat.ts, and what its list means in
+ * discovery.ts.
  *
  * The questions of one doubt follow each other:
  *   kept connection --no answer--> fresh connection --no answer, but a deep one, and its handshake was done-->
@@ -56,8 +57,8 @@ export function wonder(turn: Turn, address: Address): void {
 }
 
 /**
- * H11: Doubts an endpoint that callers gave up on: dials begin elsewhere until it has answered. It is asked at most once
- * a second, as one that answered just now is not asked again.
+ * H11: Doubts an endpoint that callers gave up on: dials begin elsewhere until it has answered. It is asked at most
+ * once a second, as one that answered just now is not asked again.
  */
 export function doubt(turn: Turn, address: Address, on: 'kept' | 'fresh'): void {
   const peer = turn.peer(address)

@@ -60,7 +60,9 @@ export function nextDeadline(state: State): Deadline | undefined {
   return at === Infinity ? undefined : { at, why }
 }
 
-/** H4: Handles every deadline whose time has come. Whoever is late has been away, and silence until now tells nothing. */
+/**
+ * H4: Handles every deadline whose time has come. Whoever is late has been away, and silence until now tells nothing.
+ */
 export function deadlineReached(turn: Turn): void {
   const deadline = nextDeadline(turn.state)
   if (deadline !== undefined && turn.now - deadline.at > LATE) turn.set({ backAt: turn.now })

@@ -30,7 +30,10 @@ const REFRESH_JITTER = 0.2
 
 // ---- when
 
-/** R1: Asks for a new list soon after a failure, at most once a second. Not where it is forbidden, nor while a round is asking anyway. */
+/**
+ * R1: Asks for a new list soon after a failure, at most once a second. Not where it is forbidden, nor while a round is
+ * asking anyway.
+ */
 export function refreshSoon(turn: Turn, earliest: number): void {
   const { status, startedAt, nextAt, round } = turn.state.discovery
   if (status === 'off' || status === 'forbidden' || round !== undefined || turn.state.dormant) return
@@ -176,7 +179,9 @@ function forbidden(turn: Turn, address: Address): void {
   endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: `it answered 403: ${advice}` } }])
 }
 
-/** R5: Warns of an answer that is no list, and says what to do about it. One that may pass is news only at the start. */
+/**
+ * R5: Warns of an answer that is no list, and says what to do about it. One that may pass is news only at the start.
+ */
 function warnOfAnswer(turn: Turn, address: Address, status: number): void {
   const mayPass = status === 429 || status >= 500
   if (mayPass && turn.state.discovery.status !== 'pending') return
@@ -284,7 +289,9 @@ export function removedDue(turn: Turn): void {
   })
 }
 
-/** R4: Forgets the first removed beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory. */
+/**
+ * R4: Forgets the first removed beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory.
+ */
 function forgetSurplus(turn: Turn): void {
   const isSpare = (peer: Peer): boolean => forgottenAt(peer) !== Infinity && !isAttempted(turn.state, peer)
   const removed = [...turn.state.peers.values()].filter(isSpare)

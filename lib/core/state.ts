@@ -186,7 +186,9 @@ export interface Question {
   /** How many before it went unanswered: 0, 1 (this one is on a fresh connection), or 2 (H12's shallow one). */
   readonly misses: 0 | 1 | 2
   readonly depth: Depth
-  /** Kept: on the connection that is kept, if there is one; fresh: on a new one; full: beside it, with a full handshake. */
+  /**
+   * Kept: on the connection that is kept, if there is one; fresh: on a new one; full: beside it, with a full handshake.
+   */
   readonly on: 'kept' | 'fresh' | 'full'
   readonly via: Via
   /** The token has been read again for this one (R2). */

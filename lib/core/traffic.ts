@@ -22,7 +22,9 @@ interface Sum {
   heard: boolean
 }
 
-/** H2: Takes what sockets carried since they were last looked at. Those that carried nothing are not among the readings. */
+/**
+ * H2: Takes what sockets carried since they were last looked at. Those that carried nothing are not among the readings.
+ */
 export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
   const heard = new Set<Address>()
   const changed: HandedSocket[] = []
@@ -55,7 +57,9 @@ export function wakeSampling(turn: Turn): void {
   turn.set({ sampleAt: turn.now + SAMPLE_EVERY, usedAt: turn.now })
 }
 
-/** H11: Counts a socket no more. One that was closed without a word, or given up unanswered, has its endpoint doubted. */
+/**
+ * H11: Counts a socket no more. One that was closed without a word, or given up unanswered, has its endpoint doubted.
+ */
 export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }): void {
   const socket = rowOf(turn.state.sockets, event.socket)
   if (socket === undefined) return

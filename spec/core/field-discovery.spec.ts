@@ -1,5 +1,5 @@
-// Discovery in the field (R1, R2, R5, R6), as rows: what is said where no list can be had, when it is asked for again, and
-// what an answer counts for.
+// Discovery in the field (R1, R2, R5, R6), as rows: what is said where no list can be had, when it is asked for again,
+// and what an answer counts for.
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -8,9 +8,8 @@ import { nextDeadline } from '../../lib/core/step.ts'
 import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, ask, askDeep, asking, B, broken, cause, front, given, keptSince, known, listOf, missed,
-  otherAnswer, pending, ready, refreshed, refreshRequested, reportEndpoints, reportWarning, roundOf, save, settleRefresh,
-  tick, used,
+  A, answered, ask, askDeep, asking, B, broken, cause, front, given, keptSince, known, listOf, missed, otherAnswer,
+  pending, ready, refreshed, refreshRequested, reportEndpoints, reportWarning, roundOf, save, settleRefresh, tick, used,
 } from '../support/core-given.ts'
 
 const NO_FAILOVER = 'so that there is no failover'

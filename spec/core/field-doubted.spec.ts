@@ -1,12 +1,12 @@
-// What is given up teaches (H11), as rows: sockets that end unanswered, attempts that are cancelled, and what it takes to
-// be trusted again.
+// What is given up teaches (H11), as rows: sockets that end unanswered, attempts that are cancelled, and what it takes
+// to be trusted again.
 
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, ask, askDeep, asking, attempt, B, broken, cancelled, connect, connected, deliver, destroy, dialled,
-  doubted, given, keptSince, local, missed, reaching, reading, ready, refused, reject, reportFailed, reportFailover,
-  sampled, socketClosed, tick, used, noConnectionIn, attemptFailed, hollowSince,
+  A, abandon, answered, ask, askDeep, asking, attempt, B, broken, cancelled, connect, connected, deliver, destroy,
+  dialled, doubted, given, keptSince, local, missed, reaching, reading, ready, refused, reject, reportFailed,
+  reportFailover, sampled, socketClosed, tick, used, noConnectionIn, attemptFailed, hollowSince,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }

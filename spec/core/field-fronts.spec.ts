@@ -1,4 +1,5 @@
-// Fronts (F1, F2), as rows: when listed apiservers take the place of a balancer that was configured, and when they cannot.
+// Fronts (F1, F2), as rows: when listed apiservers take the place of a balancer that was configured, and when they
+// cannot.
 
 import type { Peer } from '../../lib/core/state.ts'
 import { runRows } from '../support/core-rows.ts'

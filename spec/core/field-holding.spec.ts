@@ -1,13 +1,13 @@
-// What a dial holds back before the first list is known (F3), as rows: the first connections of a process are those that
-// stay, and must not be a balancer's.
+// What a dial holds back before the first list is known (F3), as rows: the first connections of a process are those
+// that stay, and must not be a balancer's.
 
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, adopt, answered, ask, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, deliver,
-  destroy, dialled, front, given, hintsLoaded, identityChanged, known, listOf, missed, pending, questionConnected,
-  ready, refused, refreshed, refreshRequested, reject, roundOf, rejectFailed, reportEndpoints, reportFailed, reportWarning, save,
-  tick,
+  A, abandon, adopt, answered, ask, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect,
+  connected, deliver, destroy, dialled, front, given, hintsLoaded, identityChanged, known, listOf, missed, pending,
+  questionConnected, ready, refused, refreshed, refreshRequested, reject, roundOf, rejectFailed, reportEndpoints,
+  reportFailed, reportWarning, save, tick,
 } from '../support/core-given.ts'
 
 /** A is the seed, nothing was ever asked, and nobody dialled before. */
@@ -433,7 +433,7 @@ const heldFront: readonly Row[] = [
     ],
   },
   {
-    name: 'F3 private addresses can hardly be reached from where a public one was dialled: the front is delivered at once',
+    name: 'F3 private addresses can hardly be reached from where a public one was dialled: the front is delivered',
     given: first,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
@@ -441,7 +441,8 @@ const heldFront: readonly Row[] = [
       [20, answered(A, 101, { body: listOf([C, B], [], [], true) }), [
         reportEndpoints(C, B), save(C, B), deliver(1, 100, A), ask(102, B),
       ]],
-      [270, tick, [ask(103, C)]],
+      [120, tick, [ask(103, A)]],
+      [270, tick, [ask(104, C)]],
     ],
   },
   {

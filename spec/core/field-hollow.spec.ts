@@ -3,9 +3,10 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, ask, askDeep, asking, attempt, B, broken, C, connect, connected, deliver, dialled, given, hollowSince,
-  keptSince, missed, noAnswer, noConnection, noConnectionIn, questionConnected, reaching, reading, ready, refused,
-  refusing, reportFailed, reportFailover, reportSick, retire, sampled, severSick, sickSince, slowSince, tick, used,
+  A, abandon, answered, ask, askDeep, asking, attempt, B, broken, C, connect, connected, deliver, dialled, given,
+  hollowSince, keptSince, missed, noAnswer, noConnection, noConnectionIn, questionConnected, reaching, reading, ready,
+  refused, refusing, reportFailed, reportFailover, reportSick, retire, sampled, severSick, sickSince, slowSince, tick,
+  used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }

@@ -3,9 +3,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, askDeep, asking, attempt, attemptFailed, B, closed, closeMonitor, connect, connected, deliver, destroy,
-  dialled, doubted, given, identityChanged, keptSince, known, listOf, reaching, ready, refreshed, reportEndpoints, retire, roundOf,
-  save, sickSince, suspectSince, tick, used, ask,
+  A, abandon, answered, askDeep, asking, attempt, attemptFailed, B, closed, closeMonitor, connect, connected, deliver,
+  destroy, dialled, doubted, given, identityChanged, keptSince, known, listOf, reaching, ready, refreshed,
+  reportEndpoints, retire, roundOf, save, sickSince, suspectSince, tick, used, ask,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }

@@ -7,8 +7,8 @@ import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, answered, ask, askDeep, asking, B, C, connect, dialled, failing, front, given, keptSince, known, questionConnected,
-  missed, ready, refused, refusing, removedAt, reportFailed, retire, seed, sickSince, slowSince, tick, unready, unreached, used,
-  attemptFailed, connected, deliver, reportFailover, rejectFailed, cause,
+  missed, ready, refused, refusing, removedAt, reportFailed, retire, seed, sickSince, slowSince, tick, unready,
+  unreached, used, attemptFailed, connected, deliver, reportFailover, rejectFailed, cause,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }

@@ -1,5 +1,5 @@
-// Refusing (H7), as rows: 429 and 5xx of an endpoint's own to the heartbeat, hints of callers, and how often one that is
-// busy is asked.
+// Refusing (H7), as rows: 429 and 5xx of an endpoint's own to the heartbeat, hints of callers, and how often one that
+// is busy is asked.
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -8,8 +8,8 @@ import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, answered, ask, askDeep, asking, B, connect, connected, deliver, dialled, failing, given, keptSince, missed,
-  noAnswer, otherAnswer, reading, ready, refusalSeen, refusing, reportFailed, reportFailover, reportSick, retire, sampled, settleRefresh,
-  tick, used, cause, known, refreshRequested,
+  noAnswer, otherAnswer, reading, ready, refusalSeen, refusing, reportFailed, reportFailover, reportSick, retire,
+  sampled, settleRefresh, tick, used, cause, known, refreshRequested,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }

@@ -4,8 +4,8 @@ import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, abandon, answered, ask, asking, attempt, B, connect, connected, deliver, dialled, given, keptSince, known, missed,
-  noAnswer, questionConnected, reaching, reading, ready, refreshRequested, refused, reportFailed, reportFailover, sampled, severSlow,
-  slowSince, tick, used, askDeep, silentSince, failing, sever, noConnection,
+  noAnswer, questionConnected, reaching, reading, ready, refreshRequested, refused, reportFailed, reportFailover,
+  sampled, severSlow, slowSince, tick, used, askDeep, silentSince, failing, sever, noConnection,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }

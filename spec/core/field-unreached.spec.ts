@@ -3,9 +3,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, ask, askDeep, attempt, attemptFailed, B, C, cancelled, cause, connect, connected, deliver, destroy, dialled, failing,
-  front, given, missed, noConnection, noConnectionIn, reaching, ready, refused, reject, rejectFailed, reportFailed, reportFailover,
-  tick, unreachable, unreached, used,
+  A, abandon, ask, askDeep, attempt, attemptFailed, B, C, cancelled, cause, connect, connected, deliver, destroy,
+  dialled, failing, front, given, missed, noConnection, noConnectionIn, reaching, ready, refused, reject, rejectFailed,
+  reportFailed, reportFailover, tick, unreachable, unreached, used,
 } from '../support/core-given.ts'
 
 const after250 = noConnectionIn(250)

@@ -1,11 +1,13 @@
-// What nobody uses costs nothing (H10), as rows: after two minutes a dialer waits for nothing, and the next dial wakes it.
+// What nobody uses costs nothing (H10), as rows: after two minutes a dialer waits for nothing, and the next dial wakes
+// it.
 
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, ask, askDeep, asking, B, C, closeMonitor, connect, connected, deliver, dialled, doubted, front, given, hollowSince,
-  identityChanged, keptSince, known, listOf, pending, reading, ready, refreshed, refreshRequested, refusing, removed,
-  reportEndpoints, roundOf, sampled, save, socketClosed, suspectSince, tick, trafficResumed, used, warningRaised, reportWarning,
+  A, abandon, answered, ask, askDeep, asking, B, C, closeMonitor, connect, connected, deliver, dialled, doubted, front,
+  given, hollowSince, identityChanged, keptSince, known, listOf, pending, reading, ready, refreshed, refreshRequested,
+  refusing, removed, reportEndpoints, roundOf, sampled, save, socketClosed, suspectSince, tick, trafficResumed, used,
+  warningRaised, reportWarning,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0, 119_000) }

@@ -172,9 +172,9 @@ const answers: readonly Row[] = [
     }),
     phases: [
       [
-        605,
+        1_006,
         answered(A, 7),
-        [reportFailed(A, { kind: 'late', message: 'it took 600 ms to answer from its cache' })],
+        [reportFailed(A, { kind: 'late', message: 'it took 1001 ms to answer from its cache' })],
         { peers: { [A]: { voice: { is: 'slow' } } } },
       ],
     ],
