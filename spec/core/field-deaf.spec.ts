@@ -71,7 +71,9 @@ const rows: readonly Row[] = [
   {
     name: 'F4 where none could be made in time and the next is there, what is older than that is as dead',
     given: given({
-      peers: { [A]: { ...used, question: reaching(8, 5_000, { deadline: 7_000 }), askedAt: 5_000, askedDeepAt: 5_000 } },
+      peers: {
+        [A]: { ...used, question: reaching(8, 5_000, { deadline: 7_000 }), askedAt: 5_000, askedDeepAt: 5_000 },
+      },
       sockets: { 1: { address: A, heardAt: 6_000 }, 2: { address: A, madeAt: 7_005 } }, current: A,
     }),
     phases: [
