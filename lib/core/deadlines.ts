@@ -44,7 +44,8 @@ const ENTRIES: readonly Entry[] = [
   { why: 'age', at: ({ sockets }) => earliestOf(sockets), handle: agesDue },
   { why: 'recovery', at: ({ recovery }) => recovery?.nextAt ?? Infinity, handle: recoveryDue },
   {
-    why: 'forget', at: never, ofPeer: ({ dormant }, peer) => (dormant ? Infinity : forgottenAt(peer)), handle: removedDue,
+    why: 'forget', at: never, ofPeer: ({ dormant }, peer) => (dormant ? Infinity : forgottenAt(peer)),
+    handle: removedDue,
   },
   { why: 'unused', at: unusedAt, handle: unusedDue },
   { why: 'witness', at: ({ witness }) => witness?.nextAt ?? Infinity },

@@ -90,6 +90,22 @@ const rows: readonly Row[] = [
     ],
   },
   {
+    name: 'F4 an answer whose connection was not told of: what is older than the answer is as dead',
+    given: given({
+      peers: {
+        [A]: {
+          ...kept, ...suspectSince(7_000), ...quiet, kept: undefined, deaf: { ...deaf, until: Infinity },
+          question: reaching(9, 7_000, { misses: 1, on: 'fresh' }),
+        },
+      },
+      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A,
+    }),
+    phases: [
+      [7_010, answered(A, 9), [], { peers: { [A]: { deaf: { ...deaf, since: 7_010 } } } }],
+      [9_010, tick, [abandon(A, 8), severDeaf(1, A)]],
+    ],
+  },
+  {
     name: 'F4 an answer of the old connection just before the end: it was not deaf but slow, and nothing is cut',
     given: given({ peers: { [A]: { ...kept, ...quiet, deaf } }, sockets: { 1: { address: A } }, current: A }),
     phases: [

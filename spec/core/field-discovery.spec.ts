@@ -253,7 +253,7 @@ describe('a list that cannot be had', () => {
       'only the configured servers are used']])
   })
 
-  it('R1, R5 for 503 is asked for after 10, 20, 40 s and then every refreshInterval; a minute of it is warned of', () => {
+  it('R1, R5 for 503 is asked for after 10, 20, 40 s, then every refreshInterval; a minute of it is warned of', () => {
     const { pauses, warnings } = refreshesOf(unavailable, 6, known)
     assertJittered(pauses, [10, 20, 40, 60, 60, 60])
     assert.equal(warnings.length, 1)
