@@ -135,7 +135,9 @@ function drawNext(turn: Turn, interval: number): number {
 // ---- answers
 
 /** R2, R6: Takes what an answer means for the list. The peer has been counted as alive already. */
-export function answered(turn: Turn, address: Address, question: Question, event: Event & { type: 'questionAnswered' }): void {
+export function answered(
+  turn: Turn, address: Address, question: Question, event: Event & { type: 'questionAnswered' },
+): void {
   const { discovery } = turn.state
   const { status, body, authorized } = event
   const round = discovery.round?.at === address ? discovery.round : undefined
@@ -158,7 +160,8 @@ export function answered(turn: Turn, address: Address, question: Question, event
 
 /** R6: The question went without its token. */
 function withoutToken(turn: Turn, round: Round, address: Address, status: number): void {
-  moveOnAfter(turn, round, address, `it answered ${status} to a question without the token, which could not be had in time`)
+  const what = `it answered ${status} to a question without the token, which could not be had in time`
+  moveOnAfter(turn, round, address, what)
 }
 
 /** R1, R5: The endpoint answered, but not with a list: another is asked. Where none has one, that is complained of. */
@@ -192,7 +195,9 @@ function warnOfAnswer(turn: Turn, address: Address, status: number): void {
 /** R5: Says what to do about an answer that is no list. */
 function adviceFor(status: number): string {
   if (status === 401) return ': look at the token, its expiry and its audience'
-  if (status === 404 || status === 410) return ': it serves neither endpoints nor endpointslices, and may be no apiserver'
+  if (status === 404 || status === 410) {
+    return ': it serves neither endpoints nor endpointslices, and may be no apiserver'
+  }
   if (status >= 300 && status < 400) return ', a redirect: it may be a login page or a proxy, and no apiserver'
   return ''
 }
@@ -202,7 +207,8 @@ export function settleWarnings(turn: Turn): void {
   const { status, failures, failingSince, failedBy, lastError, startedAt, round } = turn.state.discovery
   const hasLasted = status === 'failing' && round === undefined && failures > 1 && startedAt - failingSince >= LASTING
   if (hasLasted && (failedBy === 'late' || failedBy === 'answer') && !turn.state.warned.has('discovery')) {
-    turn.warn('discovery', `the list of apiservers cannot be had for a minute and more, so that there is no failover: ${lastError}`)
+    const what = 'the list of apiservers cannot be had for a minute and more, so that there is no failover'
+    turn.warn('discovery', `${what}: ${lastError}`)
   }
   warnOfUselessList(turn)
 }

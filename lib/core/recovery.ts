@@ -90,5 +90,6 @@ function isProbeWanted(turn: Turn): boolean {
 }
 
 function isUntried(peer: Peer): boolean {
-  return peer.listing.is === 'listed' && peer.listing.ready && peer.askedAt === -Infinity && statusOf(peer) === 'unverified'
+  const { listing, askedAt } = peer
+  return listing.is === 'listed' && listing.ready && askedAt === -Infinity && statusOf(peer) === 'unverified'
 }

@@ -72,7 +72,9 @@ export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }
 }
 
 /** H11: Tells whether the end of a socket says something of its endpoint: it owed an answer. */
-function isTelling(socket: HandedSocket, { read, written, byPeer }: Event & { type: 'socketClosed' }, now: number): boolean {
+function isTelling(
+  socket: HandedSocket, { read, written, byPeer }: Event & { type: 'socketClosed' }, now: number,
+): boolean {
   if (socket.retired && socket.idle) return false
   if (read === 0 && written > 0) return byPeer || now - socket.madeAt >= TELLING_SILENCE
   return socket.surelyOwed && read === socket.read && now - socket.owedSince >= TELLING_SILENCE
@@ -83,7 +85,8 @@ export function withFewerSockets(peer: Peer, fewer: number): Peer {
   const sockets = peer.sockets - fewer
   if (sockets > 0) return { ...peer, sockets }
   return {
-    ...peer, sockets: 0, usedSince: Infinity, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true,
+    ...peer,
+    sockets: 0, usedSince: Infinity, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true,
   }
 }
 

@@ -287,7 +287,7 @@ const rows: readonly Row[] = [
     ],
   },
   {
-    name: 'D7 what was never reached is tried together when all else has failed, and waited for no longer than attemptDelay',
+    name: 'D7 what was never reached is tried together when all else has failed, and waited for attemptDelay at most',
     given: given({
       peers: { [A]: { ...ready, askedAt: 0 }, [B]: { ...unreached, askedAt: 0 }, [C]: { ...unreached, askedAt: 0 } },
       current: A,

@@ -71,7 +71,9 @@ const rows: readonly Row[] = [
   {
     name: 'F4 where none could be made in time and the next is there, what is older than that is as dead',
     given: given({
-      peers: { [A]: { ...used, question: reaching(8, 5_000, { deadline: 7_000 }), askedAt: 5_000, askedDeepAt: 5_000 } },
+      peers: {
+        [A]: { ...used, question: reaching(8, 5_000, { deadline: 7_000 }), askedAt: 5_000, askedDeepAt: 5_000 },
+      },
       sockets: { 1: { address: A, heardAt: 6_000 }, 2: { address: A, madeAt: 7_005 } }, current: A,
     }),
     phases: [
@@ -85,6 +87,22 @@ const rows: readonly Row[] = [
         { peers: { [A]: { deaf: { question: undefined, since: 7_005, until: 9_010 } } } },
       ],
       [9_010, tick, [severDeaf(1, A)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }],
+    ],
+  },
+  {
+    name: 'F4 an answer whose connection was not told of: what is older than the answer is as dead',
+    given: given({
+      peers: {
+        [A]: {
+          ...kept, ...suspectSince(7_000), ...quiet, kept: undefined, deaf: { ...deaf, until: Infinity },
+          question: reaching(9, 7_000, { misses: 1, on: 'fresh' }),
+        },
+      },
+      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A,
+    }),
+    phases: [
+      [7_010, answered(A, 9), [], { peers: { [A]: { deaf: { ...deaf, since: 7_010 } } } }],
+      [9_010, tick, [abandon(A, 8), severDeaf(1, A)]],
     ],
   },
   {

@@ -22,7 +22,7 @@ const asked = (question: number, address: string, attempt: number): ReturnType<t
 
 const listedSeed: readonly Row[] = [
   {
-    name: 'F3 the first connection is asked for the list before it is handed over, and delivered as its endpoint is listed',
+    name: 'F3 the first connection is asked for the list before it is handed over, and delivered where that is listed',
     given: first,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
@@ -159,7 +159,9 @@ const odd: readonly Row[] = [
       [0, dialled(1), [connect(1, 100, A)]],
       [10, connected(1, 100), [asked(101, A, 100)]],
       [20, answered(A, 101, { status: 400 }), [
-        reportWarning('discovery', `the list of apiservers cannot be had, so that there is no failover: ${A} answered 400`),
+        reportWarning(
+          'discovery', `the list of apiservers cannot be had, so that there is no failover: ${A} answered 400`,
+        ),
         destroy(1, 100), connect(1, 102, A),
       ]],
       [30, connected(1, 102), [deliver(1, 102, A)]],
@@ -174,7 +176,9 @@ const odd: readonly Row[] = [
       [10, connected(1, 100), [asked(102, A, 100)]],
       [11, connected(2, 101), []],
       [20, answered(A, 102, { status: 400 }), [
-        reportWarning('discovery', `the list of apiservers cannot be had, so that there is no failover: ${A} answered 400`),
+        reportWarning(
+          'discovery', `the list of apiservers cannot be had, so that there is no failover: ${A} answered 400`,
+        ),
         destroy(1, 100), connect(1, 103, A), deliver(2, 101, A),
       ]],
     ],
@@ -341,7 +345,7 @@ const heldFront: readonly Row[] = [
     ],
   },
   {
-    name: 'F3 no listed one answers within attemptDelay: the front\'s connection is delivered, and the loser is doubted',
+    name: 'F3 no listed one answers within attemptDelay: the front\'s is delivered, and the loser is doubted',
     given: first,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],

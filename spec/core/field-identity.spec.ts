@@ -36,7 +36,7 @@ const rows: readonly Row[] = [
     ],
   },
   {
-    name: 'I5 questions on their way are given up, the one that went deaf, too, and what they would have told is not known',
+    name: 'I5 questions on their way are given up, the deaf one, too, and what they would have told is not known',
     given: given({
       peers: {
         [A]: {

@@ -32,7 +32,7 @@ const wanted: readonly Row[] = [
     ],
   },
   {
-    name: 'H8 fallen back to a front that refuses: the listed ones that failed are asked, and the one that is back serves',
+    name: 'H8 fallen back to a front that refuses: the listed ones that failed are asked, and one that is back serves',
     given: given({
       peers: {
         [A]: { ...kept, ...front, ...refusing(), answer: 503, heardAt: 4_000 },

@@ -17,7 +17,7 @@ const inUse = given({ peers: { [A]: kept, [B]: ready }, sockets: { 1: { address:
 
 const own: readonly Row[] = [
   {
-    name: 'H7, H5 503 to the heartbeat: idle sockets go, the next dial goes elsewhere, and what is in use is left alone',
+    name: 'H7, H5 503 to the heartbeat: idle sockets go, the next dial goes elsewhere, and what is in use is left',
     given: inUse,
     phases: [
       [5_000, tick, [ask(100, A)]],

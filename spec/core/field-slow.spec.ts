@@ -81,7 +81,10 @@ const becoming: readonly Row[] = [
   {
     name: 'H9 while nobody else answers nothing is severed, however long it is silent',
     given: given({
-      peers: { [A]: { ...kept, ...keptSince(0, 99_000), ...slowSince(4_000), askedAt: 99_000, askedDeepAt: 99_000 }, [B]: { ...ready, answeredAt: 3_999 } },
+      peers: {
+        [A]: { ...kept, ...keptSince(0, 99_000), ...slowSince(4_000), askedAt: 99_000, askedDeepAt: 99_000 },
+        [B]: { ...ready, answeredAt: 3_999 },
+      },
       sockets: { 1: { address: A } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[100_000, tick, []]],
