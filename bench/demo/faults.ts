@@ -21,8 +21,11 @@ const BROUGHT = 2_000
 /** ms that a new watch takes at the most, before another is tried. */
 const WATCH_OPENS = 300
 
-/** In the order in which they are shown. */
-export const FAULTS = ['killed', 'back', 'hangs', 'cut-off', 'refuses', 'replaced'] as const
+/**
+ * In the order in which they are shown. A server that refuses comes first, while the client has no reason to think ill
+ * of another: what failed seconds ago is asked again only after a while.
+ */
+export const FAULTS = ['refuses', 'killed', 'back', 'hangs', 'cut-off', 'replaced'] as const
 export type FaultName = (typeof FAULTS)[number]
 
 export interface ShowOptions {
@@ -35,14 +38,17 @@ export interface ShowOptions {
 /** Shows the faults. Resolves with whether every promise was kept. */
 export async function showFaults(print: (line: string) => void, options: ShowOptions = {}): Promise<boolean> {
   // The balancer's address is in the certificates, as kubeadm puts it there.
-  const plane = await ControlPlane.start({ servers: 3, certificate: 'every-ip' })
-  let balancer: Balancer | undefined
-  const stop = async (): Promise<void> => { await Promise.all([balancer?.stop(), plane.stop()]) }
+  const starting = [ControlPlane.start({ servers: 3, certificate: 'every-ip' }), Balancer.start([])] as const
+  // Each that was started is stopped, also where the other could not be.
+  const stop = async (): Promise<void> => {
+    await Promise.all(starting.map(async (each) => (await each.catch(() => undefined))?.stop()))
+  }
   // A process that is interrupted ends its servers too, one that is stopped as well.
   const interrupted = (): void => { void stop().finally(() => process.exit(130)) }
   process.once('SIGINT', interrupted).once('SIGTERM', interrupted)
   try {
-    balancer = await Balancer.start(plane.servers.map(({ address }) => address))
+    const [plane, balancer] = await Promise.all(starting)
+    await balancer.setBackends(plane.servers.map(({ address }) => address))
     return await showOn(plane, balancer, print, options)
   } finally {
     process.off('SIGINT', interrupted).off('SIGTERM', interrupted)
@@ -85,6 +91,7 @@ class Demo {
   readonly #parts: Parts
   readonly #observer: Observer
   readonly #faults: Readonly<Record<FaultName, () => Promise<void>>> = {
+    refuses: () => this.#refuses(),
     killed: async () => {
       await this.#killed()
       await this.#killed()
@@ -92,7 +99,6 @@ class Demo {
     back: () => this.#back(),
     hangs: () => this.#hangs(),
     'cut-off': () => this.#cutOff(),
-    refuses: () => this.#refuses(),
     replaced: () => this.#replaced(),
   }
   /** Servers that replace the others, which start while the demo waits for something else. */
@@ -128,6 +134,12 @@ class Demo {
 
   // ---- the faults
 
+  async #refuses(): Promise<void> {
+    const victim = await this.#show((victim) => `${victim} answers 503`,
+      (victim) => ({ begin: () => victim.misbehave({ everything: 503 }), keepsWatches: true }))
+    await victim.misbehave()
+  }
+
   async #killed(): Promise<void> {
     const gone = this.#gone()
     await this.#show((victim) => `${victim} is killed${gone.length > 0 ? ', too' : ''}`,
@@ -152,12 +164,6 @@ class Demo {
   async #cutOff(): Promise<void> {
     const victim = await this.#show((victim) => `${victim} is cut off`,
       (victim) => ({ begin: () => victim.misbehave('deaf') }))
-    await victim.misbehave()
-  }
-
-  async #refuses(): Promise<void> {
-    const victim = await this.#show((victim) => `${victim} answers 503`,
-      (victim) => ({ begin: () => victim.misbehave({ everything: 503 }), keepsWatches: true }))
     await victim.misbehave()
   }
 

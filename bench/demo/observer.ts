@@ -9,7 +9,7 @@ import { count } from './table.ts'
 
 /** ms between two looks at how it goes. */
 const LOOK_EVERY = 10
-/** A timer may come so many ms late on an idle machine; what goes beyond is time in which this process could not run. */
+/** A timer may come so many ms late on an idle machine. Beyond that, this process could not run. */
 const PUNCTUAL = 5
 /** ms beyond the last promise after which a fault that is not over is given up. */
 const GIVEN_UP = 2_000

@@ -1,6 +1,6 @@
 /**
- * What is promised under every fault of the demo, and whether what was seen keeps it. No promise here depends on how fast
- * the machine is: times shorter than these are shown, and not judged. Pure: no clock, no socket.
+ * What is promised under every fault of the demo, and whether what was seen keeps it. No promise here depends on how
+ * fast the machine is: times shorter than these are shown, and not judged. Pure: no clock, no socket.
  */
 import { count, time } from './table.ts'
 
@@ -27,10 +27,10 @@ export interface Observed {
   readonly stalled: number
 }
 
-/** The most that is allowed for a process that could not run, in ms: beyond it, nothing could be said of a promise. */
+/** The most that is allowed for that, in ms: with more, nothing that hangs would ever be called broken. */
 const STALLED_MOST = 5_000
 
-/** Returns how long a request may hang, and the watch may be silent, in a process that could not run for `stalled` ms. */
+/** Returns how long a request may hang, and the watch be silent, in a process that could not run for `stalled` ms. */
 export function boundsOf(stalled: number): { readonly request: number; readonly watch: number } {
   const allowed = Math.min(stalled, STALLED_MOST)
   return { request: REQUEST_FREED + allowed, watch: WATCH_BACK + allowed }

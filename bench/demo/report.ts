@@ -1,4 +1,4 @@
-/** What the demo on the embedded control plane prints: 100 columns at the most, and no word of its own judgement. */
+/** What the demo on the embedded control plane prints: in 100 columns at the most. What is promised is in promises.ts. */
 import type { Snapshot } from '../../lib/index.ts'
 import type { ApiServer } from '../../spec/support/control-plane.ts'
 import { type DemoClient, REQUEST_EVERY } from './client.ts'
@@ -12,18 +12,19 @@ const ROWS: readonly Column[] = [
   { heading: 'slowest', width: 7, side: 'right' },
   { heading: 'watch', width: 7, side: 'right' },
   { heading: 'requests', width: 8, side: 'right' },
-  { heading: 'beside it: a stock', width: 0 },
+  { heading: 'a stock https.Agent', width: 0 },
 ]
-const HEADINGS = ['', 'the apiserver in use', 'paused', 'request', 'paused', 'failed', 'https.Agent felt']
+const HEADINGS = ['', 'the apiserver in use', 'paused', 'request', 'paused', 'failed', 'beside it felt']
 
 const EXPLAINED = [
-  '"ok": however busy this machine is, another apiserver serves; no request failed that was not on the',
-  'one at fault; no request hung for more than 6 s; the watch was back within 10 s and missed nothing.',
-  'Times are for you to look at, and are not judged.',
+  '"ok" means, however busy this machine is: another apiserver serves; no request failed but on the one',
+  'at fault; no request hung for more than 6 s; the watch was back within 10 s, and missed no event.',
+  'How fast that was is for you to look at, and is not judged.',
   '',
-  '"https.Agent" is the one of Node, with keepAlive. It is told of the same balancer, makes the same',
-  'requests, and was on the same apiserver when the fault began. What hangs or is silent was so when its',
-  'line was printed, and Node would leave it so for 15 minutes or for ever.',
+  'The stock agent is the https.Agent of Node with keepAlive. It knows the same balancer, makes the same',
+  'requests, has the same watch, and was on the same apiserver when the fault began. "2 hang" is of',
+  'requests that were still waiting when the line was printed, as the watch was that is called silent;',
+  'Node would leave them so for 15 minutes, or for ever.',
 ]
 
 export class Report {
@@ -39,7 +40,8 @@ export class Report {
     this.#print(bold('kube-multidialer') +
       `: what a client of ${servers.length} apiservers behind a balancer feels when they fail`)
     this.#print('')
-    this.#print(`  The client is told of the balancer alone, ${balancer}. It makes a request every ${REQUEST_EVERY} ms, and`)
+    this.#print(`  The client is told of the balancer alone, ${balancer}. It makes a request every ` +
+      `${REQUEST_EVERY} ms, and`)
     this.#print('  retries none. Its watch brings an event every 200 ms, and is opened again whenever it ends.')
     this.#print('')
   }
@@ -73,7 +75,7 @@ export class Report {
     this.#print(`  ${count(answered - refused, 'request')} answered, ${refused} refused, ${failed} failed; ` +
       `${count(events, 'event')} watched; ${count(counters.failovers, 'failover')}; ` +
       `${((performance.now() - this.#startedAt) / 1_000).toFixed(1)} s`)
-    this.#print(this.#kept ? `  ${green('Every promise was kept.')}` : `  ${red('BROKEN: not every promise was kept.')}`)
+    this.#print(`  ${this.#kept ? green('Every promise was kept.') : red('BROKEN: not every promise was kept.')}`)
     return this.#kept
   }
 }

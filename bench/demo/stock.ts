@@ -56,7 +56,7 @@ export class Stock {
   }
 }
 
-/** What a client felt, in a few words, the worst first. */
+/** Puts what a client felt into a few words: the two worst, for there is no room for more. */
 export function feltIn({ hanging, silence, failures, refusals }: Pick<Seen,
   'hanging' | 'silence' | 'failures' | 'refusals'>): string {
   const parts = [
@@ -65,5 +65,5 @@ export function feltIn({ hanging, silence, failures, refusals }: Pick<Seen,
     refusals.length > 0 && `${refusals.length} refused`,
     failures.length > 0 && `${failures.length} failed`,
   ]
-  return parts.filter((part) => typeof part === 'string').join(', ') || 'nothing'
+  return parts.filter((part) => typeof part === 'string').slice(0, 2).join(', ') || 'nothing'
 }

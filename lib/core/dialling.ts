@@ -33,8 +33,8 @@ const TELLING_SILENCE = 100
 
 // ---- events
 
-/** D1, D3: Begins a dial with its first candidate. */
-export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean): void {
+/** D1, D3: Begins a dial with its first candidate. A bare one holds nothing back: it can carry no question (F3). */
+export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean, bare?: true): void {
   if (turn.state.closed) return turn.emit({ type: 'reject', dial: id, rejection: { kind: 'closed' } })
   if (rowOf(turn.state.dials, id) !== undefined) return
   turn.count('dials')
@@ -42,13 +42,14 @@ export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean):
     id,
     own,
     plain,
+    ...(bare === undefined ? {} : { bare }),
     deadline: turn.now + turn.state.settings.dialTimeout,
     graced: false,
     tried: [],
     attempts: [],
     causes: [],
     nextAt: Infinity,
-    hold: turn.state.discovery.status === 'pending' ? { is: 'wanted' } : { is: 'over' },
+    hold: turn.state.discovery.status === 'pending' && bare === undefined ? { is: 'wanted' } : { is: 'over' },
     failedAt: -Infinity,
     wakeAt: Infinity,
   })
@@ -165,16 +166,25 @@ export function startNext(turn: Turn, dial: Dial): void {
   // What becomes of a connection that is held back is decided when all is known of this event (F3).
   if (dial.hold.is === 'list') return setDial(turn, { ...dial, nextAt: Infinity })
   if (dial.hold.is === 'listed') return setDial(turn, { ...dial, nextAt: turn.now })
-  const peer = dial.tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, dial.tried)
+  const peer = candidateFor(turn, dial)
   if (peer !== undefined) return setDial(turn, withFutile(turn, withStarted(turn, dial, peer)))
   if (dial.attempts.length > 0) return setDial(turn, { ...dial, nextAt: Infinity })
   endDial(turn, dial, { kind: 'failed', causes: dial.causes })
 }
 
+/**
+ * D2, D4: Finds who is tried next. Nothing proves who is at the other end of a bare connection, or that anybody is: a
+ * kernel accepts for a stopped process. So it goes only to an endpoint that something else has proved.
+ */
+function candidateFor(turn: Turn, { tried, bare }: Dial): Peer | undefined {
+  if (bare === true) return nextCandidate(turn.state, tried, (peer) => peer.standing.is === 'ready')
+  return tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, tried)
+}
+
 /** D2, D7: Where nothing is left but what was never reached, all of it is tried at once: it is not waited for long. */
 function withFutile(turn: Turn, dial: Dial): Dial {
   let next = dial
-  while (futileAt(turn.state, next) !== Infinity) {
+  while (dial.bare !== true && futileAt(turn.state, next) !== Infinity) {
     const peer = nextCandidate(turn.state, next.tried)
     if (peer === undefined) return next
     next = withStarted(turn, next, peer)
@@ -280,9 +290,13 @@ function handOver(turn: Turn, attempt: Attempt): void {
   wakeSampling(turn)
 }
 
-/** H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is there. */
+/**
+ * H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is there,
+ * and a bare one not even that.
+ */
 export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
   const { address } = attempt
+  if (dial.bare === true) return
   becomeHeard(turn, address)
   if (dial.own) return
   becomeReady(turn, address)

@@ -5,8 +5,7 @@
  * All times are milliseconds of one monotonic clock. The rules, with their reasons, are in RULES.md; the comment of
  * each function that decides begins with the ids of its rules.
  *
- * This file has the nouns: the state, the events that go in (past tense) and the effects that come out (imperative).
- * `step.ts` has the one verb. A peer has three sides, each a union of named phases (the transitions are in peers.ts):
+ * This file has the nouns of the state, `events.ts` those of what goes in and comes out, `step.ts` the one verb. A peer has three sides, each a union of named phases (the transitions are in peers.ts):
  *
  *   listing    unlisted --in a list--> listed --no longer in it--> removed --in a list again--> listed
  *   standing   unverified --verified--> ready --failed--> failed --verified--> ready
@@ -16,6 +15,10 @@
  */
 import type { Address, Endpoint } from './endpoint.ts'
 import type { Row, Table } from './table.ts'
+
+export type {
+  Deadline, Effect, EndpointsBody, Event, Reading, RefreshOutcome, Rejection, Report,
+} from './events.ts'
 
 /** The numbers and the choice that the state machine goes by. Times are milliseconds. */
 export interface Settings {
@@ -40,18 +43,6 @@ export type Status = 'unverified' | 'ready' | 'leaving' | 'failed'
 
 /** The resource that was asked for. */
 export type Via = 'endpoints' | 'endpointslices'
-
-/** `refused`: a short sentence for each item that was refused, at most 8 of them, and then 'and N more'. */
-export type EndpointsBody =
-  | {
-      readonly kind: 'list'
-      readonly ready: readonly Endpoint[]
-      readonly unready: readonly Endpoint[]
-      readonly refused: readonly string[]
-      /** All of the addresses are private ones, which are out of reach for who is outside (F3). */
-      readonly isPrivate?: boolean
-    }
-  | { readonly kind: 'rejected'; readonly reason: string }
 
 /**
  * What happened to an attempt or a question, as a fact: this machine ran out of something ('local'), the caller's own
@@ -107,6 +98,8 @@ export interface Dial extends Row {
   readonly own: boolean
   /** Its connection can carry the question for the list first: HTTP/1.1, and as everyone's (F3). */
   readonly plain: boolean
+  /** It makes a bare TCP connection, for somebody else's TLS: only to an endpoint that is verified (D4). */
+  readonly bare?: true
   readonly deadline: number
   /** The deadline was met late once, and put off (H4). */
   readonly graced: boolean
@@ -345,101 +338,4 @@ export interface State {
   /** What was last warned of, by kind: each once until it changes. */
   readonly warned: ReadonlyMap<string, string>
   readonly counters: Counters
-}
-
-/** What a socket has carried since it was handed over, in application bytes. */
-export interface Reading {
-  readonly socket: Id
-  readonly read: number
-  readonly written: number
-  /** In a pool, waiting for a request. */
-  readonly idle: boolean
-}
-
-export type Event =
-  | { readonly type: 'hintsLoaded'; readonly endpoints: readonly Endpoint[] }
-  | { readonly type: 'dialRequested'; readonly dial: Id; readonly own: boolean; readonly plain: boolean }
-  | { readonly type: 'dialCancelled'; readonly dial: Id; readonly reason: unknown }
-  | { readonly type: 'attemptConnected'; readonly dial: Id; readonly attempt: Id; readonly isPrivate?: boolean }
-  | { readonly type: 'attemptFailed'; readonly dial: Id; readonly attempt: Id; readonly failure: Failure }
-  /** What it has carried in all, and whether the other end closed it. */
-  | {
-      readonly type: 'socketClosed'
-      readonly socket: Id
-      readonly read: number
-      readonly written: number
-      readonly byPeer: boolean
-    }
-  | { readonly type: 'socketsSampled'; readonly readings: readonly Reading[] }
-  | { readonly type: 'trafficResumed' }
-  /** A caller read an answer of 429 or 5xx from it. */
-  | { readonly type: 'refusalSeen'; readonly socket: Id }
-  /** The connection is there that a question waited for. */
-  | { readonly type: 'questionConnected'; readonly address: Address; readonly question: Id }
-  | {
-      readonly type: 'questionAnswered'
-      readonly address: Address
-      readonly question: Id
-      readonly status: number
-      /** It went with the token that it should have, if any (R6). */
-      readonly authorized: boolean
-      /** What a 200 held. */
-      readonly body?: EndpointsBody
-    }
-  | { readonly type: 'questionFailed'; readonly address: Address; readonly question: Id; readonly failure: Failure }
-  | { readonly type: 'refreshRequested'; readonly refresh?: Id }
-  /** Other certificates, another CA or another key from now on (I5). */
-  | { readonly type: 'identityChanged' }
-  | { readonly type: 'warningRaised'; readonly kind: string; readonly message: string; readonly error?: unknown }
-  | { readonly type: 'warningPassed'; readonly kind: string }
-  | { readonly type: 'deadlineReached' }
-  | { readonly type: 'closed' }
-
-export type Rejection =
-  | { readonly kind: 'failed' | 'timedOut'; readonly causes: readonly Cause[] }
-  | { readonly kind: 'cancelled'; readonly reason: unknown }
-  | { readonly kind: 'closed' }
-
-export type RefreshOutcome =
-  | { readonly kind: 'refreshed'; readonly endpoints: readonly Endpoint[] }
-  | { readonly kind: 'failed'; readonly causes: readonly Cause[] }
-  | { readonly kind: 'closed' }
-
-export type Report =
-  | { readonly event: 'endpoints'; readonly endpoints: readonly Endpoint[] }
-  | { readonly event: 'failover'; readonly from: Address; readonly to: Address; readonly reason: string }
-  | { readonly event: 'failed'; readonly address: Address; readonly failure: Failure }
-  | { readonly event: 'warning'; readonly kind: string; readonly message: string; readonly error?: unknown }
-
-export type Effect =
-  | { readonly type: 'connect'; readonly dial: Id; readonly attempt: Id; readonly endpoint: Endpoint }
-  | { readonly type: 'destroy'; readonly dial: Id; readonly attempt: Id }
-  | { readonly type: 'deliver'; readonly dial: Id; readonly attempt: Id; readonly address: Address }
-  | { readonly type: 'reject'; readonly dial: Id; readonly rejection: Rejection }
-  | {
-      readonly type: 'ask'
-      readonly question: Id
-      readonly endpoint: Endpoint
-      readonly depth: Depth
-      readonly on: Question['on']
-      readonly via: Via
-      readonly reauthorize: boolean
-      /** On the connection of this attempt, before it is delivered (F3). */
-      readonly attempt?: Id
-    }
-  /** The attempt's connection, and the question on it, are the monitor's from now on. */
-  | { readonly type: 'adopt'; readonly dial: Id; readonly attempt: Id }
-  | { readonly type: 'abandon'; readonly address: Address; readonly question: Id }
-  | { readonly type: 'closeMonitor'; readonly address: Address }
-  | { readonly type: 'retire'; readonly socket: Id }
-  | { readonly type: 'sever'; readonly socket: Id; readonly address: Address; readonly reason: string }
-  | { readonly type: 'settleRefresh'; readonly refresh: Id; readonly outcome: RefreshOutcome }
-  | { readonly type: 'save'; readonly endpoints: readonly Endpoint[] }
-  | { readonly type: 'report'; readonly report: Report }
-
-export interface Deadline {
-  readonly at: number
-  readonly why:
-    | 'dial' | 'question' | 'deaf' | 'silence' | 'slow' | 'monitor' | 'forget' | 'sample' | 'witness' | 'probe'
-    | 'recovery' | 'refresh' | 'age' | 'unused'
 }

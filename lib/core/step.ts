@@ -81,7 +81,7 @@ function apply(turn: Turn, event: Event): void {
       return hintsLoaded(turn, event.endpoints)
     case 'dialRequested':
       if (!turn.state.closed) used(turn)
-      return dialRequested(turn, event.dial, event.own, event.plain)
+      return dialRequested(turn, event.dial, event.own, event.plain, event.bare)
     case 'dialCancelled':
       return dialCancelled(turn, event.dial, event.reason)
     case 'attemptConnected':

@@ -19,7 +19,9 @@ const PATHS: Readonly<Record<Via, string>> = {
     '?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes',
 }
 
-/** Makes a connection to that endpoint; returns what gives it up. The socket is verified: a token may be written to it. */
+/**
+ * I4: Makes a connection to that endpoint; returns what gives it up. It is verified: a token may be written to it.
+ */
 export type Connect = (
   endpoint: Endpoint,
   full: boolean,

@@ -13,6 +13,17 @@ const one = given({ peers: { [A]: { ...seed, askedAt: 0 } } })
 
 const rows: readonly Row[] = [
   {
+    name: 'D4 a connection whose identity does not prove is a failed attempt, however well it was made: the next is tried',
+    given: three,
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [5, attemptFailed(1, 100, untrusted), [
+        reportFailed(A, untrusted), reportWarning(`identity ${A}`, 'wrong name'), connect(1, 101, B),
+      ]],
+      [10, connected(1, 101), [deliver(1, 101, B), reportFailover(A, B, 'wrong name')]],
+    ],
+  },
+  {
     name: 'D3 a dial starts one attempt, at the first candidate, and looks again after attemptDelay',
     given: three,
     phases: [

@@ -233,7 +233,7 @@ const lost: readonly Row[] = [
   },
   {
     name: 'F3 a question that is lost where another connection is held leaves the list to that one',
-    given: first,
+    given: given({ peers: { [A]: front, [B]: front }, discovery: pending }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [250, tick, [connect(1, 101, B)]],

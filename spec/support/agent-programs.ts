@@ -108,7 +108,7 @@ function planOf(random: Random, one: One, how: () => How, keepAlive: boolean): P
   const at = timeout === 'none' ? one(...moments) : 'timeout'
   const expect = hasBody && random(3) === 0
   // When a client that does not read sees that its connection was closed would be up to the machine.
-  const mayPause = !expect && kind !== 'CONNECT' && kind !== 'UPGRADE'
+  const mayPause = keepAlive && !expect && kind !== 'CONNECT' && kind !== 'UPGRADE'
   return {
     kind,
     body: hasBody ? one(0, 5, 5_000, 300_000) : 0,
@@ -302,6 +302,9 @@ const PATIENCE = 20_000
 const PATIENCE_IF_COMPLETE = 1_000
 const COMPLETE = 'is given up when complete, and not closed'
 
+/** What is done until nothing is left to do, the first that can be. */
+const DRAINS = ['resume', 'end body', 'finish', 'answer'] as const
+
 class Player {
   readonly #agent: https.Agent
   readonly #server: ProgramServer
@@ -395,18 +398,14 @@ class Player {
     })
   }
 
-  /** Until nothing is left that the server or the user could do. */
+  /** Until nothing is left that the server or the user could do; one thing at a time, or it would be a race. */
   async #drain(): Promise<void> {
     for (let round = 0; round < 100; round++) {
       if (!await this.#rest('drain')) return
-      let done = 0
-      for (const what of ['resume', 'end body', 'finish', 'answer'] as const) {
-        for (const id of this.#candidates(what)) {
-          done++
-          this.#do(what === 'answer' ? { do: what, which: 0, answer: PLAIN } : { do: what, which: 0 }, id)
-        }
-      }
-      if (done === 0) return
+      const what = DRAINS.find((each) => this.#candidates(each).length > 0)
+      const [id] = what === undefined ? [] : this.#candidates(what)
+      if (what === undefined || id === undefined) return
+      this.#do(what === 'answer' ? { do: what, which: 0, answer: PLAIN } : { do: what, which: 0 }, id)
     }
   }
 
@@ -437,14 +436,13 @@ class Player {
   }
 
   /**
-   * The requests that the server has, and the timeouts of their sockets. One that has none may have that of another in
-   * the stock agent, whose place it took.
+   * The requests that the server has, and the timeouts of their sockets. In the stock agent, one that brought no timeout
+   * may have that of another, whose place it took.
    */
   #inUse(): unknown[] {
-    const agents = this.#agent.options.timeout !== undefined
     return this.#sent.flatMap(({ closed, request, plan }, id) => {
       if (closed || this.#server.stateOf(id) === undefined) return []
-      return [agents || plan.timeout !== 'none' ? [id, request.socket?.timeout] : [id]]
+      return [plan.timeout !== 'none' ? [id, request.socket?.timeout] : [id]]
     })
   }
 
