@@ -12,6 +12,7 @@ import {
   MUTE_DELAYS, statusOf,
 } from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, Id, Peer, Rejection, State } from './state.ts'
+import { retire } from './retiring.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
 import { wakeSampling } from './traffic.ts'
 import { LATE } from './turn.ts'
@@ -262,8 +263,20 @@ export function deliver(turn: Turn, dial: Dial, attempt: Attempt): void {
   for (const other of dial.attempts) if (other.id !== attempt.id) releaseAttempt(turn, dial, other)
   turn.set({ dials: withoutRow(turn.state.dials, dial.id) })
   handOver(turn, attempt)
+  retireUnchosen(turn, dial, attempt)
   workedAt(turn, dial, attempt.address)
   doubtLosers(turn, dial, attempt)
+}
+
+/**
+ * F3: Under `spread`, a connection that was made before there was a choice is not used again: all of a fleet that was
+ * given the same seed would otherwise stay on it.
+ */
+function retireUnchosen(turn: Turn, { hold }: Dial, { id }: Attempt): void {
+  const { settings, discovery, peers, sockets } = turn.state
+  if (settings.balance !== 'spread' || hold.is === 'over' || hold.is === 'listed' || discovery.listedAt === undefined) return
+  const socket = rowOf(sockets, id)
+  if (socket !== undefined && [...peers.values()].filter(isListed).length > 1) retire(turn, socket)
 }
 
 /** H2: The socket is its caller's from now on, and counted. */

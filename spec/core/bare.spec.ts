@@ -1,6 +1,7 @@
 /** Dials for pipes: a bare TCP connection obeys the rules of all others, and proves nothing. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { addressOf } from '../../lib/core/endpoint.ts'
 import type { Effect, Event, State } from '../../lib/core/state.ts'
 import { initialState, step } from '../../lib/core/step.ts'
 
@@ -31,7 +32,12 @@ class World {
     assert.ok(connect?.type === 'connect')
     this.happen({ type: 'attemptConnected', dial, attempt: connect.attempt })
     this.now += 300
-    this.happen({ type: 'deadlineReached' })
+    // Who is in use is asked, and answers.
+    for (const effect of this.happen({ type: 'deadlineReached' })) {
+      if (effect.type !== 'ask') continue
+      const address = addressOf(effect.endpoint)
+      this.happen({ type: 'questionAnswered', address, question: effect.question, status: 403, authorized: true })
+    }
     this.happen({ type: 'socketClosed', socket: connect.attempt, read: 1, written: 1, byPeer: false })
   }
 
