@@ -1,6 +1,7 @@
 /**
  * Asking (H2): who is asked whether it lives, when, how deep and on which connection. The heartbeat is the discovery
- * request. What its answer, or its absence, says of an endpoint is in heartbeat.ts, and what its list means in discovery.ts.
+ * request. What its answer, or its absence, says of an endpoint is in heartbeat.ts, and what its list means in
+ * discovery.ts.
  *
  * The questions of one doubt follow each other:
  *   kept connection --no answer--> fresh connection --no answer, but a deep one, and its handshake was done-->
@@ -56,8 +57,8 @@ export function wonder(turn: Turn, address: Address): void {
 }
 
 /**
- * H11: Doubts an endpoint that callers gave up on: dials begin elsewhere until it has answered. It is asked at most once
- * a second, as one that answered just now is not asked again.
+ * H11: Doubts an endpoint that callers gave up on: dials begin elsewhere until it has answered. It is asked at most
+ * once a second, as one that answered just now is not asked again.
  */
 export function doubt(turn: Turn, address: Address, on: 'kept' | 'fresh'): void {
   const peer = turn.peer(address)
@@ -128,8 +129,14 @@ function connectBound(state: State, { connectMs }: Peer): number {
 
 // ---- when to ask
 
+export interface NextAsking {
+  readonly at: number
+  readonly depth: Depth
+  readonly on: Question['on']
+}
+
 /** H2, H7, H10, H12: Gives when an endpoint in use is to be asked next, and how. */
-export function nextAsking(state: State, peer: Peer): { readonly at: number; readonly depth: Depth; readonly on: Question['on'] } {
+export function nextAsking(state: State, peer: Peer): NextAsking {
   const { heartbeatInterval, heartbeatTimeout } = state.settings
   const { voice, active, askedAt, askedDeepAt, owedSince, surelyOwedSince } = peer
   if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0 || state.dormant) return NEVER
@@ -140,7 +147,7 @@ export function nextAsking(state: State, peer: Peer): { readonly at: number; rea
   const on = isHollow && voice.full ? 'full' : 'kept'
   // A question that is due anyway is asked deep where the next would come too late for that.
   const isDeepSoon = active && deepAt < silentAt + peer.patience
-  let next: { at: number; depth: Depth; on: Question['on'] } = isDeepSoon
+  let next: NextAsking = isDeepSoon
     ? { at: silentAt, depth: 'deep', on }
     : { at: silentAt, depth: 'shallow', on: 'kept' }
   const consider = (at: number, depth: Depth, on: Question['on']): void => {
@@ -156,7 +163,8 @@ export function nextAsking(state: State, peer: Peer): { readonly at: number; rea
   if (voice.is === 'silent' || voice.is === 'slow') return next
   // F4: A connection of ours that is about as old as those in use goes deaf with them. What was asked since they were
   // made has made one, or has failed to.
-  if (active && peer.kept === undefined && askedAt <= peer.usedSince) consider(peer.usedSince + KEPT_AFTER, 'shallow', 'kept')
+  const isWithout = active && peer.kept === undefined && askedAt <= peer.usedSince
+  if (isWithout) consider(peer.usedSince + KEPT_AFTER, 'shallow', 'kept')
   if (askedDeepAt < owedSince) consider(Math.max(owedSince, askedAt) + OWED_AFTER, 'deep', 'kept')
   if (peer.askedFullAt < surelyOwedSince) {
     consider(Math.max(surelyOwedSince + OWED_LONG, peer.askedFullAt + DEEP_EVERY), 'deep', 'full')
@@ -164,7 +172,7 @@ export function nextAsking(state: State, peer: Peer): { readonly at: number; rea
   return next
 }
 
-const NEVER = { at: Infinity, depth: 'shallow', on: 'kept' } as const
+const NEVER: NextAsking = { at: Infinity, depth: 'shallow', on: 'kept' }
 
 /** H2: Asks those whose time has come. */
 export function silencesDue(turn: Turn): void {

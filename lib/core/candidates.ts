@@ -58,7 +58,9 @@ export function isAnyReady(state: State): boolean {
   return false
 }
 
-/** Tells whether `spread` may choose it: ready, or new and so unverified, or failed long enough ago to deserve a try. */
+/**
+ * Tells whether `spread` may choose it: ready, or new and so unverified, or failed long enough ago to deserve a try.
+ */
 function isChoice(state: State, view: FrontView, peer: Peer, now: number): boolean {
   if (state.discovery.listedAt !== undefined && !isListed(peer)) return false
   if (view.listGiven && !view.reachable) return false

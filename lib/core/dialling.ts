@@ -1,14 +1,15 @@
 /**
  * Dialling (D3 to D7): one caller, one socket. Candidates are started one after another, the next one at once when an
- * attempt fails and after `attemptDelay` of silence; the first that is verified wins. What a dial holds back until it is
- * known who is listed (F3) is in holding.ts.
+ * attempt fails and after `attemptDelay` of silence; the first that is verified wins. What a dial holds back until it
+ * is known who is listed (F3) is in holding.ts.
  */
 import { firstCandidate, nextCandidate } from './candidates.ts'
 import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import { doubt, wonder } from './asking.ts'
 import {
-  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isDoubted, isFront, isListed, lastErrorOf, MUTE_DELAYS, statusOf,
+  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isDoubted, isFront, isListed, lastErrorOf,
+  MUTE_DELAYS, statusOf,
 } from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, Id, Peer, Rejection, State } from './state.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
@@ -23,8 +24,8 @@ import type { Turn } from './turn.ts'
 const LEAST_AGE = 0.9
 
 /**
- * R1: the list is asked for this long after an attempt failed. At once would be beside the next attempt, whose handshake
- * would take almost twice as long; this is many times what a dial needs to fail over.
+ * R1: the list is asked for this long after an attempt failed. At once would be beside the next attempt, whose
+ * handshake would take almost twice as long; this is many times what a dial needs to fail over.
  */
 const REFRESH_PAUSE = 100
 
@@ -207,9 +208,12 @@ export function withStarted(turn: Turn, dial: Dial, { address, endpoint }: Peer 
 /** D7: Gives when a dial ends for which nothing is left but what was never reached; Infinity where there is more. */
 function futileAt(state: State, dial: Dial): number {
   if (dial.attempts.length === 0 || dial.failedAt === -Infinity) return Infinity
-  if (nextCandidate(state, dial.tried, (peer) => futileFrom(state, peer) === Infinity) !== undefined) return Infinity
-  const underWay = dial.attempts.map(({ address }) => futileFrom(state, state.peers.get(address)))
-  return Math.max(dial.failedAt + state.settings.attemptDelay, ...underWay)
+  let at = dial.failedAt + state.settings.attemptDelay
+  for (const peer of state.peers.values()) {
+    const isOver = dial.tried.includes(peer.address) && !dial.attempts.some(({ address }) => address === peer.address)
+    if (!isOver) at = Math.max(at, futileFrom(state, peer))
+  }
+  return at
 }
 
 /** D7: Ends a dial for which nothing is left but what was never reached. */
@@ -278,7 +282,10 @@ function handOver(turn: Turn, attempt: Attempt): void {
   wakeSampling(turn)
 }
 
-/** H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is there. */
+/**
+ * H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is
+ * there.
+ */
 export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
   const { address } = attempt
   becomeHeard(turn, address)

@@ -30,7 +30,10 @@ const REFRESH_JITTER = 0.2
 
 // ---- when
 
-/** R1: Asks for a new list soon after a failure, at most once a second. Not where it is forbidden, nor while a round is asking anyway. */
+/**
+ * R1: Asks for a new list soon after a failure, at most once a second. Not where it is forbidden, nor while a round
+ * is asking anyway.
+ */
 export function refreshSoon(turn: Turn, earliest: number): void {
   const { status, startedAt, nextAt, round } = turn.state.discovery
   if (status === 'off' || status === 'forbidden' || round !== undefined || turn.state.dormant) return
@@ -130,9 +133,9 @@ function drawNext(turn: Turn, interval: number): number {
 // ---- answers
 
 /** R2, R6: Takes what an answer means for the list. The peer has been counted as alive already. */
-export function answered(turn: Turn, address: Address, question: Question, event: Event & { type: 'questionAnswered' }): void {
+export function answered(turn: Turn, question: Question, event: Event & { type: 'questionAnswered' }): void {
   const { discovery } = turn.state
-  const { status, body, authorized } = event
+  const { address, status, body, authorized } = event
   const round = discovery.round?.at === address ? discovery.round : undefined
   if (round === undefined && discovery.status === 'off') return
   // The answer is to a question that was not ours: it went without its token, and tells nothing of what is granted.
@@ -153,7 +156,8 @@ export function answered(turn: Turn, address: Address, question: Question, event
 
 /** R6: The question went without its token. */
 function withoutToken(turn: Turn, round: Round, address: Address, status: number): void {
-  moveOnAfter(turn, round, address, `it answered ${status} to a question without the token, which could not be had in time`)
+  const problem = `it answered ${status} to a question without the token, which could not be had in time`
+  moveOnAfter(turn, round, address, problem)
 }
 
 /** R1, R5: The endpoint answered, but not with a list: another is asked. Where none has one, that is complained of. */
@@ -174,7 +178,9 @@ function forbidden(turn: Turn, address: Address): void {
   endRound(turn, 'forbidden', [{ address, failure: { kind: 'answer', message: `it answered 403: ${advice}` } }])
 }
 
-/** R5: Warns of an answer that is no list, and says what to do about it. One that may pass is news only at the start. */
+/**
+ * R5: Warns of an answer that is no list, and says what to do about it. One that may pass is news only at the start.
+ */
 function warnOfAnswer(turn: Turn, address: Address, status: number): void {
   const mayPass = status === 429 || status >= 500
   if (mayPass && turn.state.discovery.status !== 'pending') return
@@ -185,7 +191,9 @@ function warnOfAnswer(turn: Turn, address: Address, status: number): void {
 /** R5: Says what to do about an answer that is no list. */
 function adviceFor(status: number): string {
   if (status === 401) return ': look at the token, its expiry and its audience'
-  if (status === 404 || status === 410) return ': it serves neither endpoints nor endpointslices, and may be no apiserver'
+  if (status === 404 || status === 410) {
+    return ': it serves neither endpoints nor endpointslices, and may be no apiserver'
+  }
   if (status >= 300 && status < 400) return ', a redirect: it may be a login page or a proxy, and no apiserver'
   return ''
 }
@@ -195,7 +203,8 @@ export function settleWarnings(turn: Turn): void {
   const { status, failures, failingSince, failedBy, lastError, startedAt, round } = turn.state.discovery
   const hasLasted = status === 'failing' && round === undefined && failures > 1 && startedAt - failingSince >= LASTING
   if (hasLasted && (failedBy === 'late' || failedBy === 'answer') && !turn.state.warned.has('discovery')) {
-    turn.warn('discovery', `the list of apiservers cannot be had for a minute and more, so that there is no failover: ${lastError}`)
+    turn.warn('discovery', 'the list of apiservers cannot be had for a minute and more, so that there is no ' +
+      `failover: ${lastError}`)
   }
   warnOfUselessList(turn)
 }
@@ -281,7 +290,10 @@ export function removedDue(turn: Turn): void {
   })
 }
 
-/** R4: Forgets the first removed beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory. */
+/**
+ * R4: Forgets the first removed beyond REMEMBERED_MOST: a list that is another one each time must not fill the
+ * memory.
+ */
 function forgetSurplus(turn: Turn): void {
   const isSpare = (peer: Peer): boolean => forgottenAt(peer) !== Infinity && !isAttempted(turn.state, peer)
   const removed = [...turn.state.peers.values()].filter(isSpare)

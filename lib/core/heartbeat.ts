@@ -46,7 +46,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
     return askAgain(turn, address, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
   }
   judge(turn, address, question, status, isBad)
-  answered(turn, address, question, event)
+  answered(turn, question, event)
   release(turn, address, question.id)
 }
 
@@ -54,7 +54,8 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
 function proven(turn: Turn, peer: Peer, question: Question, answer: number | undefined): void {
   const { address, standing } = peer
   const { now } = turn
-  const isProof = question.on !== 'kept' || standing.is !== 'failed' || (peer.kept !== undefined && peer.kept.since >= standing.at)
+  const isProof = question.on !== 'kept' || standing.is !== 'failed' ||
+    (peer.kept !== undefined && peer.kept.since >= standing.at)
   turn.setPeer({
     ...peer,
     answer,
@@ -87,7 +88,8 @@ function judge(turn: Turn, address: Address, question: Question, status: number,
   }
   const took = turn.now - beganAt(question)
   if (question.after === 'silence' && took > QUICK * turn.state.settings.heartbeatTimeout) {
-    return becomeSlow(turn, address, { kind: 'late', message: `it took ${Math.round(took)} ms to answer from its cache` })
+    const message = `it took ${Math.round(took)} ms to answer from its cache`
+    return becomeSlow(turn, address, { kind: 'late', message })
   }
   becomeHollow(turn, address, question.after === 'silence' ? 2 : 1, question.after === 'full')
   cutSick(turn, address)
@@ -176,7 +178,8 @@ function nextTry(peer: Peer, question: Question, failure: Failure): Partial<Aski
     const isTelling = connectedAt !== undefined || failure.kind !== 'silence' || peer.sockets > 0
     return isTelling ? { misses: 1, on: 'fresh', after: undefined } : undefined
   }
-  return misses === 1 && depth === 'deep' && failure.kind === 'late' ? { misses: 2, depth: 'shallow', after: 'silence' } : undefined
+  const isAlive = misses === 1 && depth === 'deep' && failure.kind === 'late'
+  return isAlive ? { misses: 2, depth: 'shallow', after: 'silence' } : undefined
 }
 
 function isSilence({ kind }: Failure): boolean {

@@ -1,10 +1,11 @@
 /**
- * What a dial holds back (F3). The first connections of a process are those that stay: an informer's watches live for as
- * long as their connection. So before the first list is known, a connection is asked for the list before it is handed
- * over, and where it turns out to be a front's, the listed apiservers are dialled beside it for `attemptDelay`.
+ * What a dial holds back (F3). The first connections of a process are those that stay: an informer's watches live for
+ * as long as their connection. So before the first list is known, a connection is asked for the list before it is
+ * handed over, and where it turns out to be a front's, the listed apiservers are dialled beside it for `attemptDelay`.
  *
  * The phases of a dial's hold:   wanted --connected--> list --it is a front's--> listed --> over
- * (it is over from the start where a list is known, or none can be had; a connection that is lost makes it wanted again)
+ * (it is over from the start where a list is known, or none can be had; a connection that is lost makes it wanted
+ * again)
  */
 import { nextCandidate } from './candidates.ts'
 import {
@@ -161,8 +162,8 @@ function startOver(turn: Turn, dial: Dial, attempts: readonly Attempt[]): void {
 const USUAL: ReadonlySet<number> = new Set([401, 403, 404, 410])
 
 /**
- * F3: Tells whether a connection carried an answer that apiservers do not give: a 200 without a list, a redirect, a 5xx.
- * Who answers like that may close it next, so that another is made.
+ * F3: Tells whether a connection carried an answer that apiservers do not give: a 200 without a list, a redirect, a
+ * 5xx. Who answers like that may close it next, so that another is made.
  */
 function isSpent({ state }: Turn, { asked, address }: Attempt): boolean {
   const answer = state.peers.get(address)?.answer

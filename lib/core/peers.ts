@@ -37,7 +37,10 @@ export function isListed(peer: Peer | undefined): boolean {
   return peer?.listing.is === 'listed'
 }
 
-/** F1: Tells whether it is a front: configured, and not in the list. What one of its connections proves says nothing of another. */
+/**
+ * F1: Tells whether it is a front: configured, and not in the list. What one of its connections proves says nothing
+ * of another.
+ */
 export function isFront(state: State, peer: Peer): boolean {
   return state.discovery.listedAt !== undefined && peer.listing.is === 'unlisted'
 }
@@ -134,7 +137,9 @@ export function becomeMute(turn: Turn, address: Address): void {
   turn.changePeer(address, (peer) => (peer.mute || wasReached(peer) ? undefined : { mute: true }))
 }
 
-/** D7: Gives from when on it is known to be silent, and never was reached; Infinity where it may be worth waiting for. */
+/**
+ * D7: Gives from when on it is known to be silent, and never was reached; Infinity where it may be worth waiting for.
+ */
 export function futileFrom({ settings }: State, peer: Peer | undefined): number {
   if (peer === undefined || wasReached(peer)) return Infinity
   if (peer.mute || (peer.standing.is === 'failed' && peer.standing.silent)) return -Infinity
@@ -217,7 +222,10 @@ export function becomeSuspect(turn: Turn, address: Address): void {
   })
 }
 
-/** H3: Its host lives: it is not silent, nor slow, nor doubted, but failed. Its open connections are not dead for that. */
+/**
+ * H3: Its host lives: it is not silent, nor slow, nor doubted, but failed. Its open connections are not dead for
+ * that.
+ */
 export function becomeAlive(turn: Turn, address: Address): void {
   turn.changePeer(address, (peer) => (
     isMissing(peer) || isDoubted(peer) || peer.voice.is === 'slow' ? { voice: { is: 'well' } } : undefined

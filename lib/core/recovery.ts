@@ -9,7 +9,9 @@ import { drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from 
 import type { Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
-/** H8: While nobody waits, the pause between two rounds of questions doubles up to this, as client-go's backoff does. */
+/**
+ * H8: While nobody waits, the pause between two rounds of questions doubles up to this, as client-go's backoff does.
+ */
 const PAUSE_MOST = 30_000
 /** H8: Nothing is asked for who neither dialled nor used a socket for this long. */
 const USED_WITHIN = 60_000
@@ -87,5 +89,6 @@ function isProbeWanted(turn: Turn): boolean {
 }
 
 function isUntried(peer: Peer): boolean {
-  return peer.listing.is === 'listed' && peer.listing.ready && peer.askedAt === -Infinity && statusOf(peer) === 'unverified'
+  const { listing, askedAt } = peer
+  return listing.is === 'listed' && listing.ready && askedAt === -Infinity && statusOf(peer) === 'unverified'
 }

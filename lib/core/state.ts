@@ -5,7 +5,8 @@
  * All times are milliseconds of one monotonic clock. The rules, with their reasons, are in RULES.md; the comment of
  * each function that decides begins with the ids of its rules.
  *
- * This file has the nouns of the state, `events.ts` those of what goes in and comes out, `step.ts` the one verb. A peer has three sides, each a union of named phases (the transitions are in peers.ts):
+ * This file has the nouns of the state, `events.ts` those of what goes in and comes out, `step.ts` the one verb. A
+ * peer has three sides, each a union of named phases (the transitions are in peers.ts):
  *
  *   listing    unlisted --in a list--> listed --no longer in it--> removed --in a list again--> listed
  *   standing   unverified --verified--> ready --failed--> failed --verified--> ready
@@ -184,7 +185,10 @@ export interface Question {
   /** How many before it went unanswered: 0, 1 (this one is on a fresh connection), or 2 (H12's shallow one). */
   readonly misses: 0 | 1 | 2
   readonly depth: Depth
-  /** Kept: on the connection that is kept, if there is one; fresh: on a new one; full: beside it, with a full handshake. */
+  /**
+   * Kept: on the connection that is kept, if there is one; fresh: on a new one; full: beside it, with a full
+   * handshake.
+   */
   readonly on: 'kept' | 'fresh' | 'full'
   readonly via: Via
   /** The token has been read again for this one (R2). */

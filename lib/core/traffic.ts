@@ -22,7 +22,10 @@ interface Sum {
   heard: boolean
 }
 
-/** H2: Takes what sockets carried since they were last looked at. Those that carried nothing are not among the readings. */
+/**
+ * H2: Takes what sockets carried since they were last looked at. Those that carried nothing are not among the
+ * readings.
+ */
 export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
   const heard = new Set<Address>()
   const changed: HandedSocket[] = []
@@ -55,7 +58,9 @@ export function wakeSampling(turn: Turn): void {
   turn.set({ sampleAt: turn.now + SAMPLE_EVERY, usedAt: turn.now })
 }
 
-/** H11: Counts a socket no more. One that was closed without a word, or given up unanswered, has its endpoint doubted. */
+/**
+ * H11: Counts a socket no more. One that was closed without a word, or given up unanswered, has its endpoint doubted.
+ */
 export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }): void {
   const socket = rowOf(turn.state.sockets, event.socket)
   if (socket === undefined) return
@@ -68,7 +73,8 @@ export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }
 }
 
 /** H11: Tells whether the end of a socket says something of its endpoint: it owed an answer. */
-function isTelling(socket: HandedSocket, { read, written, byPeer }: Event & { type: 'socketClosed' }, now: number): boolean {
+function isTelling(socket: HandedSocket, closed: Event & { type: 'socketClosed' }, now: number): boolean {
+  const { read, written, byPeer } = closed
   if (socket.retired && socket.idle) return false
   if (read === 0 && written > 0) return byPeer || now - socket.madeAt >= TELLING_SILENCE
   return socket.surelyOwed && read === socket.read && now - socket.owedSince >= TELLING_SILENCE
@@ -79,7 +85,13 @@ export function withFewerSockets(peer: Peer, fewer: number): Peer {
   const sockets = peer.sockets - fewer
   if (sockets > 0) return { ...peer, sockets }
   return {
-    ...peer, sockets: 0, usedSince: Infinity, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true,
+    ...peer,
+    sockets: 0,
+    usedSince: Infinity,
+    owedSince: Infinity,
+    surelyOwedSince: Infinity,
+    active: false,
+    retired: true,
   }
 }
 
