@@ -2,41 +2,51 @@
  * The dials under way and their attempts: who waits for which, and what is done to each when the core says so. A
  * connection may be held back before it is delivered, with or without a question on it (F3).
  */
-import type { TLSSocket } from 'node:tls'
+import type { Socket } from 'node:net'
 import { isIP, isPrivate } from './address.ts'
 import { drop } from './connect/attempt.ts'
-import type { Connections, Wanted } from './connect/connections.ts'
+import type { Wanted } from './connect/connections.ts'
 import type { Endpoint } from './core/endpoint.ts'
 import type { Event, Failure, Id } from './core/state.ts'
 import type { BorrowedConnection } from './discovery/monitor.ts'
 import { causeText, kindOf } from './errors.ts'
-import type { DialCallback } from './pool.ts'
 
-interface PendingDial {
+/** Gets what a dial came to, once: an error, or null and a socket. */
+export type MadeCallback<Made> = (error: Error | null, socket?: Made) => void
+
+/** Makes one connection; settles once, and never at once. Returns what gives it up. */
+type MakeConnection<Made> = (
+  endpoint: Endpoint,
+  wanted: Wanted,
+  settle: (error: Error | undefined, socket?: Made) => void,
+) => () => void
+
+interface PendingDial<Made> {
   readonly wanted: Wanted
-  readonly callback: DialCallback
+  readonly callback: MadeCallback<Made>
   readonly unlisten: () => void
 }
 
 /** A connection being made, or made and held back. */
-interface PendingAttempt {
+interface PendingAttempt<Made> {
   readonly cancel: () => void
-  socket?: TLSSocket
+  socket?: Made
   /** A question is, or was, on it. */
   borrowed?: BorrowedConnection
   /** Stops looking after it while it is held back. */
   unwatch?: () => void
 }
 
-export class Dials {
-  readonly #connections: Connections
+/** Those that make sockets of one kind: TLS sockets, or the bare ones of pipes. Ids of other dials are not known here. */
+export class Dials<Made extends Socket> {
+  readonly #make: MakeConnection<Made>
   readonly #dispatch: (event: Event) => void
-  readonly #dials = new Map<Id, PendingDial>()
+  readonly #dials = new Map<Id, PendingDial<Made>>()
   /** Of all dials, those that have ended too: the losers of a race are destroyed after its winner is handed over. */
-  readonly #attempts = new Map<Id, PendingAttempt>()
+  readonly #attempts = new Map<Id, PendingAttempt<Made>>()
 
-  constructor(connections: Connections, dispatch: (event: Event) => void) {
-    this.#connections = connections
+  constructor(make: MakeConnection<Made>, dispatch: (event: Event) => void) {
+    this.#make = make
     this.#dispatch = dispatch
   }
 
@@ -45,14 +55,14 @@ export class Dials {
   }
 
   /** @param unlisten is called when the dial has ended */
-  begin(id: Id, wanted: Wanted, callback: DialCallback, unlisten: () => void): void {
+  begin(id: Id, wanted: Wanted, callback: MadeCallback<Made>, unlisten: () => void): void {
     this.#dials.set(id, { wanted, callback, unlisten })
   }
 
   connect(dialId: Id, attemptId: Id, endpoint: Endpoint): void {
     const dial = this.#dials.get(dialId)
     if (dial === undefined) return
-    const cancel = this.#connections.connect(endpoint, dial.wanted, (error, socket) => {
+    const cancel = this.#make(endpoint, dial.wanted, (error, socket) => {
       const pending = this.#attempts.get(attemptId)
       if (pending === undefined) return socket && drop(socket)
       if (socket === undefined) {
@@ -70,7 +80,7 @@ export class Dials {
   }
 
   /** Has a question asked on the connection of an attempt; returns what gives that up. */
-  borrow(attemptId: Id, ask: (socket: TLSSocket) => BorrowedConnection): (() => void) | undefined {
+  borrow(attemptId: Id, ask: (socket: Made) => BorrowedConnection): (() => void) | undefined {
     const pending = this.#attempts.get(attemptId)
     if (pending?.socket === undefined) return undefined
     pending.borrowed = ask(pending.socket)
@@ -89,7 +99,7 @@ export class Dials {
   }
 
   /** Gives the attempt's connection to the caller. `handed` comes before the caller has it. */
-  deliver(dialId: Id, attemptId: Id, handed: (socket: TLSSocket) => void): void {
+  deliver(dialId: Id, attemptId: Id, handed: (socket: Made) => void): void {
     if (!this.#dials.has(dialId)) return
     const pending = this.#take(attemptId)
     const socket = pending?.socket
@@ -103,7 +113,7 @@ export class Dials {
    * Ends a dial. A socket has no listener for its errors until its caller has it: that cannot wait. An error must not
    * come before `dial` has returned: that can.
    */
-  end(id: Id, error: Error | null, socket?: TLSSocket): void {
+  end(id: Id, error: Error | null, socket?: Made): void {
     const dial = this.#dials.get(id)
     if (dial === undefined) return
     this.#dials.delete(id)
@@ -112,7 +122,7 @@ export class Dials {
     else process.nextTick(invoke, dial.callback, error)
   }
 
-  #take(attemptId: Id): PendingAttempt | undefined {
+  #take(attemptId: Id): PendingAttempt<Made> | undefined {
     const pending = this.#attempts.get(attemptId)
     this.#attempts.delete(attemptId)
     pending?.unwatch?.()
@@ -120,7 +130,7 @@ export class Dials {
   }
 
   /** While it is held back, nobody else looks after it. */
-  #watch(dial: Id, attempt: Id, pending: PendingAttempt, socket: TLSSocket): void {
+  #watch(dial: Id, attempt: Id, pending: PendingAttempt<Made>, socket: Made): void {
     let failure: Failure = { kind: 'broken', message: 'closed before it was handed over' }
     const onError = (error: Error): void => {
       failure = failureOf(error)
@@ -140,7 +150,7 @@ export function failureOf(error: Error | undefined): Failure {
 }
 
 /** A callback that throws is its owner's bug, and must surface without keeping the queue from its next event. */
-function invoke(callback: DialCallback, error: Error | null, socket?: TLSSocket): void {
+function invoke<Made>(callback: MadeCallback<Made>, error: Error | null, socket?: Made): void {
   try {
     callback(error, socket)
   } catch (thrown) {

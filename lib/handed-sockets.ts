@@ -2,15 +2,15 @@
  * The sockets in their callers' hands: how much each has carried, whether it waits in a pool, and what is done to it
  * when the core says so. When that is, is decided in core/.
  */
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { TLSSocket } from 'node:tls'
 import type { Address } from './core/endpoint.ts'
 import type { Event, Id, Reading } from './core/state.ts'
 import { severedError } from './errors.ts'
 
 interface Handed {
   readonly id: Id
-  readonly socket: TLSSocket
+  readonly socket: Socket
   /** What it had carried when it was handed over. */
   readonly baseRead: number
   readonly baseWritten: number
@@ -35,7 +35,7 @@ export class HandedSockets {
     return this.#handed.size
   }
 
-  add(id: Id, socket: TLSSocket): void {
+  add(id: Id, socket: Socket): void {
     const handed: Handed = {
       id, socket, baseRead: socket.bytesRead, baseWritten: socket.bytesWritten,
       read: 0, written: 0, wasIdle: false, idle: false, retired: false,

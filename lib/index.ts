@@ -1,6 +1,8 @@
 /** What this package exports, and nothing else. */
 export { MultidialerAgent } from './agent/agent.ts'
 export type { MultidialerAgentOptions } from './agent/agent.ts'
+export type { CheckOptions } from './check.ts'
+export type { CertificateCheck, Check, EndpointCheck, Reached, Survival } from './check/facts.ts'
 export type { Endpoint } from './core/endpoint.ts'
 export type { EndpointSnapshot, Snapshot } from './core/snapshot.ts'
 export type { Counters, Origin, Status } from './core/state.ts'

@@ -1,7 +1,10 @@
 /** The class: options in, sockets out, events on the way. What is decided is decided in core/. */
 import { EventEmitter } from 'node:events'
+import type { Socket } from 'node:net'
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import { debuglog } from 'node:util'
+import type { CheckOptions } from './check.ts'
+import type { Check } from './check/facts.ts'
 import type { Endpoint } from './core/endpoint.ts'
 import { checkOptions, MAX_MS } from './options.ts'
 import type { Snapshot } from './core/snapshot.ts'
@@ -151,6 +154,17 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
     return runtimeOf(this).refresh()
   }
 
+  /**
+   * Tells whether this client would survive the loss of each apiserver, and if not, why. It refreshes, and then connects
+   * afresh to every endpoint known, side by side, as a dial would, and asks each for the list; what it meets there counts
+   * against none of them. Rejects with ABORT_ERR, ERR_MULTIDIALER_CLOSED, or a TypeError for a wrong option.
+   */
+  async check(options: CheckOptions = {}): Promise<Check> {
+    // Loaded when it is wanted: most programs never check.
+    const { check } = await import('./check.ts')
+    return check(runtimeOf(this), options)
+  }
+
   /** What is known, as plain JSON that holds no secret. */
   snapshot(): Snapshot {
     return runtimeOf(this).snapshot()
@@ -206,6 +220,11 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
 /** For the adapters of this package. */
 export function poolOf(dialer: Multidialer): DialerPool {
   return runtimeOf(dialer)
+}
+
+/** For `forward`: dials for a pipe (see Runtime). */
+export function dialBare(dialer: Multidialer, callback: (error: Error | null, socket?: Socket) => void): (reason: Error) => void {
+  return runtimeOf(dialer).dialBare(callback)
 }
 
 /** For the adapters of this package: certificates that come neither from a value nor from a file, but now and then. */

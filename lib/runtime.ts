@@ -3,7 +3,9 @@
  * decides nothing. An effect that causes an event enqueues it; `step` is never re-entered.
  */
 import { randomInt } from 'node:crypto'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
 import { debuglog } from 'node:util'
 import type { ConnectSocket } from './connect/attempt.ts'
 import { Connections } from './connect/connections.ts'
@@ -25,6 +27,7 @@ import {
   abortError, closedError, failureError, foreignHost, MultidialError, timeoutError,
 } from './errors.ts'
 import type { AttemptFailure } from './errors.ts'
+import type { MadeCallback } from './dials.ts'
 import { Dials, failureOf } from './dials.ts'
 import { HandedSockets } from './handed-sockets.ts'
 import { Hosts, hostText } from './hosts.ts'
@@ -44,10 +47,20 @@ export interface RuntimeOptions {
   readonly onReport: (report: Report) => void
 }
 
+/** The parts of a dialer that `check()` asks, and what the machine knows at that moment. */
+export interface Inspection {
+  readonly connections: Connections
+  readonly lists: Lists
+  readonly state: State
+  readonly checked: CheckedOptions
+}
+
 interface Refresh {
   readonly resolve: (endpoints: readonly Endpoint[]) => void
   readonly reject: (error: Error) => void
 }
+
+type DialEffect = Extract<Effect, { type: 'connect' | 'destroy' | 'adopt' | 'deliver' | 'reject' }>
 
 export class Runtime implements DialerPool {
   readonly #options: RuntimeOptions
@@ -55,7 +68,9 @@ export class Runtime implements DialerPool {
   readonly #monitor: Monitor
   readonly #lists: Lists
   readonly #hosts = new Hosts()
-  readonly #dials: Dials
+  readonly #dials: Dials<TLSSocket>
+  /** Of pipes; made when the first one is. */
+  #bareDials: Dials<Socket> | undefined
   readonly #sockets: HandedSockets
   readonly #refreshes = new Map<Id, Refresh>()
   readonly #questions = new Map<Id, () => void>()
@@ -75,7 +90,7 @@ export class Runtime implements DialerPool {
     const onIdentityChanged = (): void => this.#dispatch({ type: 'identityChanged' })
     this.#connections = new Connections({ checked, route, credentials, connectSocket, onIdentityChanged })
     const dispatch = (event: Event): void => this.#dispatch(event)
-    this.#dials = new Dials(this.#connections, dispatch)
+    this.#dials = new Dials((...asked) => this.#connections.connect(...asked), dispatch)
     this.#sockets = new HandedSockets(dispatch)
     this.#monitor = new Monitor((endpoint, full, settle) => this.#connections.connectOwn(endpoint, full, settle))
     this.#lists = new Lists({
@@ -102,6 +117,26 @@ export class Runtime implements DialerPool {
     this.#lists.loadHints()
     this.#dispatch({ type: 'dialRequested', dial: id, own: wanted.differs, plain: !wanted.differs })
     return giveUp
+  }
+
+  /**
+   * Dials for a pipe: a TCP connection, which obeys the rules of all others and proves nothing itself, so that only an
+   * endpoint is dialled that something else has verified (D4).
+   */
+  dialBare(callback: MadeCallback<Socket>): (reason: Error) => void {
+    const id = ++this.#lastId
+    this.#bareDials ??= new Dials<Socket>(
+      (endpoint, _wanted, settle) => this.#connections.connectBare(endpoint, settle), (event) => this.#dispatch(event))
+    this.#bareDials.begin(id, { request: {}, own: undefined, differs: true }, callback, () => {})
+    this.#connections.refresh()
+    this.#dispatch({ type: 'dialRequested', dial: id, own: true, plain: false, bare: true })
+    return (reason) => this.#dispatch({ type: 'dialCancelled', dial: id, reason })
+  }
+
+  /** What `check()` goes by. It asks beside the machine, so that nothing that it meets counts. */
+  inspect(): Inspection {
+    this.#connections.refresh()
+    return { connections: this.#connections, lists: this.#lists, state: this.#state, checked: this.#options.checked }
   }
 
   refresh(): Promise<readonly Endpoint[]> {
@@ -183,15 +218,14 @@ export class Runtime implements DialerPool {
   #perform(effect: Effect): void {
     switch (effect.type) {
       case 'connect':
-        return this.#dials.connect(effect.dial, effect.attempt, effect.endpoint)
       case 'destroy':
-        return this.#dials.destroy(effect.attempt)
       case 'adopt':
-        return this.#dials.adopt(effect.attempt)
       case 'deliver':
-        return this.#dials.deliver(effect.dial, effect.attempt, (socket) => this.#sockets.add(effect.attempt, socket))
       case 'reject':
-        return this.#dials.end(effect.dial, this.#rejectionError(effect.rejection))
+        this.#performDial(effect, this.#dials)
+        // Each knows its own dials alone.
+        if (this.#bareDials !== undefined) this.#performDial(effect, this.#bareDials)
+        return
       case 'ask':
         return this.#ask(effect)
       case 'abandon':
@@ -213,6 +247,21 @@ export class Runtime implements DialerPool {
     }
   }
 
+  #performDial(effect: DialEffect, dials: Dials<TLSSocket> | Dials<Socket>): void {
+    switch (effect.type) {
+      case 'connect':
+        return dials.connect(effect.dial, effect.attempt, effect.endpoint)
+      case 'destroy':
+        return dials.destroy(effect.attempt)
+      case 'adopt':
+        return dials.adopt(effect.attempt)
+      case 'deliver':
+        return dials.deliver(effect.dial, effect.attempt, (socket: Socket) => this.#sockets.add(effect.attempt, socket))
+      case 'reject':
+        return dials.end(effect.dial, this.#rejectionError(effect.rejection))
+    }
+  }
+
   // ---- the clock
 
   #arm(): void {
@@ -220,7 +269,8 @@ export class Runtime implements DialerPool {
     // A timer that fires too early costs less than a new one for each event.
     if (at < this.#timerAt || this.#timer === undefined || at === Infinity) this.#setTimer(at)
     if (this.#state.sampleAt === Infinity) this.#monitor.closeHolding()
-    if (this.#dials.size > 0 || this.#refreshes.size > 0) this.#timer?.ref()
+    const dialling = this.#dials.size + (this.#bareDials?.size ?? 0)
+    if (dialling > 0 || this.#refreshes.size > 0) this.#timer?.ref()
     else this.#timer?.unref()
   }
 

@@ -1,11 +1,12 @@
 /**
  * The client that the demo shows: requests every 20 ms and a watch, all through one agent, as a busy controller makes
- * them. It measures what it sees and judges nothing; which faults there are, and what is promised, is demo-faults.ts's.
+ * them. It measures what it sees and judges nothing: what is promised is in promises.ts, which faults there are in
+ * faults.ts.
  *
- * It retries no request, so that each one that a fault costs is counted. Its writes it sends again, and its watch it
- * opens again from where it was, as every Kubernetes client does.
+ * It retries no request, so that each one that a fault costs is counted. It does send a write again that failed, and
+ * opens its watch again from where it was, as every Kubernetes client does.
  */
-import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 
@@ -13,8 +14,12 @@ import type { Socket } from 'node:net'
 export const REQUEST_EVERY = 20
 /** Between two writes, which feed the watch, in ms. */
 const WRITE_EVERY = 200
-/** Before a watch is opened again that could not be opened, in ms. */
-const WATCH_AGAIN = 100
+/** Before a write that failed is sent again, in ms. */
+const WRITE_AGAIN = 100
+/** Before a watch is opened again, in ms: one that found no connection, one that was refused for now, and for good. */
+const WATCH_AGAIN = { failed: 100, refused: 1_000, forbidden: 5_000 }
+/** ms for which a request has no answer before it is said to hang. */
+const HANGS = 1_000
 
 export interface ClientOptions {
   readonly agent: https.Agent
@@ -25,6 +30,8 @@ export interface ClientOptions {
   readonly watch: string
   /** Where objects are created for the watch to show; nothing is written without it. */
   readonly write?: string
+  /** The address of the apiserver that gave an answer, where its headers tell: a balancer hides it. */
+  readonly locate?: (headers: IncomingHttpHeaders) => string | undefined
   readonly onAnswer?: (answer: Answer) => void
   readonly onFailure?: (failure: Failure) => void
   readonly onWatch?: (status: number) => void
@@ -34,33 +41,39 @@ export interface Answer {
   readonly status: number
   /** 'host:port' that answered. */
   readonly address: string
-  /** ms since the answer before. */
+  /** ms since the last good answer. */
   readonly gap: number
 }
 
 export interface Failure {
   readonly error: Error
-  /** 'host:port' of the connection that it was on; undefined where it never had one. */
+  /** 'host:port' of the apiserver that it was sent to; undefined where it never had a connection. */
   readonly address: string | undefined
-  /** The connection had served another request before. */
-  readonly reused: boolean
 }
 
 /** What was seen since the last `mark()`. */
 export interface Seen {
-  /** The longest time between two answers, in ms; that before the first is counted from the answer before the mark. */
+  /** The longest time between two good answers, in ms; the first is counted from the one before the mark. */
   readonly gap: number
   /** The longest that one request took to be answered or to fail, in ms. */
   readonly wait: number
   /** The longest time between two events of the watch, in ms. */
   readonly watchGap: number
+  /** Requests that got no answer. */
   readonly failures: readonly Failure[]
+  /** Requests that were answered with 429 or 5xx. */
+  readonly refusals: readonly Failure[]
+  /** How many requests have waited for an answer for a second or more, and still do. */
+  readonly hanging: number
+  /** ms since the last event of the watch. */
+  readonly silence: number
 }
 
-/** The connection that a request came to be on. */
+/** The apiserver that a request was sent to, as far as is known. */
 interface On {
   address: string | undefined
-  reused: boolean
+  /** The other end of its connection, which may be a balancer. */
+  through: string | undefined
 }
 
 interface Pending extends On {
@@ -72,12 +85,9 @@ class Pulse {
   #last = performance.now()
   #longest = 0
 
-  beat(): number {
-    const now = performance.now()
-    const gap = now - this.#last
-    this.#longest = Math.max(this.#longest, gap)
-    this.#last = now
-    return gap
+  beat(): void {
+    this.#longest = this.longest
+    this.#last = performance.now()
   }
 
   mark(): void {
@@ -85,9 +95,16 @@ class Pulse {
   }
 
   get longest(): number {
-    return Math.max(this.#longest, performance.now() - this.#last)
+    return Math.max(this.#longest, this.current)
+  }
+
+  /** ms since the last beat. */
+  get current(): number {
+    return performance.now() - this.#last
   }
 }
+
+const NOWHERE = { at: undefined, through: undefined }
 
 export class DemoClient {
   readonly #options: ClientOptions
@@ -95,23 +112,29 @@ export class DemoClient {
   readonly #answers = new Pulse()
   readonly #events = new Pulse()
   readonly #timers: NodeJS.Timeout[] = []
+  /** What an answer on a connection told of the apiserver at its other end. */
+  readonly #located = new WeakMap<Socket, string>()
   /** Written, and not yet seen by the watch; the name of an object that exists. */
   readonly #unseen = new Set<string>()
   readonly #shown = new Set<string>()
   #failures: Failure[] = []
+  #refusals: Failure[] = []
   #slowest = 0
   #writes = 0
   #watching: ClientRequest | undefined
   #watchTimer: NodeJS.Timeout | undefined
   #version: string | undefined
   #stopped = false
-  /** All of them, since the start. */
-  readonly totals: { answered: number; failed: number; events: number } = { answered: 0, failed: 0, events: 0 }
+  /** All of them, since the start. Those that were refused were answered, too. */
+  readonly totals: { answered: number; refused: number; failed: number; events: number } =
+    { answered: 0, refused: 0, failed: 0, events: 0 }
   /** Since the last mark, by the address that gave them. */
   readonly answersOf: Map<string, number> = new Map()
   readonly eventsOf: Map<string, number> = new Map()
-  /** 'host:port' that answered last. */
+  /** 'host:port' that gave the last good answer. */
   servedBy: string | undefined
+  /** 'host:port' of the apiserver that the watch is open at, and of the other end of its connection. */
+  watch: { readonly at: string | undefined; readonly through: string | undefined } = NOWHERE
 
   constructor(options: ClientOptions) {
     this.#options = options
@@ -137,14 +160,23 @@ export class DemoClient {
     this.#answers.mark()
     this.#events.mark()
     this.#failures = []
+    this.#refusals = []
     this.#slowest = 0
     this.answersOf.clear()
     this.eventsOf.clear()
   }
 
   seen(): Seen {
-    const wait = Math.max(this.#slowest, this.oldest())
-    return { gap: this.#answers.longest, wait, watchGap: this.#events.longest, failures: this.#failures }
+    const now = performance.now()
+    return {
+      gap: this.#answers.longest,
+      wait: Math.max(this.#slowest, this.oldest()),
+      watchGap: this.#events.longest,
+      failures: this.#failures,
+      refusals: this.#refusals,
+      hanging: [...this.#pending].filter(({ startedAt }) => now - startedAt >= HANGS).length,
+      silence: this.#events.current,
+    }
   }
 
   /** How long the oldest request has been waiting, in ms: all, or those on a connection to one of these addresses. */
@@ -155,6 +187,11 @@ export class DemoClient {
       oldest = Math.max(oldest, performance.now() - startedAt)
     }
     return oldest
+  }
+
+  /** Ends the watch and opens it again, as a client does every few minutes. */
+  renewWatch(): void {
+    this.#watching?.destroy()
   }
 
   /** How many objects were written that the watch has not shown. */
@@ -172,18 +209,18 @@ export class DemoClient {
     const body = JSON.stringify({ metadata: { name: object } })
     this.#send('POST', this.#options.write, body, (status) => {
       // One that was written, and whose answer was lost, is there already: 409.
-      if (status === undefined) setImmediate(() => this.#write(object))
+      if (status === undefined || isRefusal(status)) setTimeout(() => this.#write(object), WRITE_AGAIN)
       else if (!this.#shown.has(object)) this.#unseen.add(object)
     })
   }
 
   #send(method: string, path: string, body?: string, onEnd?: (status: number | undefined) => void): void {
-    const pending: Pending = { startedAt: performance.now(), address: undefined, reused: false }
+    const pending: Pending = { startedAt: performance.now(), address: undefined, through: undefined }
     this.#pending.add(pending)
     const settle = (status: number | undefined, error?: Error): void => {
       if (!this.#pending.delete(pending) || this.#stopped) return
       this.#slowest = Math.max(this.#slowest, performance.now() - pending.startedAt)
-      if (status === undefined) this.#failed({ error: error ?? new Error('cut short'), ...pending })
+      if (status === undefined) this.#failed({ error: error ?? new Error('cut short'), address: pending.address })
       else this.#answered(status, pending.address ?? '')
       onEnd?.(status)
     }
@@ -198,13 +235,20 @@ export class DemoClient {
   }
 
   #open(method: string, path: string, to: On, onResponse: (response: IncomingMessage) => void): ClientRequest {
-    const { agent, server } = this.#options
+    const { agent, server, locate } = this.#options
     const token = this.#options.token()
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
-    const request = https.request(new URL(path, server), { agent, method, headers }, onResponse)
+    const request = https.request(new URL(path, server), { agent, method, headers }, (response) => {
+      const located = locate?.(response.headers)
+      if (located !== undefined) {
+        to.address = located
+        this.#located.set(response.socket, located)
+      }
+      onResponse(response)
+    })
     request.once('socket', (socket) => {
-      to.address = addressOf(socket)
-      to.reused = request.reusedSocket
+      to.through = addressOf(socket)
+      to.address = this.#located.get(socket) ?? to.through
     })
     request.on('error', () => undefined)
     return request
@@ -212,9 +256,15 @@ export class DemoClient {
 
   #answered(status: number, address: string): void {
     this.totals.answered += 1
-    this.answersOf.set(address, (this.answersOf.get(address) ?? 0) + 1)
-    this.servedBy = address
-    const gap = this.#answers.beat()
+    const gap = this.#answers.current
+    if (isRefusal(status)) {
+      this.totals.refused += 1
+      this.#refusals.push({ error: new Error(`answered ${status}`), address })
+    } else {
+      this.answersOf.set(address, (this.answersOf.get(address) ?? 0) + 1)
+      this.servedBy = address
+      this.#answers.beat()
+    }
     this.#options.onAnswer?.({ status, address, gap })
   }
 
@@ -228,16 +278,17 @@ export class DemoClient {
 
   #watch(): void {
     if (this.#stopped) return
-    const to: On = { address: undefined, reused: false }
-    let delay = WATCH_AGAIN
+    const to: On = { address: undefined, through: undefined }
+    let delay = WATCH_AGAIN.failed
     const path = new URL(this.#options.watch, this.#options.server)
     path.searchParams.set('watch', '1')
     if (this.#version !== undefined) path.searchParams.set('resourceVersion', this.#version)
     const request = this.#open('GET', path.pathname + path.search, to, (response) => {
       const { statusCode = 0 } = response
       this.#options.onWatch?.(statusCode)
-      // A watch that was open is opened again at once; one that is refused is asked for again, at leisure.
-      delay = statusCode === 200 ? 0 : 50 * WATCH_AGAIN
+      if (statusCode === 200) this.watch = { at: to.address, through: to.through }
+      // A watch that was open is opened again at once.
+      delay = statusCode === 200 ? 0 : isRefusal(statusCode) ? WATCH_AGAIN.refused : WATCH_AGAIN.forbidden
       if (statusCode === 410) this.#version = undefined
       let rest = ''
       response.setEncoding('utf8')
@@ -249,7 +300,10 @@ export class DemoClient {
       })
       response.on('error', () => undefined)
     })
-    request.once('close', () => { this.#watchTimer = setTimeout(() => this.#watch(), delay) })
+    request.once('close', () => {
+      this.watch = NOWHERE
+      this.#watchTimer = setTimeout(() => this.#watch(), delay)
+    })
     request.end()
     this.#watching = request
   }
@@ -287,6 +341,12 @@ function fieldOf(value: unknown, name: string): unknown {
   return new Map<string, unknown>(Object.entries(value)).get(name)
 }
 
-function addressOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
+/** Whether it is the answer of a server that cannot serve now, to anybody. */
+function isRefusal(status: number): boolean {
+  return status === 429 || status >= 500
+}
+
+function addressOf({ remoteAddress, remotePort = 0 }: Socket): string | undefined {
+  if (remoteAddress === undefined) return undefined
   return remoteAddress.includes(':') ? `[${remoteAddress}]:${remotePort}` : `${remoteAddress}:${remotePort}`
 }

@@ -9,43 +9,10 @@ import type * as Adapter from '../../lib/adapters/client-node.ts'
 import type * as Library from '../../lib/index.ts'
 import { kubeConfigOf, loadClientNode, type Target } from '../support/client-node.ts'
 import { moduleOf } from '../support/dist.ts'
+import { type Begin, type FailoverQuestion, type Seen, WATCHED } from './client-protocol.ts'
 import { answerAll } from '../support/worker.ts'
 
-export type Kind = 'mine' | 'stock' | 'client-node 2' | 'client-node 2 with' | 'haproxy'
-
-export interface Begin {
-  readonly what: 'begin'
-  readonly kind: Kind
-  readonly lane: number
-  readonly target: Target
-  readonly dist: string
-  /** ms between two requests. */
-  readonly pace: number
-  /** Each request on a connection of its own. */
-  readonly unkept: boolean
-  /**
-   * Behind a balancer: the name, in `x-served-by`, of the server that is to fail. Connections are made until one is to
-   * that server.
-   */
-  readonly wanted: string | undefined
-}
-
-export type FailoverQuestion = Begin | { readonly what: 'mark' | 'seen' | 'end'; readonly lane: number }
-
-/** Times in ms. Infinity: it was not over when this was asked. */
-export interface Seen {
-  /** The longest time between two answers. */
-  readonly gap: number
-  /** The longest that a request took to be answered or to fail. */
-  readonly slowest: number
-  /** The longest time between two events of the watch. */
-  readonly watchGap: number
-  readonly failed: number
-  readonly answered: number
-}
-
 const NOTHING: Seen = { gap: 0, slowest: 0, watchGap: 0, failed: 0, answered: 0 }
-const WATCHED = '/api/v1/namespaces/default/configmaps'
 /** At most so many requests wait at once: more would say nothing new. */
 const WAITING = 50
 const WATCH_AGAIN = 50
@@ -180,6 +147,7 @@ class AgentWay implements Way {
   readonly #agent: https.Agent
   readonly #watcher: https.Agent
   readonly #target: Target
+  readonly #requestPath: string
   readonly #wanted: string | undefined
   readonly #isReady: () => Promise<void>
   #settled = false
@@ -188,13 +156,14 @@ class AgentWay implements Way {
     this.#agent = agent
     this.#watcher = watcher
     this.#target = begin.target
+    this.#requestPath = begin.requestPath
     this.#wanted = begin.wanted
     this.#isReady = isReady
   }
 
   request(): Promise<string> {
     return new Promise((resolve, reject) => {
-      const request = https.get(new URL('/version', this.#target.url), {
+      const request = https.get(new URL(this.#requestPath, this.#target.url), {
         agent: this.#agent, headers: this.#headers,
       }, (response) => {
         const server = String(response.headers['x-served-by'] ?? '')
@@ -252,9 +221,10 @@ async function wayOf(begin: Begin): Promise<Way> {
     case 'mine': {
       const { MultidialerAgent }: typeof Library = await import(moduleOf(dist, 'index'))
       const options = { server: target.url, caFile: target.caFile, token: target.token }
-      const agent = new MultidialerAgent({ ...options, keepAlive: !unkept })
+      const agent = await wantedAgent(() => new MultidialerAgent({ ...options, keepAlive: !unkept }), begin)
       const watcher = unkept ? new MultidialerAgent(options) : agent
-      return new AgentWay(agent, watcher, begin, async () => { await agent.dialer.refresh() })
+      // Where nobody may read the list, it is as ready as it ever will be.
+      return new AgentWay(agent, watcher, begin, async () => { await agent.dialer.refresh().catch(() => undefined) })
     }
     case 'stock':
       return new AgentWay(
@@ -272,6 +242,26 @@ async function wayOf(begin: Begin): Promise<Way> {
     case 'client-node 2 with':
       return clientNodeWay(target, dist)
   }
+}
+
+/**
+ * Makes agents until one uses the server that is to fail: behind a balancer each chooses one by chance. Where the list
+ * is forbidden it uses the balancer itself.
+ */
+async function wantedAgent(make: () => Library.MultidialerAgent, { wanted, target }: Begin): Promise<Library.MultidialerAgent> {
+  for (;;) {
+    const agent = make()
+    if (wanted === undefined || await servedBy(agent, target) === wanted) return agent
+    agent.destroy()
+  }
+}
+
+function servedBy(agent: https.Agent, { url, token }: Target): Promise<string> {
+  return new Promise((resolve, reject) => {
+    https.get(new URL('/version', url), { agent, headers: { authorization: `Bearer ${token}` } }, (response) => {
+      response.resume().once('end', () => resolve(String(response.headers['x-served-by'] ?? '')))
+    }).once('error', reject)
+  })
 }
 
 async function clientNodeWay(target: Target, dist: string | undefined): Promise<Way> {

@@ -6,11 +6,11 @@
 import { enterClientNamespace, unavailable } from '../../spec/cluster/enter.ts'
 import { type HAProxy, haproxyVersion, startHAProxy } from './haproxy.ts'
 import { availableClients, type Target } from '../support/client-node.ts'
-import type { FailoverQuestion, Kind, Seen } from './client.ts'
+import { type FailoverQuestion, type Kind, OBJECT, type Seen, VERSION } from './client-protocol.ts'
 import { median, sum } from '../measure.ts'
 import type { Cell, Figure, Options, Report, Table } from '../report.ts'
 import type { Refused, RefusedQuestion } from './refused-client.ts'
-import { embedded, FAULTS, type FaultName, real, type Stage } from './stage.ts'
+import { embedded, FAULTS, type FaultName, real, type Setting, type Stage } from './stage.ts'
 import { Worker } from '../support/worker.ts'
 
 type Client = Worker<FailoverQuestion, Seen>
@@ -26,15 +26,27 @@ interface Manner {
    * do not disturb each other.
    */
   readonly lanes: number
+  readonly setting: Setting
+  /** What is asked for; VERSION unless told otherwise. */
+  readonly requestPath?: string
+  /** The stock agent and HAProxy alone are beside: client-node cannot be put on the server that is to fail. */
+  readonly isField?: boolean
 }
 
-const AT_ONCE: Manner = { window: 2_000, lanes: 2 }
-const SILENT: Manner = { window: 11_000, lanes: 5 }
-const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 5 }
-const LASTING: Manner = { window: 1_500, lanes: 3 }
+const AT_ONCE: Manner = { window: 2_000, lanes: 2, setting: 'direct' }
+const SILENT: Manner = { window: 11_000, lanes: 5, setting: 'direct' }
+const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 5, setting: 'direct' }
+const LASTING: Manner = { window: 1_500, lanes: 3, setting: 'direct' }
 /** Servers that start compete for the machine with the clients that wait for them, so few run at once. */
-const OUTAGE: Manner = { window: 1_500, lanes: 2 }
+const OUTAGE: Manner = { window: 1_500, lanes: 2, setting: 'direct' }
+/** A server that refuses is found out soon, or never. */
+const REFUSAL: Manner = { window: 4_000, lanes: 5, setting: 'direct', isField: true }
+/** Its watches are promised back within 30 s; HAProxy cuts what is silent after 35. */
+const HOLLOW: Manner = { window: 33_000, lanes: 5, setting: 'direct', requestPath: OBJECT, isField: true }
+const FRONTED: Manner = { window: 14_000, lanes: 5, setting: 'balancer', isField: true }
 const KEPT_PACE = 20
+const SETTINGS: readonly Setting[] = ['direct', 'balancer', 'balancer, no list']
+const FIELD_KINDS: readonly Kind[] = ['mine', 'stock', 'haproxy']
 const RUNS = 5
 /** Runs of dials that are measured by themselves, dials in each, and dials before them to compile the code. */
 const DIAL_RUNS = 5
@@ -67,6 +79,14 @@ function mannerOf(fault: FaultName): Manner {
       return LASTING
     case 'all down for 4 s':
       return OUTAGE
+    case '503 to everything':
+      return REFUSAL
+    case 'etcd lost':
+      return HOLLOW
+    case 'behind a balancer: SIGSTOP':
+      return FRONTED
+    case 'behind a balancer: old connections deaf':
+      return { ...FRONTED, setting: 'balancer, no list' }
   }
 }
 
@@ -96,22 +116,28 @@ export async function run(options: Options): Promise<Report> {
   const contenders = contendersHere(options, notes)
   try {
     const runs = options.quick ? 1 : RUNS
-    const first = await laneOf(0, options)
-    const lanes = [first]
-    try {
-      // This comes first, while there are no other lanes to share the machine with.
-      const dial = await dials(first, options)
-      const others = options.cluster || options.quick ? 0 : SILENT.lanes - 1
-      lanes.push(...await Promise.all(Array.from({ length: others }, (_, index) => laneOf(index + 1, options))))
-      const rows: Row[] = []
-      for (const fault of FAULTS) {
-        if (!fault.includes(options.only) || !first.stage.faults.has(fault)) continue
-        rows.push({ fault, samples: await suffer(fault, lanes, contenders, runs, options) })
+    const wanted = FAULTS.filter((fault) => fault.includes(options.only))
+    const rows: Row[] = []
+    let dial: Dials = { first: [], refused: [], fresh: [] }
+    for (const setting of SETTINGS) {
+      const faults = wanted.filter((fault) => mannerOf(fault).setting === setting)
+      if (faults.length === 0 || (options.cluster && setting !== 'direct')) continue
+      const first = await laneOf(0, setting, options)
+      const lanes = [first]
+      try {
+        // This comes first, while there are no other lanes to share the machine with.
+        if (setting === 'direct') dial = await dials(first, options)
+        const others = options.cluster || options.quick ? 0 : SILENT.lanes - 1
+        lanes.push(...await Promise.all(
+          Array.from({ length: others }, (_, index) => laneOf(index + 1, setting, options))))
+        for (const fault of faults.filter((each) => first.stage.faults.has(each))) {
+          rows.push({ fault, samples: await suffer(fault, lanes, contenders, runs, options) })
+        }
+      } finally {
+        for (const lane of lanes) await lane.stop()
       }
-      return reportOf(rows, contenders, dial, notes)
-    } finally {
-      for (const lane of lanes) await lane.stop()
     }
+    return reportOf(rows, contenders, dial, notes)
   } finally {
     for (const { client } of contenders) await client.end()
   }
@@ -139,14 +165,20 @@ interface Lane {
   readonly number: number
   readonly stage: Stage
   readonly proxy: HAProxy | undefined
+  /** Where its client finds it. */
+  readonly proxyUrl: string
   stop(): Promise<void>
 }
 
-async function laneOf(number: number, { cluster }: Options): Promise<Lane> {
-  const stage = await (cluster ? real() : embedded())
+async function laneOf(number: number, setting: Setting, { cluster }: Options): Promise<Lane> {
+  const stage = await (cluster ? real() : embedded(setting))
   const proxy = haproxyVersion() === undefined ? undefined : await startHAProxy(stage.addresses)
+  const port = proxy?.port ?? 0
+  const proxyUrl = stage.path === undefined || proxy === undefined
+    ? `https://127.0.0.1:${port}`
+    : await stage.path(port)
   return {
-    number, stage, proxy,
+    number, stage, proxy, proxyUrl,
     stop: async () => {
       await proxy?.stop()
       await stage.stop()
@@ -156,10 +188,11 @@ async function laneOf(number: number, { cluster }: Options): Promise<Lane> {
 
 /** Plays one fault so many times, spread over the lanes. */
 async function suffer(
-  fault: FaultName, lanes: readonly Lane[], contenders: readonly Contender[], runs: number, options: Options,
+  fault: FaultName, lanes: readonly Lane[], all: readonly Contender[], runs: number, options: Options,
 ): Promise<Map<Kind, Sample[]>> {
-  const samples = new Map<Kind, Sample[]>(contenders.map(({ kind }) => [kind, []]))
   const manner = mannerOf(fault)
+  const contenders = manner.isField === true ? all.filter(({ kind }) => FIELD_KINDS.includes(kind)) : all
+  const samples = new Map<Kind, Sample[]>(contenders.map(({ kind }) => [kind, []]))
   let begun = 0
   const work = async (lane: Lane): Promise<void> => {
     while (begun < runs) {
@@ -172,7 +205,7 @@ async function suffer(
 }
 
 async function once(
-  fault: FaultName, manner: Manner, { number: lane, stage, proxy }: Lane, contenders: readonly Contender[],
+  fault: FaultName, manner: Manner, { number: lane, stage, proxyUrl }: Lane, contenders: readonly Contender[],
   { dist }: Options,
 ): Promise<Map<Kind, Sample>> {
   const target = targetOf(stage)
@@ -180,8 +213,9 @@ async function once(
   const each = <T>(ask: (contender: Contender) => Promise<T>): Promise<T[]> => Promise.all(contenders.map(ask))
   await each(({ client, kind }) => client.ask({
     what: 'begin', kind, lane, dist, unkept, pace: manner.unkeptPace ?? KEPT_PACE,
-    target: kind === 'haproxy' ? { ...target, url: `https://127.0.0.1:${proxy?.port ?? 0}` } : target,
-    wanted: kind === 'haproxy' ? stage.name : undefined,
+    requestPath: manner.requestPath ?? VERSION,
+    target: kind === 'haproxy' ? { ...target, url: proxyUrl } : target,
+    wanted: kind === 'haproxy' || manner.setting !== 'direct' ? stage.name : undefined,
   }))
   await each(({ client }) => client.ask({ what: 'mark', lane }))
   await pause(500)
@@ -299,7 +333,9 @@ function reportOf(
   rows: readonly Row[], contenders: readonly Contender[], { first, refused, fresh }: Dials, notes: readonly string[],
 ): Report {
   const peers = contenders.filter(({ kind }) => kind !== 'mine' && kind !== 'client-node 2 with')
-  const compared = rows.flatMap((row) => peers.map(({ kind }) => ({ row, kind, measures: behind(row, kind) })))
+  const compared = rows.flatMap((row) => (
+    peers.filter(({ kind }) => row.samples.has(kind)).map(({ kind }) => ({ row, kind, measures: behind(row, kind) }))
+  ))
   const lost = compared.filter(({ measures }) => measures.length > 0)
   const figures: Figure[] = [
     ...(fresh.length === 0 ? [] : [{
@@ -315,8 +351,10 @@ function reportOf(
     tables: rows.map((row) => table(row, contenders)),
     figures,
     notes: [
-      `a dial whose server was killed: ${median(refused).toFixed(2)} ms, the very first after a kill ` +
-        `${median(first).toFixed(2)} ms; a fresh handshake ${median(fresh).toFixed(2)} ms`,
+      ...(fresh.length === 0 ? [] : [
+        `a dial whose server was killed: ${median(refused).toFixed(2)} ms, the very first after a kill ` +
+          `${median(first).toFixed(2)} ms; a fresh handshake ${median(fresh).toFixed(2)} ms`,
+      ]),
       'medians, in ms; never: not before the end of the window; (calm): the longest gap with nothing wrong, below ' +
         'which nothing can be told apart',
       ...lost.map(({ row, kind, measures }) => `${row.fault}: ${kind} is ahead in ${measures.join(', ')}`),
@@ -336,7 +374,7 @@ function table(row: Row, contenders: readonly Contender[]): Table {
       '', 'runs', 'gap', 'worst', 'slowest request', 'watch gap', 'worst', 'failed', 'worst', '(calm gap)',
       '(calm watch)',
     ],
-    rows: contenders.map(({ kind, name }): Cell[] => {
+    rows: contenders.filter(({ kind }) => row.samples.has(kind)).map(({ kind, name }): Cell[] => {
       const samples = row.samples.get(kind) ?? []
       const { gap, slowest, watchGap, failed } = summaryOf(samples)
       const worst = (value: (seen: Seen) => number): number => Math.max(...samples.map(({ seen }) => value(seen)))

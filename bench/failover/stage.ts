@@ -1,10 +1,11 @@
 /**
- * The control plane that faults happen to in bench/failover: the embedded one, or the real one, behind the same
- * interface. A fault that one of them cannot have is missing there.
+ * The control plane that faults happen to in bench/failover: the embedded one, with or without a balancer in front of
+ * it, or the real one, behind the same interface. A fault that one of them cannot have is missing there.
  */
 import https from 'node:https'
 import { readFileSync } from 'node:fs'
 import { Cluster } from '../../spec/cluster/cluster.ts'
+import { Balancer } from '../../spec/support/balancer.ts'
 import { type ApiServer, ControlPlane, type Misbehaviour } from '../../spec/support/control-plane.ts'
 
 export interface Address {
@@ -12,12 +13,20 @@ export interface Address {
   readonly port: number
 }
 
+/**
+ * What the clients are given: a server; a balancer over all of them; or one, where in addition nobody may read the
+ * list, so that what serves must be reached through it.
+ */
+export type Setting = 'direct' | 'balancer' | 'balancer, no list'
+
 export interface Stage {
   readonly url: string
   readonly caFile: string
   readonly token: string
-  /** The name of the server at `url`. All faults happen to that one. */
+  /** The name of the first server, where servers say who they are. All faults of one server happen to that one. */
   readonly name: string | undefined
+  /** Puts what stands between the client and a balancer, and can go deaf, in front of another one, too. */
+  readonly path: ((port: number) => Promise<string>) | undefined
   readonly addresses: readonly Address[]
   /** The faults by name. Each function begins its fault, and resolves with a function that ends it. */
   readonly faults: ReadonlyMap<FaultName, () => Promise<() => Promise<void>>>
@@ -29,25 +38,53 @@ export const FAULTS = [
   'silence in the handshake', 'RST in the handshake', 'FIN in the handshake', 'TLS alert', 'TLS 1.1', 'plain HTTP',
   'wrong name', 'wrong CA', 'expired certificate',
   '200 ms latency', 'half of connections reset', 'graceful restart of each', 'all down for 4 s', 'flapping',
+  '503 to everything', 'etcd lost', 'behind a balancer: SIGSTOP', 'behind a balancer: old connections deaf',
 ] as const
 export type FaultName = (typeof FAULTS)[number]
 
 type Fault = readonly [name: FaultName, begin: () => Promise<() => Promise<void>>]
 
-export async function embedded(): Promise<Stage> {
-  const plane = await ControlPlane.start({ servers: 3 })
+export async function embedded(setting: Setting): Promise<Stage> {
+  const isFronted = setting !== 'direct'
+  const plane = await ControlPlane.start({ servers: 3, ...(isFronted ? { certificate: 'every-ip' } : {}) })
   const [first, second] = plane.servers
   if (first === undefined || second === undefined) throw new Error('a control plane without servers')
   const feed = new Feed(second.url, plane.caFile, () => plane.token)
-  const { url, name } = first
+  const balancers: Balancer[] = []
+  if (isFronted) balancers.push(await Balancer.start(plane.servers.map(({ address }) => address)))
+  if (setting === 'balancer, no list') await plane.forbid('endpoints', 'endpointslices')
   return {
-    url, name, caFile: plane.caFile, token: plane.token,
+    url: balancers[0]?.url ?? first.url, name: first.name, caFile: plane.caFile, token: plane.token,
     addresses: plane.servers.map(({ host, port }) => ({ host, port })),
-    faults: new Map(embeddedFaults(plane.servers, first)),
+    path: isFronted
+      ? async (port) => {
+          const path = await Balancer.start([`127.0.0.1:${port}`])
+          balancers.push(path)
+          return path.url
+        }
+      : undefined,
+    faults: new Map(faultsOf(setting, plane.servers, first, balancers)),
     stop: async () => {
       feed.end()
+      for (const balancer of balancers) await balancer.stop()
       await plane.stop()
     },
+  }
+}
+
+function faultsOf(
+  setting: Setting, servers: readonly ApiServer[], server: ApiServer, balancers: readonly Balancer[],
+): Fault[] {
+  switch (setting) {
+    case 'direct':
+      return embeddedFaults(servers, server)
+    case 'balancer':
+      return [['behind a balancer: SIGSTOP', async () => { await server.stop(); return () => server.cont() }]]
+    case 'balancer, no list':
+      return [['behind a balancer: old connections deaf', async () => {
+        await Promise.all(balancers.map((balancer) => balancer.deafen()))
+        return async () => undefined
+      }]]
   }
 }
 
@@ -71,6 +108,8 @@ function embeddedFaults(servers: readonly ApiServer[], server: ApiServer): Fault
     erring('expired certificate', { certificate: 'expired' }),
     erring('200 ms latency', { latency: 200 }),
     erring('half of connections reset', 'reset-half'),
+    erring('503 to everything', { everything: 503 }),
+    erring('etcd lost', { etcd: 'hangs' }),
     ['graceful restart of each', async () => {
       for (const each of servers) {
         await each.terminate()
@@ -126,7 +165,7 @@ export async function real(): Promise<Stage> {
     }],
   ]
   return {
-    url: server.url, name: undefined, caFile: cluster.caFile, token: cluster.token('admin'),
+    url: server.url, name: undefined, path: undefined, caFile: cluster.caFile, token: cluster.token('admin'),
     addresses: cluster.servers.map(({ host, port }) => ({ host, port })),
     faults: new Map(faults),
     stop: async () => {

@@ -1,14 +1,17 @@
 /**
- * What a fleet of clients does to the servers of one control plane, in virtual time: how evenly they are loaded, and
- * how many handshakes come at once when servers come and go. What is simulated, and what is not, is in simulation.ts.
+ * What a fleet of clients does to the servers of one control plane, in virtual time: how often they are asked, how
+ * evenly they are loaded, and how much comes at once when servers come, go, refuse, and are overloaded. What is
+ * simulated, and what is not, is in simulation.ts.
  */
 import { availableParallelism } from 'node:os'
 import type { Settings } from '../../lib/core/state.ts'
 import { type Core, loadCore } from '../support/dist.ts'
-import { Fleet, mean, peak } from './simulation.ts'
+import { Fleet } from './simulation.ts'
+import { CALM_AGAIN, FIELD, type FieldOutcome, type FieldPlay } from './field.ts'
 import {
   AGE, BALANCED, BEST, MINUTE, MODES, type Outcome, type Play, type Scenario, SCENARIOS, spent,
 } from './scenarios.ts'
+import { type Traffic, trafficOf, WORKLOADS } from './traffic.ts'
 import type { FleetQuestion } from './worker.ts'
 import type { Cell, Figure, Options, Report, Table } from '../report.ts'
 import { Worker } from '../support/worker.ts'
@@ -16,14 +19,17 @@ import { Worker } from '../support/worker.ts'
 const SIZES: readonly number[] = [3, 5, 7]
 /** Clients for each server: so many that chance alone keeps max/mean well below 1.1. */
 const ENOUGH = 800
-/** Clients in all, where nothing is promised. */
+/** Clients in all, where no balance is promised. */
 const FEW = 1_000
+/** Clients whose questions are counted one by one. */
+const OBSERVED = 100
 /** Clients in all, where a peak is judged. In a smaller fleet the peak is far above the mean by chance. */
 const MANY = 10_000
 
 export async function run({ quick, dist, seed, only, clients }: Options): Promise<Report> {
   const core = await loadCore(dist)
   const wanted = SCENARIOS.filter(({ name }) => name.includes(only))
+  const field = FIELD.filter(({ name }) => name.includes(only))
   const few = quick ? 300 : FEW
   const enough = (servers: number): number => clients ?? servers * (quick ? 100 : ENOUGH)
   // A given number of clients is for what is promised, not for the modes that are there for contrast.
@@ -35,32 +41,47 @@ export async function run({ quick, dist, seed, only, clients }: Options): Promis
       ? [{ scenario, mode: BEST, clients: MANY, servers: 3, seed }]
       : []),
   ])
-  const outcomes = await playAll(plays, dist)
+  const fieldPlays = field.map(({ name, workload }): FieldPlay => (
+    { field: name, workload, clients: clients ?? few, seed }
+  ))
+  const fieldOutcomes = await playAll<FieldPlay, FieldOutcome>(fieldPlays, dist, () => 1)
+  const outcomes = await playAll<Play, Outcome>(plays, dist, (play) => play.clients * play.servers)
   const sizes = quick ? [200, 1_000, 5_000] : [1_000, 10_000, 100_000]
   const settings = { ...core.defaults, balance: 'spread', maxConnectionAge: AGE } as const
-  const growing = sizes.map((clients) => briefly(core, settings, clients, seed))
+  const growing = only === '' ? sizes.map((size) => briefly(core, settings, size, seed)) : []
+  const traffics = only === '' ? WORKLOADS.map((each) => trafficOf(core, each, quick ? 20 : OBSERVED, seed)) : []
   return {
     bench: 'fleet',
-    tables: [...wanted.map((scenario) => table(scenario, outcomes)), growth(growing), silence(core, FEW, seed)],
-    figures: [...figures(outcomes.filter(({ mode }) => mode === BEST)), ...linear(growing)],
+    tables: [
+      ...(traffics.length > 0 ? [trafficTable(traffics)] : []),
+      ...(field.length > 0 ? [fieldTable('questions', fieldOutcomes), fieldTable('handshakes', fieldOutcomes)] : []),
+      ...wanted.map((scenario) => table(scenario, outcomes)),
+      ...(growing.length > 0 ? [growth(growing)] : []),
+    ],
+    figures: [
+      ...trafficFigures(traffics), ...fieldFigures(fieldOutcomes),
+      ...figures(outcomes.filter(({ mode }) => mode === BEST)), ...linear(growing),
+    ],
     notes: [
-      'a client has one busy watch of 2 to 4 minutes at a time and a new connection every 5 minutes; ' +
+      'a client has one watch of 2 to 4 minutes at a time and a new connection every 5 minutes; ' +
         `age is ${AGE / MINUTE} minutes; seed ${seed}`,
-      'load is watches; handshakes are of callers and of discovery together; balanced in: from the end of the fault',
-      'a refresh is a heartbeat, too: each is one request for the list',
+      'load is watches; handshakes are of callers and of questions together; balanced in: from the end of the fault',
+      'a question is a heartbeat, which is a request for the list, too; a deep one goes through to etcd',
     ],
   }
 }
 
 /** Plays them side by side, the longest first. The outcomes are in the order of `plays`. */
-async function playAll(plays: readonly Play[], dist: string): Promise<Outcome[]> {
-  const outcomes = new Map<Play, Outcome>()
-  const left = plays.toSorted((one, other) => one.clients * one.servers - other.clients * other.servers)
+async function playAll<P extends Play | FieldPlay, O extends Outcome | FieldOutcome>(
+  plays: readonly P[], dist: string, sizeOf: (play: P) => number,
+): Promise<O[]> {
+  const outcomes = new Map<P, O>()
+  const left = plays.toSorted((one, other) => sizeOf(one) - sizeOf(other))
   const work = async (): Promise<void> => {
-    const worker = new Worker<FleetQuestion, Outcome>(new URL('worker.ts', import.meta.url))
+    const worker = new Worker<FleetQuestion, O>(new URL('worker.ts', import.meta.url))
     try {
       for (let play = left.pop(); play !== undefined; play = left.pop()) {
-        outcomes.set(play, await worker.ask({ ...play, dist }))
+        outcomes.set(play, await worker.ask({ play, dist }))
       }
     } finally {
       await worker.end()
@@ -82,7 +103,7 @@ function briefly(core: Core, settings: Settings, clients: number, seed: number):
   globalThis.gc?.()
   const before = process.memoryUsage()
   const from = process.cpuUsage()
-  const fleet = new Fleet(core, { clients, servers: 3, settings, seed, startWithin: 10_000, silent: false })
+  const fleet = new Fleet(core, { clients, servers: 3, settings, seed, startWithin: 10_000, workload: 'busy watch' })
   fleet.runUntil(2 * MINUTE)
   const microseconds = spent(from)
   globalThis.gc?.()
@@ -97,12 +118,12 @@ function table(scenario: Scenario, all: readonly Outcome[]): Table {
     title: `fleet: ${scenario.name}`,
     columns: [
       'mode', 'clients', 'servers', 'max/mean during', 'after', 'balanced in min', 'peak handshakes/s of each server',
-      'after the fault', 'bound', 'calm: heartbeats/s', 'refreshes/s', 'handshakes/s', 'failed dials',
+      'after the fault', 'bound', 'calm: questions/s', 'refreshes/s', 'handshakes/s', 'failed dials',
       'CPU µs a client',
     ],
     rows: rows.map((row): Cell[] => [
       row.mode, row.clients, row.servers, row.during === 0 ? '' : row.during, row.after, row.balancedIn / MINUTE,
-      row.peaks.join(' '), row.peakAfter, row.bound ?? '', row.heartbeats, row.refreshes, row.handshakes, row.failed,
+      row.peaks.join(' '), row.peakAfter, row.bound ?? '', row.questions, row.refreshes, row.handshakes, row.failed,
       row.microseconds / row.clients,
     ]),
   }
@@ -117,18 +138,70 @@ function growth(growing: readonly Brief[]): Table {
   }
 }
 
-/** A fleet whose watches carry nothing: each client sends heartbeats to its server. */
-function silence(core: Core, clients: number, seed: number): Table {
-  const settings = core.defaults
-  const fleet = new Fleet(core, { clients, servers: 3, settings, seed, startWithin: 10_000, silent: true })
-  fleet.runUntil(5 * MINUTE)
-  const heartbeats = mean(fleet.heartbeats, 2 * MINUTE, 5 * MINUTE)
-  const refreshes = mean(fleet.refreshes, 2 * MINUTE, 5 * MINUTE)
+function trafficTable(traffics: readonly Traffic[]): Table {
   return {
-    title: 'fleet: watches that carry nothing, sticky, 3 servers',
-    columns: ['clients', 'heartbeats/s', 'a client', 'peak/s', 'refreshes/s'],
-    rows: [[clients, heartbeats, heartbeats / clients, peak(fleet.heartbeats, 2 * MINUTE, 5 * MINUTE), refreshes]],
+    title: 'fleet: what one client asks, behind a balancer, sticky, 3 servers, 10 minutes',
+    columns: [
+      'its connections carry', 'clients', 'questions a minute', 'of them deep', 'most in a minute to one server',
+      'most deep', 'handshakes a minute',
+    ],
+    rows: traffics.map((row): Cell[] => [
+      row.workload, row.clients, row.questions, row.deep, row.most, row.mostDeep, row.handshakes,
+    ]),
   }
+}
+
+function trafficFigures(traffics: readonly Traffic[]): Figure[] {
+  return traffics.flatMap(({ workload, questions, deep, most }): Figure[] => {
+    switch (workload) {
+      case 'silent watch':
+        return [
+          { name: `${workload}: questions a minute`, value: questions, unit: '', most: 15 },
+          { name: `${workload}: deep questions a minute`, value: deep, unit: '', most: 4 },
+        ]
+      case 'one request':
+        return [{ name: `${workload}, then nothing: questions in any minute`, value: most, unit: '', most: 0 }]
+      case 'busy watch':
+      case 'requests, pooled':
+      case 'requests, never idle':
+        return [{ name: `${workload}: questions to one server in any minute`, value: most, unit: '', most: 4 }]
+    }
+  })
+}
+
+function fieldTable(what: 'questions' | 'handshakes', outcomes: readonly FieldOutcome[]): Table {
+  return {
+    title: `fleet: ${what} a second on the server that has most, behind a balancer, sticky, 3 servers`,
+    columns: [
+      'fault', 'watches', 'clients', 'calm', 'worst second of the fault', 'after it', 'bound', 'again, over calm',
+      'severed', 'failed dials', 'CPU µs a client',
+    ],
+    rows: outcomes.map((row): Cell[] => {
+      const { calm, peakDuring, peakAfter, bound, again } = row[what]
+      return [
+        row.field, row.workload, row.clients, calm, peakDuring, peakAfter, bound, again, row.severed, row.failed,
+        row.microseconds / row.clients,
+      ]
+    }),
+  }
+}
+
+function fieldFigures(outcomes: readonly FieldOutcome[]): Figure[] {
+  return outcomes.flatMap(({ field, workload, questions, handshakes, watching }): Figure[] => [
+    {
+      name: `${field}, ${workload}: peak of questions after it, over its bound`,
+      value: questions.peakAfter / questions.bound, unit: '×', most: 1,
+    },
+    {
+      name: `${field}, ${workload}: peak of handshakes after it, over its bound`,
+      value: handshakes.peakAfter / handshakes.bound, unit: '×', most: 1,
+    },
+    {
+      name: `${field}, ${workload}: questions 5 to 7 minutes later, over calm`, value: questions.again, unit: '×',
+      most: CALM_AGAIN,
+    },
+    { name: `${field}, ${workload}: clients that have their watch`, value: watching, unit: '×', least: 1 },
+  ])
 }
 
 function figures(aged: readonly Outcome[]): Figure[] {

@@ -1,7 +1,11 @@
-/** The scenarios of bench/fleet in virtual time: what happens to a fleet, and what comes of it. */
+/**
+ * The scenarios of bench/fleet about balance: servers that come and go, how evenly the load is spread, and how many
+ * handshakes come at once. Nobody is asked because of silence here: what is asked is in field.ts.
+ */
 import type { Settings } from '../../lib/core/state.ts'
 import type { Core } from '../support/dist.ts'
-import { Fleet, mean, peak, RETRY_WINDOW } from './simulation.ts'
+import { mean, peak } from './counts.ts'
+import { Fleet, RETRY_WINDOW } from './simulation.ts'
 
 export const MINUTE = 60_000
 /** ms. It is long beside a watch (2 to 4 minutes): a connection is only retired when its watch has ended. */
@@ -69,7 +73,7 @@ function allDown(fleet: Fleet, look: () => void): void {
   for (const index of fleet.servers.keys()) fleet.up(index)
 }
 
-function pass(fleet: Fleet, ms: number, look: () => void): void {
+export function pass(fleet: Fleet, ms: number, look: () => void): void {
   const until = fleet.now + ms
   while (fleet.now < until) {
     fleet.runUntil(Math.min(until, fleet.now + LOOK))
@@ -91,7 +95,7 @@ export interface Outcome {
   /** The same since the fault ended, of the server that has the most. */
   readonly peakAfter: number
   /** A second, of the whole fleet, once it is calm again. */
-  readonly heartbeats: number
+  readonly questions: number
   readonly refreshes: number
   readonly handshakes: number
   readonly failed: number
@@ -113,10 +117,10 @@ export interface Play {
 export function simulate(core: Core, asked: Play): Outcome {
   const { clients, servers, seed } = asked
   const scenario = named(SCENARIOS, asked.scenario)
-  const settings = { ...core.defaults, ...named(MODES, asked.mode).change }
+  const settings = { ...core.defaults, heartbeatInterval: 0, ...named(MODES, asked.mode).change }
   const from = process.cpuUsage()
   const startWithin = scenario.before === 0 ? 10_000 : scenario.before
-  const fleet = new Fleet(core, { clients, servers, settings, seed, startWithin, silent: false })
+  const fleet = new Fleet(core, { clients, servers, settings, seed, startWithin, workload: 'busy watch' })
   // As long again, so that how it started no longer shows.
   fleet.runUntil(2 * scenario.before)
   const began = fleet.now
@@ -137,7 +141,7 @@ export function simulate(core: Core, asked: Play): Outcome {
     balancedIn: balancedAt - ended, bound,
     peaks: seconds.map((each) => peak(each, began, fleet.now)),
     peakAfter: Math.max(...seconds.map((each) => peak(each, ended, fleet.now))),
-    heartbeats: mean(fleet.heartbeats, calm, fleet.now),
+    questions: fleet.servers.reduce((total, { questions }) => total + mean(questions, calm, fleet.now), 0),
     refreshes: mean(fleet.refreshes, calm, fleet.now),
     handshakes: seconds.reduce((total, each) => total + mean(each, calm, fleet.now), 0),
     failed: fleet.dials.failed - failedBefore,
@@ -145,7 +149,7 @@ export function simulate(core: Core, asked: Play): Outcome {
   }
 }
 
-function named<T extends { readonly name: string }>(all: readonly T[], name: string): T {
+export function named<T extends { readonly name: string }>(all: readonly T[], name: string): T {
   const found = all.find((each) => each.name === name)
   if (found === undefined) throw new RangeError(`there is no '${name}'`)
   return found

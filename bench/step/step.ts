@@ -26,14 +26,14 @@ class Machine {
     const list = Array.from({ length: endpoints }, (_, index): Endpoint => ({ host: hostOf(index), port: 6443 }))
     this.state = core.initialState(core.defaults, list.slice(0, 1), [], 1)
     this.#dial += 1
-    this.step({ type: 'dialRequested', dial: this.#dial, own: false })
+    this.step({ type: 'dialRequested', dial: this.#dial, own: false, plain: true })
     const attempt = this.connected()
-    const asked = [...this.state.peers.values()].find((peer) => peer.heartbeat !== undefined)
-    if (asked?.heartbeat === undefined) throw new Error('the first connection does not ask for the list')
-    const { address, heartbeat } = asked
+    const asked = [...this.state.peers.values()].find((peer) => peer.question !== undefined)
+    if (asked?.question === undefined) throw new Error('the first connection is not asked for the list')
+    const { address, question } = asked
     const body = { kind: 'list', ready: list, unready: [], refused: [] } as const
-    this.step({ type: 'heartbeatAnswered', address, heartbeat: heartbeat.id, status: 200, fresh: true, body })
-    this.step({ type: 'socketClosed', socket: attempt })
+    this.step({ type: 'questionAnswered', address, question: question.id, status: 200, authorized: true, body })
+    this.closed(attempt)
     if (this.state.peers.size !== endpoints) {
       throw new Error(`${this.state.peers.size} endpoints instead of ${endpoints}`)
     }
@@ -53,24 +53,29 @@ class Machine {
     return attempt
   }
 
+  /** Ends a socket that carried a request and its answer. */
+  closed(socket: number): void {
+    this.step({ type: 'socketClosed', socket, read: 1, written: 1, byPeer: false })
+  }
+
   /** Takes all decisions of one dial that works at once, and of the end of its socket. */
   dial(): void {
     this.#dial += 1
-    this.step({ type: 'dialRequested', dial: this.#dial, own: false })
+    this.step({ type: 'dialRequested', dial: this.#dial, own: false, plain: true })
     this.now += 1
-    this.step({ type: 'socketClosed', socket: this.connected() })
+    this.closed(this.connected())
   }
 
   /** Does the same where the first endpoint refuses and the second serves. */
   failover(): void {
     this.#dial += 1
-    this.step({ type: 'dialRequested', dial: this.#dial, own: false })
+    this.step({ type: 'dialRequested', dial: this.#dial, own: false, plain: true })
     this.step({
       type: 'attemptFailed', dial: this.#dial, attempt: this.state.nextId - 1,
-      failure: { blame: 'endpoint', message: 'ECONNREFUSED' },
+      failure: { kind: 'refused', message: 'ECONNREFUSED' },
     })
     this.now += 1
-    this.step({ type: 'socketClosed', socket: this.connected() })
+    this.closed(this.connected())
   }
 
   /** Samples one socket in use. */
@@ -163,7 +168,7 @@ function trafficCost(core: Core, endpoints: number, time: number): Cost {
 }
 
 function open(machine: Machine): number {
-  machine.step({ type: 'dialRequested', dial: 1_000_000_000, own: false })
+  machine.step({ type: 'dialRequested', dial: 1_000_000_000, own: false, plain: true })
   const socket = machine.state.nextId - 1
   machine.step({ type: 'attemptConnected', dial: 1_000_000_000, attempt: socket })
   return socket

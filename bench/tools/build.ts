@@ -1,6 +1,7 @@
 /**
- * `npm run build`: the package as it is published, into dist/. tsc writes the declarations; esbuild joins the files, as each file costs an importer half a millisecond. Nothing is minified: names
- * stay, and the source maps lead to lib/, which is published beside dist/, with its comments.
+ * `npm run build`: the package as it is published, into dist/. tsc writes the declarations; esbuild joins the files, as
+ * each file costs an importer half a millisecond. Nothing is minified: names stay, and the source maps lead to lib/,
+ * which is published beside dist/, with its comments.
  */
 import { execFileSync } from 'node:child_process'
 import { rmSync, writeFileSync } from 'node:fs'
@@ -11,12 +12,16 @@ import { build as bundle } from 'esbuild'
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 /** What can be imported, and the file of lib/ that it is made of. */
 const ENTRIES = { index: 'index', undici: 'adapters/undici', 'client-node': 'adapters/client-node' } as const
+/** What is run, and the file of lib/ that it is made of. */
+const PROGRAMS = { cli: 'cli/bin' } as const
 
 /** Builds into this folder, which is emptied first. */
 export async function build(folder: string): Promise<void> {
   compile(folder, '--emitDeclarationOnly', '--declarationMap')
   await bundle({
-    entryPoints: Object.fromEntries(Object.entries(ENTRIES).map(([entry, module]) => [entry, join(ROOT, `lib/${module}.ts`)])),
+    entryPoints: Object.fromEntries(
+      Object.entries({ ...ENTRIES, ...PROGRAMS }).map(([entry, module]) => [entry, join(ROOT, `lib/${module}.ts`)]),
+    ),
     outdir: folder,
     // What the entries share is in files of its own.
     chunkNames: 'internals-[hash]',

@@ -2,6 +2,7 @@
  * Connections, made with the credentials of now: for a caller's dial or for a question of our own. When other
  * credentials come, what those before have made or proven is used no more (I3, I5).
  */
+import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import type { Endpoint } from '../core/endpoint.ts'
 import type { Credentials } from '../credentials/credentials.ts'
@@ -10,7 +11,8 @@ import type { CheckedOptions } from '../options.ts'
 import type { DialRequest } from '../pool.ts'
 import type { ConnectSocket, Settle } from './attempt.ts'
 import { attempt, Sessions } from './attempt.ts'
-import type { IdentityPolicy } from './identity.ts'
+import { connectBare, connectDirectly } from './bare.ts'
+import type { Identity, IdentityPolicy } from './identity.ts'
 import { identityOf } from './identity.ts'
 import type { OwnTLS } from './own-tls.ts'
 import { ownTLSOf, routeOf } from './own-tls.ts'
@@ -88,6 +90,41 @@ export class Connections {
   /** Makes a connection for a caller. Settles once, and never at once; returns what gives it up. */
   connect(endpoint: Endpoint, wanted: Wanted, settle: Settle): () => void {
     return this.#secure(endpoint, wanted, { ref: true, full: false }, settle)
+  }
+
+  /** Makes a connection without TLS, for a pipe. Settles once, and never at once; returns what gives it up. */
+  connectBare(endpoint: Endpoint, settle: (error: Error | undefined, socket?: Socket) => void): () => void {
+    return connectBare(endpoint, this.#way, settle)
+  }
+
+  /**
+   * Makes a connection as everyone's dial does, with a full handshake, for `check()`. Nobody may write to one that is
+   * not verified (`verified: false`): it is there to be looked at.
+   */
+  probe(endpoint: Endpoint, verified: boolean, onRoute: () => void, settle: Settle): () => void {
+    const connectSocket: ConnectSocket = async (to, options) => {
+      const stream = await this.#way(to, options)
+      onRoute()
+      return stream
+    }
+    return attempt({
+      endpoint,
+      identity: this.identityOf(endpoint),
+      rejectUnauthorized: verified && this.#options.checked.rejectUnauthorized,
+      connectSocket,
+      tls: { secureContext: this.#context },
+      sessions: undefined,
+      ref: true,
+    }, settle)
+  }
+
+  /** Gives what that endpoint must prove to everyone (I1, I2). */
+  identityOf(endpoint: Endpoint): Identity {
+    return identityOf(endpoint, this.#policy)
+  }
+
+  get #way(): ConnectSocket {
+    return this.#options.connectSocket ?? connectDirectly(this.#options.route)
   }
 
   #secure(

@@ -20,7 +20,7 @@ const OWED_LONG = 5_000
 /** H12: How long an endpoint in use goes without a deep question; and the least pause between full handshakes. */
 const DEEP_EVERY = 15_000
 /** F4: How long after its first socket an endpoint has a connection of ours: programs that end at once need none. */
-const KEPT_AFTER = 500
+const KEPT_AFTER = 100
 /** H7: In heartbeat intervals: how long an endpoint in use goes without any question, busy or not. */
 const BUSY_INTERVALS = 3
 /** Dials may fail a thousand times a second; their endpoint is not asked as often. */
@@ -189,10 +189,10 @@ export function release(turn: Turn, address: Address, id: Id): void {
   if (turn.peer(address)?.question?.id === id) turn.changePeer(address, { question: undefined })
 }
 
-/** Listens no longer to a question that went unanswered. */
+/** F4: Listens no longer to a question that went unanswered. */
 export function endDeaf(turn: Turn, address: Address): void {
   const deaf = turn.peer(address)?.deaf
   if (deaf === undefined) return
-  turn.emit({ type: 'abandon', address, question: deaf.question })
+  if (deaf.question !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
   turn.changePeer(address, { deaf: undefined })
 }

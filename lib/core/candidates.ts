@@ -59,7 +59,8 @@ export function isAnyReady(state: State): boolean {
 }
 
 /**
- * Tells whether `spread` may choose it: ready, or new and so unverified, or failed long enough ago to deserve a try.
+ * F1, H5, H11: Tells whether `spread` may choose it: ready, or new and so unverified, or failed long enough ago to
+ * deserve a try.
  */
 function isChoice(state: State, view: FrontView, peer: Peer, now: number): boolean {
   if (state.discovery.listedAt !== undefined && !isListed(peer)) return false
@@ -76,11 +77,12 @@ function isChoice(state: State, view: FrontView, peer: Peer, now: number): boole
   }
 }
 
-/** Tells when `spread` may choose it again after its last failure; -Infinity where it has not failed. */
+/** H1: Tells when `spread` may choose it again after its last failure; -Infinity where it has not failed. */
 export function restedAt({ standing }: Peer): number {
   return standing.is === 'failed' ? Math.max(standing.retryAt, standing.at + SPREAD_REST) : -Infinity
 }
 
+/** D2: Tells which of two is tried first. */
 function comesBefore(state: State, view: FrontView, one: Peer, other: Peer): boolean {
   const rank = rankOf(state, view, one)
   const difference = rank - rankOf(state, view, other)
@@ -89,7 +91,7 @@ function comesBefore(state: State, view: FrontView, one: Peer, other: Peer): boo
   return one.lot < other.lot
 }
 
-/** Those that are slow or sick come after those that a retry may find well. */
+/** H9, H12: Orders those that failed: the slow and the sick come after those that a retry may find well. */
 function retryOf({ standing }: Peer): number {
   return standing.is === 'failed' ? standing.retryAt : Infinity
 }
@@ -114,6 +116,7 @@ function rankOf(state: State, view: FrontView, peer: Peer): number {
   }
 }
 
+/** D2, F1: Gives the rank of one that is ready: a front has none before a listed one that took its place. */
 function rankOfReady(state: State, view: FrontView, peer: Peer): number {
   const isFronting = state.discovery.listedAt !== undefined && !isListed(peer)
   if (isFronting && view.replaced) return READY_FRONT

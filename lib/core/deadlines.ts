@@ -41,7 +41,7 @@ const ENTRIES: readonly Entry[] = [
   { why: 'monitor', at: never, ofPeer: monitorEnds, handle: monitorsDue },
   { why: 'age', at: ({ sockets }) => earliestOf(sockets), handle: agesDue },
   { why: 'recovery', at: ({ recovery }) => recovery?.nextAt ?? Infinity, handle: recoveryDue },
-  { why: 'forget', at: never, ofPeer: ({ dormant }, each) => dormant ? Infinity : forgottenAt(each), handle: removedDue },
+  { why: 'forget', at: never, ofPeer: forgetsAt, handle: removedDue },
   { why: 'unused', at: unusedAt, handle: unusedDue },
   { why: 'witness', at: ({ witness }) => witness?.nextAt ?? Infinity },
   { why: 'probe', at: ({ probe }) => probe?.nextAt ?? Infinity },
@@ -82,6 +82,11 @@ function dueAt({ at, ofPeer }: Entry, state: State): number {
 function samplesDue(turn: Turn): void {
   turn.set({ sampleAt: Infinity })
   wakeSampling(turn)
+}
+
+/** H10: Gives when a peer is forgotten: not while nothing is waited for. */
+function forgetsAt({ dormant }: State, peer: Peer): number {
+  return dormant ? Infinity : forgottenAt(peer)
 }
 
 /** H10, F4: Gives when an unused monitor connection is to be closed; Infinity where there is none, or it is needed. */

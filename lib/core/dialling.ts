@@ -34,8 +34,8 @@ const TELLING_SILENCE = 100
 
 // ---- events
 
-/** D1, D3: Begins a dial with its first candidate. */
-export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean): void {
+/** D1, D3: Begins a dial with its first candidate. A bare one holds nothing back: it can carry no question (F3). */
+export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean, bare?: true): void {
   if (turn.state.closed) return turn.emit({ type: 'reject', dial: id, rejection: { kind: 'closed' } })
   if (rowOf(turn.state.dials, id) !== undefined) return
   turn.count('dials')
@@ -43,13 +43,14 @@ export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean):
     id,
     own,
     plain,
+    ...(bare === undefined ? {} : { bare }),
     deadline: turn.now + turn.state.settings.dialTimeout,
     graced: false,
     tried: [],
     attempts: [],
     causes: [],
     nextAt: Infinity,
-    hold: turn.state.discovery.status === 'pending' ? { is: 'wanted' } : { is: 'over' },
+    hold: turn.state.discovery.status === 'pending' && bare === undefined ? { is: 'wanted' } : { is: 'over' },
     failedAt: -Infinity,
     wakeAt: Infinity,
   })
@@ -91,8 +92,9 @@ export function settleFutile(turn: Turn, before: State): void {
   ))
   if (!isNews) return
   for (const dial of rowsOf(dials)) {
-    if (futileAt(turn.state, dial) <= turn.now) endFutile(turn, dial)
-    else if (dial.failedAt !== -Infinity) setDial(turn, dial)
+    const endsAt = futileAt(turn.state, dial)
+    if (endsAt <= turn.now) endFutile(turn, dial)
+    else if (endsAt < dial.wakeAt) setDial(turn, dial)
   }
 }
 
@@ -122,6 +124,7 @@ export function restartAttempts(turn: Turn): void {
 
 // ---- the way of a dial
 
+/** D3, D5, D7, H4: Handles one dial whose time has come. */
 function dialDue(turn: Turn, given: Dial): void {
   const { now } = turn
   const { dialTimeout, attemptTimeout } = turn.state.settings
@@ -164,16 +167,25 @@ export function startNext(turn: Turn, dial: Dial): void {
   // What becomes of a connection that is held back is decided when all is known of this event (F3).
   if (dial.hold.is === 'list') return setDial(turn, { ...dial, nextAt: Infinity })
   if (dial.hold.is === 'listed') return setDial(turn, { ...dial, nextAt: turn.now })
-  const peer = dial.tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, dial.tried)
+  const peer = candidateFor(turn, dial)
   if (peer !== undefined) return setDial(turn, withFutile(turn, withStarted(turn, dial, peer)))
   if (dial.attempts.length > 0) return setDial(turn, { ...dial, nextAt: Infinity })
   endDial(turn, dial, { kind: 'failed', causes: dial.causes })
 }
 
+/**
+ * D2, D4: Finds who is tried next. Nothing proves who is at the other end of a bare connection, or that anybody is: a
+ * kernel accepts for a stopped process. So it goes only to an endpoint that something else has proved.
+ */
+function candidateFor(turn: Turn, { tried, bare }: Dial): Peer | undefined {
+  if (bare === true) return nextCandidate(turn.state, tried, (peer) => peer.standing.is === 'ready')
+  return tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, tried)
+}
+
 /** D2, D7: Where nothing is left but what was never reached, all of it is tried at once: it is not waited for long. */
 function withFutile(turn: Turn, dial: Dial): Dial {
   let next = dial
-  while (futileAt(turn.state, next) !== Infinity) {
+  while (dial.bare !== true && futileAt(turn.state, next) !== Infinity) {
     const peer = nextCandidate(turn.state, next.tried)
     if (peer === undefined) return next
     next = withStarted(turn, next, peer)
@@ -283,11 +295,12 @@ function handOver(turn: Turn, attempt: Attempt): void {
 }
 
 /**
- * H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is
- * there.
+ * H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is there,
+ * and a bare one not even that.
  */
 export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
   const { address } = attempt
+  if (dial.bare === true) return
   becomeHeard(turn, address)
   if (dial.own) return
   becomeReady(turn, address)
@@ -369,6 +382,7 @@ export function withAttempt(dial: Dial, attempt: Attempt): Dial {
   return { ...dial, attempts: dial.attempts.map((each) => (each.id === attempt.id ? attempt : each)) }
 }
 
+/** D7: Takes a failed attempt out of its dial, and notes when the last one failed that was worth waiting for. */
 function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failure): Dial {
   const isFutile = futileFrom(turn.state, turn.peer(attempt.address)) <= turn.now
   return {
@@ -379,7 +393,7 @@ function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failu
   }
 }
 
-/** Puts the dial back, with the time at which it wants to be looked at. */
+/** D3, D5, D7: Puts the dial back, with the time at which it wants to be looked at. */
 export function setDial(turn: Turn, dial: Dial): void {
   let wakeAt = Math.min(dial.deadline, dial.nextAt, 'until' in dial.hold ? dial.hold.until : Infinity)
   for (const attempt of dial.attempts) if (attempt.phase === 'connecting') wakeAt = Math.min(wakeAt, attempt.deadline)

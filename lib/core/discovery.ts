@@ -79,6 +79,7 @@ export function beginRound(turn: Turn, address: Address): void {
   turn.setDiscovery({ round: { ...startRound(turn, 'shallow'), tried: [address], at: address } })
 }
 
+/** R1: Starts a round. */
 function startRound(turn: Turn, depth: Depth): Round {
   turn.count('refreshes')
   const round: Round = { tried: [], at: undefined, causes: [], depth, answer: undefined }
@@ -126,6 +127,7 @@ function endRound(turn: Turn, status: 'failing' | 'forbidden', causes: readonly 
   turn.setDiscovery({ ...ended, status, nextAt: drawNext(turn, pause) })
 }
 
+/** R1: Draws when the list is asked for again. */
 function drawNext(turn: Turn, interval: number): number {
   return turn.now + turn.draw((1 - REFRESH_JITTER) * interval, (1 + REFRESH_JITTER) * interval)
 }
@@ -250,6 +252,7 @@ function accepted(turn: Turn, body: EndpointsBody & { kind: 'list' }, via: Via):
   else turn.warn('list', `list refused in part: ${body.refused.join('; ')}`)
 }
 
+/** R3: Puts what a list says into the peers. */
 function list(turn: Turn, body: EndpointsBody & { kind: 'list' }): void {
   const ready = new Set(body.ready.map(addressOf))
   const unready = new Set(body.unready.map(addressOf))

@@ -28,7 +28,13 @@ export interface Reading {
 
 export type Event =
   | { readonly type: 'hintsLoaded'; readonly endpoints: readonly Endpoint[] }
-  | { readonly type: 'dialRequested'; readonly dial: Id; readonly own: boolean; readonly plain: boolean }
+  | {
+      readonly type: 'dialRequested'
+      readonly dial: Id
+      readonly own: boolean
+      readonly plain: boolean
+      readonly bare?: true
+    }
   | { readonly type: 'dialCancelled'; readonly dial: Id; readonly reason: unknown }
   | { readonly type: 'attemptConnected'; readonly dial: Id; readonly attempt: Id; readonly isPrivate?: boolean }
   | { readonly type: 'attemptFailed'; readonly dial: Id; readonly attempt: Id; readonly failure: Failure }

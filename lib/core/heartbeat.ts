@@ -8,7 +8,7 @@ import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
   becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeSilent, becomeSlow,
-  becomeSuspect, becomeUndoubted, becomeWell, drawPatience, statusOf,
+  becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, statusOf,
 } from './peers.ts'
 import { questionLost } from './holding.ts'
 import { cutSick } from './severing.ts'
@@ -100,19 +100,25 @@ function beganAt({ connectedAt, sentAt }: Question): number {
   return connectedAt ?? sentAt
 }
 
-/** F4: Its kept connection left a question unanswered, which is listened to beside the next. */
-function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt }: Question): void {
+/** F4: Its kept connection left a question unanswered, which is listened to beside the next, or none could be made. */
+function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt, connectedAt }: Question): void {
   endDeaf(turn, peer.address)
-  turn.changePeer(peer.address, { deaf: { question: id, since: sentAt, until: Infinity } })
+  const question = connectedAt === undefined ? undefined : id
+  turn.changePeer(peer.address, { deaf: { question, since: sentAt, until: Infinity } })
 }
 
-/** F4: A fresh connection was answered and the kept one was not: that one has `heartbeatTimeout` more. */
-function expectDeaf(turn: Turn, address: Address, { on, after }: Question): void {
+/**
+ * F4: A fresh connection was answered and the kept one was not: that one has `heartbeatTimeout` more. What is as old,
+ * and silent, is as dead. One apiserver is reached by one way, so that there all count that are older than the fresh
+ * connection; behind a front each has its own, and one that spoke after the question is not as dead.
+ */
+function expectDeaf(turn: Turn, address: Address, { on, after, connectedAt }: Question): void {
   const peer = turn.peer(address)
   if (peer?.deaf === undefined || peer.deaf.until !== Infinity || on === 'full') return
   // What only goes unanswered because it was deep says nothing of its connection.
   if (after !== undefined) return endDeaf(turn, address)
-  turn.setPeer({ ...peer, deaf: { ...peer.deaf, until: turn.now + turn.state.settings.heartbeatTimeout } })
+  const since = isFront(turn.state, peer) ? peer.deaf.since : (connectedAt ?? turn.now)
+  turn.setPeer({ ...peer, deaf: { ...peer.deaf, since, until: turn.now + turn.state.settings.heartbeatTimeout } })
 }
 
 /** F4: The old connection was not deaf, but slow. It is kept on, unless another has taken its place. */
@@ -141,9 +147,10 @@ export function questionsDue(turn: Turn): void {
     }
     const waited = Math.round(question.deadline - beganAt(question))
     const what = question.connectedAt === undefined ? 'no connection' : 'no answer'
-    const isKept = question.on === 'kept' && question.misses === 0 && question.connectedAt !== undefined
-    if (isKept) becomeDeaf(turn, peer, question)
-    else turn.emit({ type: 'abandon', address: peer.address, question: question.id })
+    const isKept = question.on === 'kept' && question.misses === 0
+    const isListenedTo = isKept && question.connectedAt !== undefined
+    if (!isListenedTo) turn.emit({ type: 'abandon', address: peer.address, question: question.id })
+    if (isListenedTo || (isKept && peer.sockets > 0)) becomeDeaf(turn, peer, question)
     const kind = question.connectedAt === undefined ? 'silence' : 'late'
     missed(turn, peer, question, { kind, message: `${what} within ${waited} ms` })
   })
@@ -158,6 +165,8 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
   if (question.attempt !== undefined) questionLost(turn, question.attempt, failure)
   if (failure.kind === 'local' || failure.kind === 'mistake') {
     release(turn, address, question.id)
+    // One that may be deaf is listened to until another connection has been answered (F4).
+    if (peer.sockets === 0) endDeaf(turn, address)
     becomeUndoubted(turn, address)
     return roundMissed(turn, address, failure)
   }
@@ -182,6 +191,7 @@ function nextTry(peer: Peer, question: Question, failure: Failure): Partial<Aski
   return isAlive ? { misses: 2, depth: 'shallow', after: 'silence' } : undefined
 }
 
+/** H3: Tells whether the host was not heard at all, or not in time. */
 function isSilence({ kind }: Failure): boolean {
   return kind === 'silence' || kind === 'late' || kind === 'unreachable'
 }

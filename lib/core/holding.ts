@@ -114,9 +114,9 @@ function awaitListed(turn: Turn, given: Dial, until: number): void {
   const front = dial.attempts.find((each) => isHeld(each) && !isOfListed(each))
   if (front === undefined) return awaitAnyListed(turn, dial, until)
   for (const attempt of dial.attempts.filter((each) => isHeld(each) && isOfListed(each))) {
-    const answer = turn.peer(attempt.address)?.answer
-    if (answer === 200) return deliver(turn, dial, attempt)
-    if (answer === undefined) continue
+    const peer = turn.peer(attempt.address)
+    if (peer?.answer === 200) return deliver(turn, dial, attempt)
+    if (peer?.answer === undefined || peer.question !== undefined) continue
     // It answers otherwise than the front: no better than none.
     releaseAttempt(turn, dial, attempt)
     dial = { ...dial, attempts: dial.attempts.filter((each) => each !== attempt), nextAt: turn.now }

@@ -28,6 +28,7 @@ export function isUseless({ voice }: Peer): boolean {
   return voice.is === 'sick' || voice.is === 'slow'
 }
 
+/** H1, H5, H9, H12: Gives the status that a snapshot shows and the order goes by. */
 export function statusOf(peer: Peer): Status {
   if (peer.standing.is === 'failed' || isUseless(peer)) return 'failed'
   return isLeaving(peer) ? 'leaving' : peer.standing.is

@@ -70,6 +70,7 @@ function isPoor(peer: Peer): boolean {
   return peer.voice.is === 'refusing' || isUseless(peer)
 }
 
+/** H8: Tells whether it is asked then: leaving, failed, untried, useless, or a front. */
 function isOutOfService(state: State, peer: Peer): boolean {
   if (peer.listing.is === 'removed' && peer.sockets === 0 && peer.origin !== 'seed') return false
   return isLeaving(peer) || statusOf(peer) !== 'ready' || isFront(state, peer)

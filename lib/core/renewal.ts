@@ -8,8 +8,8 @@ import type { Turn } from './turn.ts'
 export function identityChanged(turn: Turn): void {
   turn.forEachPeer((peer) => retireAll(turn, peer))
   turn.forEachPeer(({ address, question, deaf, kept }) => {
-    for (const each of [question, deaf && { id: deaf.question }]) {
-      if (each !== undefined) turn.emit({ type: 'abandon', address, question: each.id })
+    for (const id of [question?.id, deaf?.question]) {
+      if (id !== undefined) turn.emit({ type: 'abandon', address, question: id })
     }
     if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
     turn.changePeer(address, { question: undefined, deaf: undefined, kept: undefined })

@@ -29,13 +29,13 @@ export function retireAll(turn: Turn, { address }: Peer): void {
   turn.changePeer(address, { retired: true })
 }
 
-/** Retires the sockets that have come of age (`maxConnectionAge`). */
+/** H5: Retires the sockets that have come of age (`maxConnectionAge`). */
 export function agesDue(turn: Turn): void {
   for (const socket of dueRows(turn.state.sockets, turn.now)) retire(turn, socket)
 }
 
 /**
- * `spread`: Retires the sockets made before there was a choice. All of a fleet that was given the same seed would
+ * R1: For `spread`, retires the sockets made before there was a choice. All of a fleet that was given the same seed would
  * otherwise stay on it.
  */
 export function retireUnchosen(turn: Turn): void {
@@ -43,7 +43,7 @@ export function retireUnchosen(turn: Turn): void {
 }
 
 /**
- * `spread` with a `maxConnectionAge`: An endpoint that joins has no connections yet. From when it may be chosen, each
+ * H5: For `spread` with a `maxConnectionAge`: an endpoint that joins has no connections yet. From when it may be chosen, each
  * of those that the others have is left a part of half its time, so that load is even well within one age, and not only
  * in the course of a second one where connections must wait until they are idle.
  */

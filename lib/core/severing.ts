@@ -107,7 +107,7 @@ function condemn(turn: Turn, peer: Peer): void {
   sever(turn, peer, ({ idle }) => (isDue || (idle && voice.is === 'silent') ? reason : undefined))
 }
 
-/** Severs those of its sockets that are dead and in use, and closes those that are idle. */
+/** F4, H12: Severs those of its sockets that are dead and in use, and closes those that are idle. */
 function cut(turn: Turn, peer: Peer, reason: string, isDead: (socket: HandedSocket) => boolean): void {
   for (const socket of rowsOf(turn.state.sockets)) {
     if (socket.address === peer.address && socket.idle && !socket.retired && isDead(socket)) retire(turn, socket)
@@ -160,6 +160,7 @@ function searchWitness(turn: Turn, depth: Depth): void {
   }
 }
 
+/** H3, H12: Rests until all are asked again. */
 function restSearch(turn: Turn, nextAt: number, depth: Depth): void {
   if (nextAt > turn.now) return
   const pause = Math.max(drawPatience(turn), depth === 'deep' ? DEEP_SEARCH_PAUSE : SEARCH_PAUSE)

@@ -99,6 +99,8 @@ export interface Dial extends Row {
   readonly own: boolean
   /** Its connection can carry the question for the list first: HTTP/1.1, and as everyone's (F3). */
   readonly plain: boolean
+  /** It makes a bare TCP connection, for somebody else's TLS: only to an endpoint that is verified (D4). */
+  readonly bare?: true
   readonly deadline: number
   /** The deadline was met late once, and put off (H4). */
   readonly graced: boolean
@@ -209,7 +211,8 @@ export interface Question {
 
 /** A question on the kept connection that went unanswered, and is still listened to (F4). */
 export interface Deaf {
-  readonly question: Id
+  /** Undefined where none could be asked: its connection could not even be made. */
+  readonly question: Id | undefined
   readonly since: number
   /** When it has been long enough; Infinity while no fresh connection has been answered. */
   readonly until: number

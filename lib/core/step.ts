@@ -81,7 +81,7 @@ function apply(turn: Turn, event: Event): void {
       return hintsLoaded(turn, event.endpoints)
     case 'dialRequested':
       if (!turn.state.closed) used(turn)
-      return dialRequested(turn, event.dial, event.own, event.plain)
+      return dialRequested(turn, event.dial, event.own, event.plain, event.bare)
     case 'dialCancelled':
       return dialCancelled(turn, event.dial, event.reason)
     case 'attemptConnected':
@@ -119,18 +119,21 @@ function apply(turn: Turn, event: Event): void {
   }
 }
 
-/** Decides what follows from the new state whatever the event was. Each may give those after it something to do. */
+/** Decides what follows from the new state whatever the event was, until nothing more does. */
 function settle(turn: Turn, before: State): void {
   const { dials, peers } = turn.state
   if (dials.size > 0 && peers.size > before.peers.size) newcomersDue(turn)
-  settleFutile(turn, before)
-  settleRound(turn)
-  settleHeld(turn)
-  settleDoubts(turn)
-  settleProbe(turn)
-  settleLeaving(turn)
-  settleRecovery(turn)
-  settleWarnings(turn)
+  for (let state: State | undefined; state !== turn.state;) {
+    state = turn.state
+    settleRound(turn)
+    settleHeld(turn)
+    settleDoubts(turn)
+    settleProbe(turn)
+    settleLeaving(turn)
+    settleRecovery(turn)
+    settleFutile(turn, before)
+    settleWarnings(turn)
+  }
 }
 
 /** H7: A caller's 429 or 5xx is a hint, and no more. */
@@ -146,7 +149,7 @@ function close(turn: Turn): void {
   turn.forEachPeer((peer) => {
     const { address, question, deaf, kept } = peer
     if (question !== undefined) turn.emit({ type: 'abandon', address, question: question.id })
-    if (deaf !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
+    if (deaf?.question !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
     if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
     turn.setPeer({ ...peer, question: undefined, deaf: undefined, kept: undefined })
   })

@@ -108,6 +108,7 @@ export function forgetOwed(turn: Turn, address: Address): void {
   turn.setPeer({ ...peer, owedSince: peer.surelyOwedSince })
 }
 
+/** H2: Gives what one socket owes after a reading: a write that no byte followed. */
 function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSocket {
   const { read, written, idle } = reading
   const wrote = written > socket.written

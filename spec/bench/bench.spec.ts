@@ -10,7 +10,8 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Entry, EventQueue } from '../../bench/fleet/event-queue.ts'
-import { Fleet, mean, peak } from '../../bench/fleet/simulation.ts'
+import { mean, peak } from '../../bench/fleet/counts.ts'
+import { Fleet } from '../../bench/fleet/simulation.ts'
 import { interleaved, median, quantile, ratio } from '../../bench/measure.ts'
 import { figuresTable, tableText, verdictOf } from '../../bench/report.ts'
 import { DEFAULTS } from '../../lib/options.ts'
@@ -105,8 +106,8 @@ describe('virtual time', () => {
 
   const core = { ...pure, defaults: DEFAULTS }
   const fleetOf = (seed: number): Fleet => {
-    const settings = { ...DEFAULTS, balance: 'spread' } as const
-    const fleet = new Fleet(core, { clients: 300, servers: 3, settings, seed, startWithin: 10_000, silent: false })
+    const settings = { ...DEFAULTS, balance: 'spread', heartbeatInterval: 0 } as const
+    const fleet = new Fleet(core, { clients: 300, servers: 3, settings, seed, startWithin: 10_000, workload: 'busy watch' })
     fleet.runUntil(120_000)
     fleet.down(1)
     fleet.runUntil(180_000)
@@ -126,8 +127,8 @@ describe('virtual time', () => {
   })
 
   it('a spread fleet that had one seed leaves it as its first watches end', () => {
-    const settings = { ...DEFAULTS, balance: 'spread' } as const
-    const fleet = new Fleet(core, { clients: 3_000, servers: 3, settings, seed: 1, startWithin: 10_000, silent: false })
+    const settings = { ...DEFAULTS, balance: 'spread', heartbeatInterval: 0 } as const
+    const fleet = new Fleet(core, { clients: 3_000, servers: 3, settings, seed: 1, startWithin: 10_000, workload: 'busy watch' })
     fleet.runUntil(60_000)
     assert.equal(fleet.imbalance(), 3)
     fleet.runUntil(900_000)
@@ -135,7 +136,7 @@ describe('virtual time', () => {
   })
 
   it('a calm fleet shakes hands for its dials alone: refreshes are asked on connections that are kept', () => {
-    const options = { clients: 300, servers: 3, settings: DEFAULTS, seed: 1, startWithin: 10_000, silent: false }
+    const options = { clients: 300, servers: 3, settings: { ...DEFAULTS, heartbeatInterval: 0 }, seed: 1, startWithin: 10_000, workload: 'busy watch' } as const
     const fleet = new Fleet(core, options)
     const handshakes = (): number => {
       return fleet.servers.flatMap((server) => server.handshakes).reduce((total, each) => total + each, 0)

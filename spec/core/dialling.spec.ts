@@ -3,9 +3,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, askDeep, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, deliver, destroy, dialled,
-  failing, given, local, noConnection, noConnectionIn, noDial, ready, refused, reject, rejectFailed, reportFailed,
-  reportFailover, reportWarning, seed, tick, unreached, untrusted,
+  A, adopt, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, D, deliver,
+  destroy, dialled, failing, given, local, noConnection, noConnectionIn, noDial, ready, refused, reject, rejectFailed,
+  reportFailed, reportFailover, reportWarning, seed, tick, unreached, untrusted,
 } from '../support/core-given.ts'
 
 const three = given({ peers: { [A]: ready, [B]: ready, [C]: ready }, current: A })
@@ -320,6 +320,37 @@ const rows: readonly Row[] = [
       [350, tick, [connect(1, 101, B)]],
       [600, tick, []],
       [700, connected(1, 101), [deliver(1, 101, B), destroy(1, 100)]],
+    ],
+  },
+  {
+    name: 'D2 an attempt at an endpoint that is not known any more ends as any other, and nobody learns from it',
+    given: given({
+      peers: { [A]: ready },
+      dials: [
+        { id: 1, tried: [D, A], attempts: [attempt(10, D)] },
+        { id: 2, tried: [D, A], attempts: [attempt(11, D)] },
+        { id: 3, tried: [D, A], attempts: [attempt(12, D)] },
+      ],
+    }),
+    phases: [
+      [200, attemptFailed(1, 10), [rejectFailed(1, cause(D, refused))], { unknown: [D] }],
+      [201, cancelled(2, 'enough'), [destroy(2, 11), reject(2, { kind: 'cancelled', reason: 'enough' })]],
+      [202, connected(3, 12), [deliver(3, 12, D)], { unknown: [D] }],
+    ],
+  },
+  {
+    name: 'F3 a connection with a question on it is given to the monitor with its dial, whose question ever it is',
+    given: given({
+      peers: { [A]: { ...ready, question: asking(7) } },
+      dials: [{ id: 1, tried: [A], attempts: [attempt(10, A, 0, { phase: 'asking' })] }],
+    }),
+    phases: [
+      [
+        20,
+        cancelled(1, 'enough'),
+        [adopt(1, 10), reject(1, { kind: 'cancelled', reason: 'enough' })],
+        { peers: { [A]: { question: { id: 7, attempt: undefined } } } },
+      ],
     ],
   },
 ]

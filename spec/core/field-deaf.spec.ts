@@ -21,9 +21,15 @@ const rows: readonly Row[] = [
     }),
     phases: [
       [5_000, tick, [ask(100, A)]],
-      [7_000, tick, [ask(101, A, { on: 'fresh' }), ask(102, B)], { peers: { [A]: { deaf: { question: 100, since: 5_000, until: Infinity } } } }],
+      [
+        7_000, tick, [ask(101, A, { on: 'fresh' }), ask(102, B)],
+        { peers: { [A]: { deaf: { question: 100, since: 5_000, until: Infinity } } } },
+      ],
       [7_005, questionConnected(A, 101), []],
-      [7_010, answered(A, 101), [], { peers: { [A]: { voice: { is: 'well' }, deaf: { question: 100, since: 5_000, until: 9_010 } } } }],
+      [
+        7_010, answered(A, 101), [],
+        { peers: { [A]: { voice: { is: 'well' }, deaf: { question: 100, since: 5_000, until: 9_010 } } } },
+      ],
       [9_009, tick, []],
       [9_010, tick, [abandon(A, 100), retire(2), severDeaf(1, A)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }],
     ],
@@ -66,13 +72,17 @@ const rows: readonly Row[] = [
     name: 'F4 a socket from which a byte came since then is left, and one that was made since',
     given: given({
       peers: { [A]: { ...kept, ...quiet, deaf } },
-      sockets: { 1: { address: A, heardAt: 5_000 }, 2: { address: A, madeAt: 5_000 }, 3: { address: A, heardAt: 4_999 } }, current: A,
+      sockets: {
+        1: { address: A, heardAt: 5_000 }, 2: { address: A, madeAt: 5_000 }, 3: { address: A, heardAt: 4_999 },
+      }, current: A,
     }),
     phases: [[9_010, tick, [abandon(A, 8), severDeaf(3, A)], { peers: { [A]: { sockets: 2 } } }]],
   },
   {
     name: 'F4 the bytes that came just before are seen first',
-    given: given({ peers: { [A]: { ...kept, ...quiet, deaf } }, sockets: { 1: { address: A } }, current: A, sampleAt: 9_010 }),
+    given: given({
+      peers: { [A]: { ...kept, ...quiet, deaf } }, sockets: { 1: { address: A } }, current: A, sampleAt: 9_010,
+    }),
     phases: [
       [9_010, sampled(reading(1, 10, 0)), []],
       [9_010, tick, [abandon(A, 8)], { peers: { [A]: { sockets: 1 } } }],
@@ -80,7 +90,10 @@ const rows: readonly Row[] = [
   },
   {
     name: 'F4, H4 a deadline that is handled more than 1 s late counts against nobody: it waits for heartbeatTimeout again',
-    given: given({ peers: { [A]: { ...kept, ...quiet, deaf, askedAt: 9_000, heardAt: 9_000 } }, sockets: { 1: { address: A } }, current: A }),
+    given: given({
+      peers: { [A]: { ...kept, ...quiet, deaf, askedAt: 9_000, heardAt: 9_000 } }, sockets: { 1: { address: A } },
+      current: A,
+    }),
     phases: [
       [10_011, tick, [], { deadline: { at: 12_011, why: 'deaf' } }],
       [12_010, answered(A, 8), []],
@@ -89,16 +102,29 @@ const rows: readonly Row[] = [
   {
     name: 'F4 neither of both answers: the endpoint is silent, and the first question is given up with the second',
     given: given({
-      peers: { [A]: { ...kept, ...suspectSince(7_000), deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh', deadline: 9_000 }), askedAt: 7_000 } },
+      peers: {
+        [A]: {
+          ...kept, ...suspectSince(7_000), deaf: { ...deaf, until: Infinity },
+          question: reaching(9, 7_000, { misses: 1, on: 'fresh', deadline: 9_000 }), askedAt: 7_000,
+        },
+      },
       sockets: { 1: { address: A, heardAt: 6_000 } }, current: A,
     }),
-    phases: [[9_000, tick, [abandon(A, 9), abandon(A, 8), reportFailed(A, noConnectionIn(2_000))], { peers: { [A]: { deaf: undefined } } }]],
+    phases: [
+      [
+        9_000, tick, [abandon(A, 9), abandon(A, 8), reportFailed(A, noConnectionIn(2_000))],
+        { peers: { [A]: { deaf: undefined } } },
+      ],
+    ],
   },
   {
     name: 'F4, H12 what went unanswered because it was deep says nothing of its connection',
     given: given({
       peers: {
-        [A]: { ...kept, ...suspectSince(7_000), deaf: { ...deaf, until: Infinity }, question: asking(9, 9_000, { misses: 2, on: 'fresh', after: 'silence' }) },
+        [A]: {
+          ...kept, ...suspectSince(7_000), deaf: { ...deaf, until: Infinity },
+          question: asking(9, 9_000, { misses: 2, on: 'fresh', after: 'silence' }),
+        },
         [B]: { ...ready, answeredDeepAt: 0, question: asking(10, 9_000, { depth: 'deep' }) },
       },
       sockets: { 1: { address: A, heardAt: 6_000 } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
@@ -120,11 +146,27 @@ const rows: readonly Row[] = [
     ],
   },
   {
+    name: 'F4 with no socket left there is nothing to be deaf',
+    given: given({
+      peers: {
+        [A]: { ...ready, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }) },
+      }, usedAt: 7_000,
+    }),
+    phases: [[7_001, missed(A, 9, local), [abandon(A, 8)], { peers: { [A]: { deaf: undefined } } }]],
+  },
+  {
     name: 'F4 a second connection that goes deaf takes the place of the first',
     given: given({
-      peers: { [A]: { ...kept, ...quiet, deaf: { ...deaf, until: Infinity }, question: asking(9, 7_500) } }, sockets: { 1: { address: A } }, current: A,
+      peers: {
+        [A]: { ...kept, ...quiet, deaf: { ...deaf, until: Infinity }, question: asking(9, 7_500) },
+      }, sockets: { 1: { address: A } }, current: A,
     }),
-    phases: [[9_500, tick, [abandon(A, 8), ask(100, A, { on: 'fresh' })], { peers: { [A]: { deaf: { question: 9, since: 7_500, until: Infinity } } } }]],
+    phases: [
+      [
+        9_500, tick, [abandon(A, 8), ask(100, A, { on: 'fresh' })],
+        { peers: { [A]: { deaf: { question: 9, since: 7_500, until: Infinity } } } },
+      ],
+    ],
   },
   {
     name: 'F4 sockets that closed meanwhile are not cut',

@@ -24,7 +24,9 @@ function warned(status: number, advice: string): Row {
   const heard = status === 404 || status === 410
   const question = heard ? 100 : 9
   const asks: Effect[] = heard ? [ask(100, A, { depth: 'deep', via: 'endpointslices' })] : []
-  const failed = settleRefresh(5, { kind: 'failed', causes: [cause(A, { kind: 'answer', message: `it answered ${status}${advice}` })] })
+  const failed = settleRefresh(5, {
+    kind: 'failed', causes: [cause(A, { kind: 'answer', message: `it answered ${status}${advice}` })],
+  })
   const warning = reportWarning('discovery', `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered ${status}${advice}`)
   return {
     name: `R5 ${status} is warned of with the refresh that it ends, and what to do about it`,
@@ -51,7 +53,9 @@ const answers: readonly Row[] = [
           'look at the token, its expiry and its audience'),
         settleRefresh(5, {
           kind: 'failed',
-          causes: [cause(A, { kind: 'answer', message: 'it answered 401: look at the token, its expiry and its audience' })],
+          causes: [
+            cause(A, { kind: 'answer', message: 'it answered 401: look at the token, its expiry and its audience' }),
+          ],
         }),
       ]],
     ],
@@ -125,20 +129,32 @@ const counted: readonly Row[] = [
         causes: [cause(A, {
           kind: 'answer', message: 'it answered 403 to a question without the token, which could not be had in time',
         })],
-      })], { discovery: { status: 'failing' }, peers: { [A]: { answer: undefined, answeredAt: 10, voice: { is: 'well' } } } }],
+      })], {
+        discovery: { status: 'failing' },
+        peers: { [A]: { answer: undefined, answeredAt: 10, voice: { is: 'well' } } },
+      }],
     ],
   },
   {
     name: 'R6 nor does it list anything, were it a 200',
     given: given({
-      peers: { [A]: { ...used, ...front, question: asking(9) } }, discovery: { ...pending, round: roundOf([A]) }, current: A,
+      peers: {
+        [A]: { ...used, ...front, question: asking(9) },
+      }, discovery: { ...pending, round: roundOf([A]) }, current: A,
     }),
-    phases: [[10, answered(A, 9, { authorized: false, body: listOf([B]) }), [], { unknown: [B], discovery: { listedAt: undefined } }]],
+    phases: [
+      [
+        10, answered(A, 9, { authorized: false, body: listOf([B]) }), [],
+        { unknown: [B], discovery: { listedAt: undefined } },
+      ],
+    ],
   },
   {
     name: 'R6 a token that is there has the list asked for at once',
     given: given({
-      peers: { [A]: { ...used, ...front } }, discovery: { status: 'failing', listedAt: undefined, nextAt: 12_000 }, current: A,
+      peers: { [A]: {
+        ...used, ...front,
+      } }, discovery: { status: 'failing', listedAt: undefined, nextAt: 12_000 }, current: A,
     }),
     phases: [[1_700, refreshRequested(), [askDeep(100, A)]]],
   },
@@ -194,7 +210,9 @@ function refreshesOf(
       if (kind === 'discovery' && warnings.at(-1)?.[1] !== message) warnings.push([now, message])
     }
     state = { ...state, recovery: undefined }
-    const next = nextDeadline({ ...state, usedAt: Infinity, peers: new Map([...state.peers].map(([a, p]) => [a, { ...p, kept: undefined }])) })
+    const next = nextDeadline({
+      ...state, usedAt: Infinity, peers: new Map([...state.peers].map(([a, p]) => [a, { ...p, kept: undefined }])),
+    })
     now = next?.why === 'refresh' ? next.at : assert.fail(`it waits for ${next?.why}`)
     pauses.push(now - startedAt)
   }

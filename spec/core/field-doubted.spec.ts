@@ -11,7 +11,10 @@ import {
 
 const kept = { ...used, ...keptSince(0) }
 const fresh = { on: 'fresh' } as const
-const inUse = given({ peers: { [A]: { ...kept, connectMs: 5 }, [B]: ready }, sockets: { 1: { address: A }, 2: { address: A } }, current: A })
+const inUse = given({
+  peers: { [A]: { ...kept, connectMs: 5 }, [B]: ready }, sockets: { 1: { address: A }, 2: { address: A } },
+  current: A,
+})
 const gaveUp = (dial: number): ReturnType<typeof reject> => reject(dial, { kind: 'cancelled', reason: 'enough' })
 
 const tells: readonly Row[] = [
@@ -19,7 +22,10 @@ const tells: readonly Row[] = [
     name: 'H11 a socket that the other end closed with a request written and no byte ever read: its endpoint is asked anew',
     given: inUse,
     phases: [
-      [50, socketClosed(1, { written: 100, byPeer: true }), [askDeep(100, A, fresh)], { peers: { [A]: { ...doubted, sockets: 1 } } }],
+      [
+        50, socketClosed(1, { written: 100, byPeer: true }), [askDeep(100, A, fresh)],
+        { peers: { [A]: { ...doubted, sockets: 1 } } },
+      ],
       [60, dialled(1), [connect(1, 101, B)]],
       [70, connected(1, 101), [deliver(1, 101, B), reportFailover(A, B, 'callers gave up on it')], { current: B }],
     ],
@@ -36,7 +42,9 @@ const tells: readonly Row[] = [
     name: 'H11, F4 the same on a connection that had worked: the kept one is asked, as it may be deaf like that',
     given: given({
       peers: { [A]: kept, [B]: ready },
-      sockets: { 1: { address: A, read: 50, written: 100, owedSince: 1_000, surelyOwed: true } }, current: A, sampleAt: 1_250,
+      sockets: {
+        1: { address: A, read: 50, written: 100, owedSince: 1_000, surelyOwed: true },
+      }, current: A, sampleAt: 1_250,
     }),
     phases: [[1_200, socketClosed(1, { read: 50, written: 100 }), [askDeep(100, A)], { peers: { [A]: doubted } }]],
   },
@@ -59,7 +67,9 @@ const tells: readonly Row[] = [
   {
     name: 'H11 a request whose answer had begun is not unanswered',
     given: given({
-      peers: { [A]: kept }, sockets: { 1: { address: A, read: 50, written: 100, owedSince: 1_000, surelyOwed: true } }, sampleAt: 1_250,
+      peers: { [A]: kept }, sockets: {
+        1: { address: A, read: 50, written: 100, owedSince: 1_000, surelyOwed: true },
+      }, sampleAt: 1_250,
     }),
     phases: [[1_200, socketClosed(1, { read: 51, written: 100 }), []]],
   },
@@ -89,7 +99,9 @@ const tells: readonly Row[] = [
   {
     name: 'H11 of two attempts that are cancelled, each that was silent for long enough',
     given: given({
-      peers: { [A]: ready, [B]: ready }, dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, A), attempt(8, B, 250)] }],
+      peers: {
+        [A]: ready, [B]: ready,
+      }, dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, A), attempt(8, B, 250)] }],
     }),
     phases: [[300, cancelled(1, 'enough'), [destroy(1, 7), destroy(1, 8), gaveUp(1), askDeep(100, A, fresh)]]],
   },
@@ -134,7 +146,9 @@ const trust: readonly Row[] = [
   {
     name: 'H11 neither a byte nor a new connection is an answer',
     given: given({
-      peers: { [A]: { ...kept, ...doubted, question: reaching(9) }, [B]: ready }, sockets: { 1: { address: A } }, current: A,
+      peers: {
+        [A]: { ...kept, ...doubted, question: reaching(9) }, [B]: ready,
+      }, sockets: { 1: { address: A } }, current: A,
       dials: [{ id: 1, tried: [A], attempts: [attempt(7, A)], nextAt: 250 }], sampleAt: 250,
     }),
     phases: [
@@ -146,11 +160,17 @@ const trust: readonly Row[] = [
   {
     name: 'H11 one that misses its question is doubted as before, until the second try answers',
     given: given({
-      peers: { [A]: { ...kept, ...doubted, question: asking(9, 0, { on: 'fresh', depth: 'deep' }) }, [B]: { ...ready, answeredAt: 2_000 } },
+      peers: {
+        [A]: { ...kept, ...doubted, question: asking(9, 0, { on: 'fresh', depth: 'deep' }) },
+        [B]: { ...ready, answeredAt: 2_000 },
+      },
       sockets: { 1: { address: A } }, current: A,
     }),
     phases: [
-      [2_000, tick, [abandon(A, 9), askDeep(100, A, fresh)], { peers: { [A]: { voice: { is: 'suspect', since: 2_000, doubted: true } } } }],
+      [
+        2_000, tick, [abandon(A, 9), askDeep(100, A, fresh)],
+        { peers: { [A]: { voice: { is: 'suspect', since: 2_000, doubted: true } } } },
+      ],
       [2_010, dialled(1), [connect(1, 101, B)]],
       [2_020, sampled(reading(1, 10, 0)), [], { peers: { [A]: doubted } }],
       [2_030, answered(A, 100), [], { peers: { [A]: { voice: { is: 'well' } } } }],
@@ -159,11 +179,17 @@ const trust: readonly Row[] = [
   {
     name: 'H11 one that is suspect already is doubted, too',
     given: given({
-      peers: { [A]: { ...kept, voice: { is: 'suspect', since: 5 }, question: reaching(9, 5, { misses: 1, on: 'fresh' }) }, [B]: { ...ready, answeredAt: 10 } },
+      peers: {
+        [A]: { ...kept, voice: { is: 'suspect', since: 5 }, question: reaching(9, 5, { misses: 1, on: 'fresh' }) },
+        [B]: { ...ready, answeredAt: 10 },
+      },
       sockets: { 1: { address: A } }, current: A,
     }),
     phases: [
-      [200, socketClosed(1, { written: 9 }), [], { peers: { [A]: { voice: { is: 'suspect', since: 5, doubted: true } } } }],
+      [
+        200, socketClosed(1, { written: 9 }), [],
+        { peers: { [A]: { voice: { is: 'suspect', since: 5, doubted: true } } } },
+      ],
       [210, dialled(1), [connect(1, 100, B)]],
     ],
   },
@@ -175,7 +201,10 @@ const trust: readonly Row[] = [
       [200, cancelled(1, 'enough'), [destroy(1, 100), gaveUp(1), askDeep(101, A, fresh)]],
       [210, dialled(2), [connect(2, 102, B)]],
       [220, connected(2, 102), [deliver(2, 102, B), reportFailover(A, B, 'callers gave up on it')]],
-      [2_200, tick, [abandon(A, 101), reportFailed(A, noConnectionIn(2_000))], { peers: { [A]: { voice: { is: 'silent', since: 2_200 } } } }],
+      [
+        2_200, tick, [abandon(A, 101), reportFailed(A, noConnectionIn(2_000))],
+        { peers: { [A]: { voice: { is: 'silent', since: 2_200 } } } },
+      ],
     ],
   },
   {
@@ -196,7 +225,9 @@ const trust: readonly Row[] = [
   {
     name: 'H11 balance: spread does not choose it',
     given: given({
-      peers: { [A]: { ...ready, ...doubted, question: reaching(9) }, [B]: ready }, settings: { balance: 'spread' }, current: A,
+      peers: {
+        [A]: { ...ready, ...doubted, question: reaching(9) }, [B]: ready,
+      }, settings: { balance: 'spread' }, current: A,
     }),
     phases: [1, 2, 3, 4].map((dial) => [dial, dialled(dial), [connect(dial, 99 + dial, B)]]),
   },
@@ -211,7 +242,9 @@ const trust: readonly Row[] = [
   {
     name: 'H11 one that refuses by then has failed, and is not doubted any longer than that',
     given: given({
-      peers: { [A]: { ...ready, ...doubted, question: reaching(9, 0, { misses: 1, on: 'fresh' }) }, [B]: ready }, current: A,
+      peers: {
+        [A]: { ...ready, ...doubted, question: reaching(9, 0, { misses: 1, on: 'fresh' }) }, [B]: ready,
+      }, current: A,
     }),
     phases: [[10, missed(A, 9, refused), [reportFailed(A)], { peers: { [A]: { voice: { is: 'well' } } } }]],
   },
@@ -221,7 +254,10 @@ const trust: readonly Row[] = [
     phases: [
       [50, socketClosed(1, { written: 100, byPeer: true }), [askDeep(100, A, fresh)]],
       [60, missed(A, 100, broken), [askDeep(101, A, fresh), ask(102, B)]],
-      [70, missed(A, 101, broken), [reportFailed(A, broken)], { peers: { [A]: { voice: { is: 'well' }, sockets: 1 } } }],
+      [
+        70, missed(A, 101, broken), [reportFailed(A, broken)],
+        { peers: { [A]: { voice: { is: 'well' }, sockets: 1 } } },
+      ],
       [80, dialled(1), [connect(1, 103, B)]],
     ],
   },

@@ -24,7 +24,9 @@ const replaced: readonly Row[] = [
   {
     name: 'F1 a listed one that answers as the front did takes its place: idle sockets of the front go, new dials go to it',
     given: given({
-      peers: { [A]: balancer, [B]: { question: asking(9) } }, sockets: { 1: { address: A }, 2: { address: A, idle: true } },
+      peers: {
+        [A]: balancer, [B]: { question: asking(9) },
+      }, sockets: { 1: { address: A }, 2: { address: A, idle: true } },
       discovery: known, current: A, probe: { nextAt: 1e6 },
     }),
     phases: [
@@ -80,7 +82,9 @@ const replaced: readonly Row[] = [
   {
     name: 'F1 where the certificate of each listed one is of another CA that is warned of, and the front serves',
     given: given({
-      peers: { [A]: balancer, [B]: { question: asking(9, 0, { misses: 1, on: 'fresh' }) } }, sockets: { 1: { address: A } },
+      peers: {
+        [A]: balancer, [B]: { question: asking(9, 0, { misses: 1, on: 'fresh' }) },
+      }, sockets: { 1: { address: A } },
       discovery: known, current: A,
     }),
     phases: [
@@ -209,7 +213,9 @@ const kinds: readonly Row[] = [
   {
     name: 'F1 a seed that left and is listed again is as it was',
     given: given({
-      peers: { [A]: { ...taken, ...seed, ...removed }, [B]: { ...taken, question: asking(9) } }, discovery: known, current: A,
+      peers: {
+        [A]: { ...taken, ...seed, ...removed }, [B]: { ...taken, question: asking(9) },
+      }, discovery: known, current: A,
     }),
     phases: [
       [10, answered(B, 9, { body: listOf([A, B]) }), [reportEndpoints(A, B), save(A, B)], {

@@ -232,6 +232,18 @@ const lost: readonly Row[] = [
     ],
   },
   {
+    name: 'F3 a question that is lost where another connection is held leaves the list to that one',
+    given: given({ peers: { [A]: front, [B]: front }, discovery: pending }),
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [250, tick, [connect(1, 101, B)]],
+      [260, connected(1, 100), [asked(102, A, 100)]],
+      [270, connected(1, 101), []],
+      [280, missed(A, 102, broken), [destroy(1, 100), ask(103, A, { on: 'fresh' }), ask(104, B)]],
+      [290, answered(B, 104, { body: listOf([B]) }), [reportEndpoints(B), save(B), deliver(1, 101, B)]],
+    ],
+  },
+  {
     name: 'F3 a question that is not answered in time loses its connection, where attemptDelay is longer than that',
     given: given({ peers: { [A]: front }, discovery: pending, settings: { attemptDelay: 3_000 } }),
     phases: [

@@ -25,7 +25,10 @@ const lostEtcd: readonly Row[] = [
     }),
     phases: [
       [1_000, tick, [askDeep(100, A)]],
-      [3_000, tick, [askDeep(101, A, { on: 'fresh' }), ask(102, B)], { peers: { [A]: { voice: { is: 'suspect', since: 3_000 } } } }],
+      [
+        3_000, tick, [askDeep(101, A, { on: 'fresh' }), ask(102, B)],
+        { peers: { [A]: { voice: { is: 'suspect', since: 3_000 } } } },
+      ],
       [3_001, answered(B, 102), []],
       [3_005, questionConnected(A, 101), []],
       [5_005, tick, [abandon(A, 101), ask(103, A, { on: 'fresh' })]],
@@ -34,7 +37,9 @@ const lostEtcd: readonly Row[] = [
         peers: { [A]: { voice: { is: 'hollow', since: 3_000, strikes: 2, full: false }, deaf: undefined } },
       }],
       [5_020, answered(B, 104), [reportSick(A), retire(2), severSick(1, A)], {
-        peers: { [A]: { voice: { is: 'sick', since: 3_000, strikes: 2, full: false }, sockets: 1 } }, counters: { severed: 1 },
+        peers: {
+          [A]: { voice: { is: 'sick', since: 3_000, strikes: 2, full: false }, sockets: 1 },
+        }, counters: { severed: 1 },
       }],
       [5_030, dialled(1), [connect(1, 105, B)]],
     ],
@@ -47,7 +52,10 @@ const lostEtcd: readonly Row[] = [
     }),
     phases: [
       [10, answered(A, 9, { status: 500 }), [ask(100, A)]],
-      [20, answered(A, 100), [reportSick(A)], { peers: { [A]: { voice: { is: 'sick', since: 20, strikes: 1, full: false } } } }],
+      [
+        20, answered(A, 100), [reportSick(A)],
+        { peers: { [A]: { voice: { is: 'sick', since: 20, strikes: 1, full: false } } } },
+      ],
       [30, dialled(1), [connect(1, 101, B)]],
       [40, connected(1, 101), [deliver(1, 101, B), reportFailover(A, B, 'it answers from its cache, and nothing that goes through to etcd')]],
       [2_020, tick, [askDeep(102, A)]],
@@ -60,11 +68,15 @@ const lostEtcd: readonly Row[] = [
     given: given({
       peers: { [A]: { ...kept, ...sickSince(0, 1), question: asking(9, 4_000, { after: 'answer' }) }, [B]: ready },
       sockets: {
-        1: { address: A, idle: true }, 2: { address: A, ...owed }, 3: { address: A, heardAt: 2_000 }, 4: { address: A, heardAt: 3_500 },
+        1: {
+          address: A, idle: true,
+        }, 2: { address: A, ...owed }, 3: { address: A, heardAt: 2_000 }, 4: { address: A, heardAt: 3_500 },
       },
       current: B,
     }),
-    phases: [[4_010, answered(A, 9), [retire(1), severSick(2, A), severSick(3, A)], { peers: { [A]: { sockets: 2 } } }]],
+    phases: [
+      [4_010, answered(A, 9), [retire(1), severSick(2, A), severSick(3, A)], { peers: { [A]: { sockets: 2 } } }],
+    ],
   },
   {
     name: 'H12 what is owed to one that is sick later is cut at the next question that tells so',
@@ -114,7 +126,10 @@ const lostEtcd: readonly Row[] = [
   {
     name: 'H12 a fresh connection that cannot be made tells of silence, and not of etcd',
     given: given({
-      peers: { [A]: { ...kept, askedAt: 2_000, question: reaching(9, 0, { misses: 1, on: 'fresh', depth: 'deep' }) }, [B]: ready },
+      peers: {
+        [A]: { ...kept, askedAt: 2_000, question: reaching(9, 0, { misses: 1, on: 'fresh', depth: 'deep' }) },
+        [B]: ready,
+      },
       sockets: { 1: { address: A, ...owed } },
     }),
     phases: [[5_000, tick, [abandon(A, 9), reportFailed(A, noConnection), ask(100, B)], {
@@ -131,7 +146,10 @@ const witnesses: readonly Row[] = [
       sockets: { 1: { address: A, ...owed }, 2: { address: B } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
     }),
     phases: [
-      [110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'hollow', since: 5, strikes: 4, full: false }, sockets: 1 } } }],
+      [
+        110, answered(A, 9), [],
+        { peers: { [A]: { voice: { is: 'hollow', since: 5, strikes: 4, full: false }, sockets: 1 } } },
+      ],
       [120, dialled(1), [connect(1, 100, A)]],
     ],
   },
@@ -156,7 +174,9 @@ const witnesses: readonly Row[] = [
       peers: { [A]: { ...kept, ...hollow, question: lastTry }, [B]: { ...ready, answeredDeepAt: 4, question: asking(8, 100, { depth: 'deep' }) } },
       sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
-    phases: [[110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'hollow', since: 5, strikes: 4, full: false } } } }]],
+    phases: [
+      [110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'hollow', since: 5, strikes: 4, full: false } } } }],
+    ],
   },
   {
     name: 'H12 one that answers shallow is no witness: it is asked deep as soon as that is over',
@@ -189,7 +209,10 @@ const witnesses: readonly Row[] = [
   {
     name: 'H12, H4 after a stalled loop silence is not counted from before: only what is owed or idle is cut',
     given: given({
-      peers: { [A]: { ...kept, ...sickSince(0, 1), question: asking(9, 4_000, { after: 'answer' }) }, [B]: { ...ready, answeredDeepAt: 1 } },
+      peers: {
+        [A]: { ...kept, ...sickSince(0, 1), question: asking(9, 4_000, { after: 'answer' }) },
+        [B]: { ...ready, answeredDeepAt: 1 },
+      },
       sockets: { 1: { address: A, ...owed }, 2: { address: A } }, current: B,
     }),
     phases: [
@@ -212,7 +235,10 @@ const packets: readonly Row[] = [
       [7_000, tick, [abandon(A, 100), ask(101, A), ask(102, B)]],
       [7_005, answered(B, 102), []],
       [7_010, answered(A, 101), [askDeep(103, B)], { peers: { [A]: hollowSince(7_000, 1, true) } }],
-      [7_015, answered(B, 103), [reportSick(A, true)], { peers: { [A]: sickSince(7_000, 1, true), [B]: { answeredDeepAt: 7_015 } } }],
+      [
+        7_015, answered(B, 103), [reportSick(A, true)],
+        { peers: { [A]: sickSince(7_000, 1, true), [B]: { answeredDeepAt: 7_015 } } },
+      ],
       [9_000, tick, [askDeep(104, A, full)]],
       [11_000, tick, [abandon(A, 104), ask(105, A)]],
       [11_010, answered(A, 105), [severSick(1, A)]],
@@ -248,7 +274,10 @@ const packets: readonly Row[] = [
   {
     name: 'H12, H3 a new connection that is refused says nothing of packets: a graceful end answers what is in flight',
     given: given({
-      peers: { [A]: { ...kept, question: reaching(9, 5_000, { depth: 'deep', on: 'full' }) }, [B]: { ...ready, answeredDeepAt: 6_000 } },
+      peers: {
+        [A]: { ...kept, question: reaching(9, 5_000, { depth: 'deep', on: 'full' }) },
+        [B]: { ...ready, answeredDeepAt: 6_000 },
+      },
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
     phases: [
@@ -269,18 +298,28 @@ const packets: readonly Row[] = [
   {
     name: 'H12 where the kept connection does not answer either it is silence as any other',
     given: given({
-      peers: { [A]: { ...kept, connectMs: 5, question: asking(9, 7_000, { after: 'full' }) }, [B]: { ...ready, answeredAt: 8_000 } },
+      peers: {
+        [A]: { ...kept, connectMs: 5, question: asking(9, 7_000, { after: 'full' }) },
+        [B]: { ...ready, answeredAt: 8_000 },
+      },
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
     phases: [
-      [9_000, tick, [ask(100, A, { on: 'fresh' }), ask(101, B)], { peers: { [A]: { voice: { is: 'suspect', since: 9_000 } } } }],
+      [
+        9_000, tick, [ask(100, A, { on: 'fresh' }), ask(101, B)],
+        { peers: { [A]: { voice: { is: 'suspect', since: 9_000 } } } },
+      ],
       [11_000, tick, [abandon(A, 100), abandon(A, 9), reportFailed(A, noConnectionIn(2_000))]],
     ],
   },
   {
     name: 'H12 the request that is owed is asked about in full once, and another one 15 s later at the earliest',
     given: given({
-      peers: { [A]: { ...kept, askedAt: 5_000, askedDeepAt: 5_000, askedFullAt: 5_000, owedSince: 6_000, surelyOwedSince: 6_000 } },
+      peers: {
+        [A]: {
+          ...kept, askedAt: 5_000, askedDeepAt: 5_000, askedFullAt: 5_000, owedSince: 6_000, surelyOwedSince: 6_000,
+        },
+      },
       sockets: { 1: { address: A, owedSince: 6_000, surelyOwed: true, heardAt: 6_000 } },
     }),
     phases: [
@@ -307,7 +346,10 @@ const load: readonly Row[] = [
   {
     name: 'H12, H9 a late answer from the cache tells of load: slow and not hollow, and nothing is cut',
     given: given({
-      peers: { [A]: { ...kept, voice: { is: 'suspect', since: 5 }, question: lastTry }, [B]: { ...ready, answeredAt: 50, answeredDeepAt: 50 } },
+      peers: {
+        [A]: { ...kept, voice: { is: 'suspect', since: 5 }, question: lastTry },
+        [B]: { ...ready, answeredAt: 50, answeredDeepAt: 50 },
+      },
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
     phases: [
@@ -320,7 +362,10 @@ const load: readonly Row[] = [
   {
     name: 'H12 an answer from the cache within half of heartbeatTimeout tells of etcd',
     given: given({
-      peers: { [A]: { ...kept, voice: { is: 'suspect', since: 5 }, question: lastTry }, [B]: { ...ready, answeredAt: 50, answeredDeepAt: 50 } },
+      peers: {
+        [A]: { ...kept, voice: { is: 'suspect', since: 5 }, question: lastTry },
+        [B]: { ...ready, answeredAt: 50, answeredDeepAt: 50 },
+      },
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
     phases: [[1_100, answered(A, 9), [reportSick(A), severSick(1, A)]]],
@@ -328,7 +373,9 @@ const load: readonly Row[] = [
   {
     name: 'H12, H9 no answer from the cache either: slow',
     given: given({
-      peers: { [A]: { ...kept, voice: { is: 'suspect', since: 5 }, question: lastTry }, [B]: { ...ready, answeredAt: 50 } },
+      peers: {
+        [A]: { ...kept, voice: { is: 'suspect', since: 5 }, question: lastTry }, [B]: { ...ready, answeredAt: 50 },
+      },
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
     phases: [[2_100, tick, [abandon(A, 9), reportFailed(A, noAnswer)], { peers: { [A]: slowSince(5) } }]],

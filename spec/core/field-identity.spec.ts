@@ -15,7 +15,9 @@ const rows: readonly Row[] = [
     name: 'I5 every socket is told to close when it is idle, once, and the monitor\'s connections are closed',
     given: given({
       peers: { [A]: kept, [B]: kept },
-      sockets: { 1: { address: A }, 2: { address: A, idle: true }, 3: { address: B }, 4: { address: B, retired: true } }, current: A,
+      sockets: {
+        1: { address: A }, 2: { address: A, idle: true }, 3: { address: B }, 4: { address: B, retired: true },
+      }, current: A,
     }),
     phases: [
       [10, identityChanged, [retire(1), retire(2), retire(3), closeMonitor(A), closeMonitor(B)], {
@@ -37,13 +39,19 @@ const rows: readonly Row[] = [
     name: 'I5 questions on their way are given up, the one that went deaf, too, and what they would have told is not known',
     given: given({
       peers: {
-        [A]: { ...kept, ...suspectSince(5), deaf: { question: 8, since: 0, until: Infinity }, question: asking(9, 5, { misses: 1, on: 'fresh' }) },
+        [A]: {
+          ...kept, ...suspectSince(5), deaf: { question: 8, since: 0, until: Infinity },
+          question: asking(9, 5, { misses: 1, on: 'fresh' }),
+        },
         [B]: { ...ready, ...doubted, question: reaching(10) },
       },
       sockets: { 1: { address: A, retired: true } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[10, identityChanged, [abandon(A, 9), abandon(A, 8), closeMonitor(A), abandon(B, 10)], {
-      peers: { [A]: { question: undefined, deaf: undefined, voice: { is: 'well' } }, [B]: { question: undefined, voice: { is: 'well' } } },
+      peers: {
+        [A]: { question: undefined, deaf: undefined, voice: { is: 'well' } },
+        [B]: { question: undefined, voice: { is: 'well' } },
+      },
     }]],
   },
   {

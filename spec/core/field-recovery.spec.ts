@@ -18,7 +18,10 @@ const wanted: readonly Row[] = [
   {
     name: 'H8 all refuse: they are asked every heartbeatInterval, and the one that answers well serves the next dial',
     given: given({
-      peers: { [A]: { ...kept, ...refusing(), heardAt: 4_000 }, [B]: { ...ready, ...refusing() }, [C]: { ...ready, ...refusing() } },
+      peers: {
+        [A]: { ...kept, ...refusing(), heardAt: 4_000 }, [B]: { ...ready, ...refusing() },
+        [C]: { ...ready, ...refusing() },
+      },
       sockets: { 1: { address: A, heardAt: 4_000 } }, current: A, recovery: soon,
     }),
     phases: [
@@ -31,7 +34,10 @@ const wanted: readonly Row[] = [
   {
     name: 'H8 fallen back to a front that refuses: the listed ones that failed are asked, and the one that is back serves',
     given: given({
-      peers: { [A]: { ...kept, ...front, ...refusing(), answer: 503, heardAt: 4_000 }, [B]: { ...failing(0, 9, { reached: true }), askedAt: 0 } },
+      peers: {
+        [A]: { ...kept, ...front, ...refusing(), answer: 503, heardAt: 4_000 },
+        [B]: { ...failing(0, 9, { reached: true }), askedAt: 0 },
+      },
       sockets: { 1: { address: A, heardAt: 4_000 } }, current: A, recovery: soon, discovery: known,
     }),
     phases: [
@@ -63,7 +69,10 @@ const wanted: readonly Row[] = [
   {
     name: 'H8 those that left long ago, and that nobody uses, are not asked',
     given: given({
-      peers: { [A]: { ...ready, ...unready }, [B]: { ...ready, ...removedAt(0) }, [C]: { ...ready, ...seed, ...removedAt(0) } },
+      peers: {
+        [A]: { ...ready, ...unready }, [B]: { ...ready, ...removedAt(0) },
+        [C]: { ...ready, ...seed, ...removedAt(0) },
+      },
       recovery: soon,
     }),
     phases: [[5_000, tick, [ask(100, A), ask(101, C)]]],
@@ -118,8 +127,12 @@ const ends: readonly Row[] = [
   {
     name: 'H8 one that is well after all is dialled, and the failover tells why',
     given: given({
-      peers: { [A]: { ...kept, ...refusing(), heardAt: 4_000 }, [B]: { ...ready, ...refusing(), question: asking(9, 5_000) } },
-      sockets: { 1: { address: A, heardAt: 4_000 } }, current: A, recovery: { nextAt: 14_000, pause: 10_000 }, usedAt: 5_000,
+      peers: {
+        [A]: { ...kept, ...refusing(), heardAt: 4_000 }, [B]: { ...ready, ...refusing(), question: asking(9, 5_000) },
+      },
+      sockets: { 1: {
+        address: A, heardAt: 4_000,
+      } }, current: A, recovery: { nextAt: 14_000, pause: 10_000 }, usedAt: 5_000,
     }),
     phases: [
       [5_010, answered(B, 9), [retire(1)]],
@@ -158,7 +171,9 @@ describe('the pauses of recovery', () => {
   }
 
   it('H8 the first question comes within heartbeatInterval', () => {
-    const refused = given({ peers: { [A]: { ...kept, question: asking(9) } }, sockets: { 1: { address: A } }, current: A })
+    const refused = given({
+      peers: { [A]: { ...kept, question: asking(9) } }, sockets: { 1: { address: A } }, current: A,
+    })
     const [state] = checkedStep(refused, answered(A, 9, { status: 503 }), 10)
     const { at, why } = nextDeadline({ ...state, sampleAt: Infinity }) ?? assert.fail('nothing is waited for')
     assert.ok(why === 'recovery' || why === 'silence', why)

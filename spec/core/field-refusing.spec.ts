@@ -31,7 +31,12 @@ const own: readonly Row[] = [
   {
     name: 'H7 429 to the heartbeat is a refusal, too',
     given: given({ peers: { [A]: { ...kept, question: asking(9) }, [B]: ready }, sockets: { 1: { address: A } } }),
-    phases: [[10, answered(A, 9, { status: 429 }), [retire(1)], { peers: { [A]: { voice: { is: 'refusing', status: 429 } } } }]],
+    phases: [
+      [
+        10, answered(A, 9, { status: 429 }), [retire(1)],
+        { peers: { [A]: { voice: { is: 'refusing', status: 429 } } } },
+      ],
+    ],
   },
   {
     name: 'H7, H9 429 to a deep question tells of load, and not of etcd: it is not asked what its cache says',
@@ -39,34 +44,51 @@ const own: readonly Row[] = [
       peers: { [A]: { ...kept, question: asking(9, 0, { depth: 'deep' }) }, [B]: { ...ready, answeredDeepAt: 5 } },
       sockets: { 1: { address: A, owedSince: 0, surelyOwed: true } },
     }),
-    phases: [[10, answered(A, 9, { status: 429 }), [retire(1)], { peers: { [A]: { voice: { is: 'refusing', status: 429 } } } }]],
+    phases: [
+      [
+        10, answered(A, 9, { status: 429 }), [retire(1)],
+        { peers: { [A]: { voice: { is: 'refusing', status: 429 } } } },
+      ],
+    ],
   },
   {
     name: 'H7, H12 503 to a deep question and to a shallow one after it: refusing',
     given: given({
-      peers: { [A]: { ...kept, question: asking(9, 0, { depth: 'deep' }) }, [B]: ready }, sockets: { 1: { address: A } },
+      peers: {
+        [A]: { ...kept, question: asking(9, 0, { depth: 'deep' }) }, [B]: ready,
+      }, sockets: { 1: { address: A } },
     }),
     phases: [
       [10, answered(A, 9, { status: 503 }), [ask(100, A)]],
-      [20, answered(A, 100, { status: 503 }), [retire(1)], { peers: { [A]: { voice: { is: 'refusing', status: 503 } } } }],
+      [
+        20, answered(A, 100, { status: 503 }), [retire(1)],
+        { peers: { [A]: { voice: { is: 'refusing', status: 503 } } } },
+      ],
     ],
   },
   {
     name: 'H7 an answer below 500 ends the refusal',
     given: given({
-      peers: { [A]: { ...kept, ...refusing(), question: asking(9) }, [B]: ready }, sockets: { 1: { address: A, retired: true } },
+      peers: {
+        [A]: { ...kept, ...refusing(), question: asking(9) }, [B]: ready,
+      }, sockets: { 1: { address: A, retired: true } },
     }),
     phases: [[10, answered(A, 9, { status: 403 }), [], { peers: { [A]: { voice: { is: 'well' } } } }]],
   },
   {
     name: 'H7 neither a byte nor a missed question ends it: only the answer of the endpoint itself',
     given: given({
-      peers: { [A]: { ...kept, ...refusing(), question: asking(9) }, [B]: ready }, sockets: { 1: { address: A, retired: true } },
+      peers: {
+        [A]: { ...kept, ...refusing(), question: asking(9) }, [B]: ready,
+      }, sockets: { 1: { address: A, retired: true } },
       sampleAt: 250, recovery: { nextAt: 1e6, pause: 5_000 },
     }),
     phases: [
       [250, sampled(reading(1, 10, 5)), [], { peers: { [A]: { voice: { is: 'refusing', status: 503 } } } }],
-      [300, missed(A, 9, noAnswer), [ask(100, A, { on: 'fresh' })], { peers: { [A]: { voice: { is: 'refusing', status: 503 } } } }],
+      [
+        300, missed(A, 9, noAnswer), [ask(100, A, { on: 'fresh' })],
+        { peers: { [A]: { voice: { is: 'refusing', status: 503 } } } },
+      ],
     ],
   },
   {
@@ -163,7 +185,10 @@ const hints: readonly Row[] = [
     phases: [
       [100, refusalSeen(1), [askDeep(100, A)]],
       [110, answered(A, 100, { status: 500 }), [ask(101, A)]],
-      [120, answered(A, 101), [askDeep(102, B)], { peers: { [A]: { voice: { is: 'hollow', since: 120, strikes: 1, full: false } } } }],
+      [
+        120, answered(A, 101), [askDeep(102, B)],
+        { peers: { [A]: { voice: { is: 'hollow', since: 120, strikes: 1, full: false } } } },
+      ],
       [130, answered(B, 102), [reportSick(A)]],
       [2_120, tick, [askDeep(103, A)]],
     ],

@@ -33,18 +33,27 @@ const becoming: readonly Row[] = [
   {
     name: 'H9 it is severed when it has sent no byte for 30 s, and another has answered since',
     given: given({
-      peers: { [A]: { ...kept, ...slowSince(4_000), askedAt: 29_000, askedDeepAt: 29_000 }, [B]: { ...ready, answeredAt: 5_000 } },
+      peers: {
+        [A]: { ...kept, ...slowSince(4_000), askedAt: 29_000, askedDeepAt: 29_000 },
+        [B]: { ...ready, answeredAt: 5_000 },
+      },
       sockets: { 1: { address: A }, 2: { address: A, idle: true } },
     }),
     phases: [
       [29_999, tick, [], { deadline: { at: 30_000, why: 'slow' } }],
-      [30_000, tick, [severSlow(1, A, 30), severSlow(2, A, 30)], { peers: { [A]: { sockets: 0 } }, counters: { severed: 2 } }],
+      [
+        30_000, tick, [severSlow(1, A, 30), severSlow(2, A, 30)],
+        { peers: { [A]: { sockets: 0 } }, counters: { severed: 2 } },
+      ],
     ],
   },
   {
     name: 'H9 a byte begins the 30 s anew, and does not make it well: its watch is not cut, and dials stay away',
     given: given({
-      peers: { [A]: { ...kept, ...slowSince(4_000), askedAt: 29_000, askedDeepAt: 29_000 }, [B]: { ...ready, answeredAt: 5_000 } },
+      peers: {
+        [A]: { ...kept, ...slowSince(4_000), askedAt: 29_000, askedDeepAt: 29_000 },
+        [B]: { ...ready, answeredAt: 5_000 },
+      },
       sockets: { 1: { address: A } }, current: B, sampleAt: 29_500,
     }),
     phases: [
@@ -56,11 +65,16 @@ const becoming: readonly Row[] = [
   {
     name: 'H9 nor does a new connection to it: that was never in question',
     given: given({
-      peers: { [A]: { ...kept, ...slowSince(4_000), askedAt: 5_000 }, [B]: { ...ready, answeredAt: 5_000 } }, current: B,
+      peers: {
+        [A]: { ...kept, ...slowSince(4_000), askedAt: 5_000 }, [B]: { ...ready, answeredAt: 5_000 },
+      }, current: B,
       dials: [{ id: 1, tried: [B, A], attempts: [attempt(7, A, 5_000)], deadline: 20_000 }], usedAt: 5_000,
     }),
     phases: [
-      [5_100, connected(1, 7), [deliver(1, 7, A), reportFailover(B, A, 'no connection within 250 ms')], { peers: { [A]: { ...slowSince(4_000), standing: { is: 'ready' } } } }],
+      [
+        5_100, connected(1, 7), [deliver(1, 7, A), reportFailover(B, A, 'no connection within 250 ms')],
+        { peers: { [A]: { ...slowSince(4_000), standing: { is: 'ready' } } } },
+      ],
       [5_200, dialled(2), [connect(2, 100, B)]],
     ],
   },
@@ -75,7 +89,10 @@ const becoming: readonly Row[] = [
   {
     name: 'H9, H4 after a stalled loop it has heartbeatTimeout to be heard',
     given: given({
-      peers: { [A]: { ...kept, ...slowSince(4_000), askedAt: 39_000, askedDeepAt: 39_000 }, [B]: { ...ready, answeredAt: 5_000 } },
+      peers: {
+        [A]: { ...kept, ...slowSince(4_000), askedAt: 39_000, askedDeepAt: 39_000 },
+        [B]: { ...ready, answeredAt: 5_000 },
+      },
       sockets: { 1: { address: A } }, usedAt: 30_000,
     }),
     phases: [
@@ -88,7 +105,10 @@ const becoming: readonly Row[] = [
     name: 'H3, H4 the same for one that is silent',
     given: given({
       peers: {
-        [A]: { ...kept, ...silentSince(0), ...failing(0, 1, { error: 'no connection within 5000 ms' }), askedAt: 3_000, heardAt: 1_000 },
+        [A]: {
+          ...kept, ...silentSince(0), ...failing(0, 1, { error: 'no connection within 5000 ms' }), askedAt: 3_000,
+          heardAt: 1_000,
+        },
         [B]: { ...ready, answeredAt: 5 },
       },
       sockets: { 1: { address: A } }, usedAt: 3_000, recovery: { nextAt: 1e6, pause: 5_000 },
@@ -104,14 +124,18 @@ const ending: readonly Row[] = [
   {
     name: 'H9 an answer in time makes it well',
     given: given({
-      peers: { [A]: { ...kept, ...slowSince(0), question: asking(9, 1_000) }, [B]: ready }, sockets: { 1: { address: A } },
+      peers: {
+        [A]: { ...kept, ...slowSince(0), question: asking(9, 1_000) }, [B]: ready,
+      }, sockets: { 1: { address: A } },
     }),
     phases: [[1_010, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' } } } }]],
   },
   {
     name: 'H9 one in use is asked at the normal interval, even while requests wait',
     given: given({
-      peers: { [A]: { ...kept, ...slowSince(0), askedAt: 4_000, askedDeepAt: 4_000 }, [B]: { ...ready, answeredAt: 5 } },
+      peers: {
+        [A]: { ...kept, ...slowSince(0), askedAt: 4_000, askedDeepAt: 4_000 }, [B]: { ...ready, answeredAt: 5 },
+      },
       sockets: { 1: { address: A, owedSince: 4_100, surelyOwed: true } },
     }),
     phases: [
@@ -132,10 +156,15 @@ const ending: readonly Row[] = [
   {
     name: 'H9, H3 one that refuses connections by then is not slow but failed, and is not severed',
     given: given({
-      peers: { [A]: { ...kept, ...slowSince(0), question: reaching(9, 1_000, { misses: 1, on: 'fresh' }) }, [B]: { ...ready, answeredAt: 5 } },
+      peers: {
+        [A]: { ...kept, ...slowSince(0), question: reaching(9, 1_000, { misses: 1, on: 'fresh' }) },
+        [B]: { ...ready, answeredAt: 5 },
+      },
       sockets: { 1: { address: A } },
     }),
-    phases: [[1_010, missed(A, 9, refused), [reportFailed(A)], { peers: { [A]: { voice: { is: 'well' }, sockets: 1 } } }]],
+    phases: [
+      [1_010, missed(A, 9, refused), [reportFailed(A)], { peers: { [A]: { voice: { is: 'well' }, sockets: 1 } } }],
+    ],
   },
   {
     name: 'H9 going on being late is no news',
@@ -148,7 +177,9 @@ const ending: readonly Row[] = [
   {
     name: 'H9 where all are slow dials go to the one that worked last, or the next',
     given: given({
-      peers: { [A]: { ...ready, ...slowSince(0), askedAt: 0 }, [B]: { ...ready, ...slowSince(0), askedAt: 0 } }, current: B,
+      peers: {
+        [A]: { ...ready, ...slowSince(0), askedAt: 0 }, [B]: { ...ready, ...slowSince(0), askedAt: 0 },
+      }, current: B,
     }),
     phases: [
       [10, dialled(1), [connect(1, 100, A)]],

@@ -12,7 +12,20 @@ const after250 = noConnectionIn(250)
 
 const dials: readonly Row[] = [
   {
-    name: 'D7 the seed refuses, and what is left was never reached: the dial ends attemptDelay later, with the causes of all',
+    name: 'D4, D3 a connection without TLS and identity wins nothing, however long ago it was begun',
+    given: given({ peers: { [A]: ready, [B]: ready }, current: A, usedAt: -Infinity }),
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [250, tick, [connect(1, 101, B)]],
+      [400, connected(1, 101), [
+        deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'),
+        askDeep(102, A, { on: 'fresh' }),
+      ]],
+      [410, connected(1, 100), [destroy(1, 100)]],
+    ],
+  },
+  {
+    name: 'D7, D2 the seed refuses, and what is left was never reached: all of it is tried at once, for attemptDelay',
     given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
@@ -35,7 +48,9 @@ const dials: readonly Row[] = [
   {
     name: 'D7 one that was verified before is waited for, however silent it was',
     given: given({
-      peers: { [A]: { ...used, ...front }, [B]: { ...failing(0, 1, { silent: true, reached: true, error: 'x' }) } }, current: A,
+      peers: {
+        [A]: { ...used, ...front }, [B]: { ...failing(0, 1, { silent: true, reached: true, error: 'x' }) },
+      }, current: A,
       usedAt: -Infinity,
       dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 3)], failedAt: 3, causes: [cause(A, refused)] }],
     }),
@@ -58,12 +73,17 @@ const dials: readonly Row[] = [
     name: 'D7 as long as a better one is left to be tried, or is being tried, the dial goes on',
     given: given({
       peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: ready }, current: A, usedAt: -Infinity,
-      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 3)], failedAt: 3, causes: [cause(A, refused)], nextAt: 253 }],
+      dials: [
+        { id: 1, tried: [A, B], attempts: [attempt(7, B, 3)], failedAt: 3, causes: [cause(A, refused)], nextAt: 253 },
+      ],
     }),
     phases: [
       [253, tick, [connect(1, 100, C)]],
       [600, tick, []],
-      [610, connected(1, 100), [deliver(1, 100, C), destroy(1, 7), reportFailover(A, C, 'refused'), askDeep(101, B, { on: 'fresh' })]],
+      [
+        610, connected(1, 100),
+        [deliver(1, 100, C), destroy(1, 7), reportFailover(A, C, 'refused'), askDeep(101, B, { on: 'fresh' })],
+      ],
     ],
   },
   {
@@ -118,7 +138,9 @@ const dials: readonly Row[] = [
   {
     name: 'D7 and attemptDelay after the last of the others failed, if that was just now',
     given: given({
-      peers: { [A]: { ...failing(0), ...front }, [B]: { question: reaching(9), askedAt: 0 } }, current: A, usedAt: -Infinity,
+      peers: {
+        [A]: { ...failing(0), ...front }, [B]: { question: reaching(9), askedAt: 0 },
+      }, current: A, usedAt: -Infinity,
       dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 4_900)], failedAt: 4_900, causes: [cause(A, refused)] }],
     }),
     phases: [

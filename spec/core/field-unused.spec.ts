@@ -33,12 +33,17 @@ const rest: readonly Row[] = [
       witness: { depth: 'shallow', asked: [], nextAt: 130_000 }, probe: { nextAt: 130_000 }, recovery: { nextAt: 130_000, pause: 30_000 },
     }),
     phases: [[120_000, tick, [abandon(A, 8), abandon(A, 9), closeMonitor(A), abandon(B, 10)], {
-      ...nothing, peers: { [A]: { question: undefined, deaf: undefined, kept: undefined }, [C]: { voice: { is: 'well' } } },
+      ...nothing, peers: {
+        [A]: { question: undefined, deaf: undefined, kept: undefined }, [C]: { voice: { is: 'well' } },
+      },
     }]],
   },
   {
     name: 'H10 a socket in use, a dial and a refresh() are uses',
-    given: given({ peers: { [A]: { ...kept, heardAt: 119_900, askedAt: 119_000, askedDeepAt: 119_000 } }, sockets: { 1: { address: A } }, usedAt: 0, sampleAt: 120_000 }),
+    given: given({
+      peers: { [A]: { ...kept, heardAt: 119_900, askedAt: 119_000, askedDeepAt: 119_000 } },
+      sockets: { 1: { address: A } }, usedAt: 0, sampleAt: 120_000,
+    }),
     phases: [
       [120_000, sampled(reading(1, 10, 10)), []],
       [120_000, tick, [], { deadline: { at: 120_250, why: 'sample' } }],
@@ -48,7 +53,10 @@ const rest: readonly Row[] = [
   },
   {
     name: 'H10 a socket that waits in its pool is none',
-    given: given({ peers: { [A]: { ...kept, heardAt: 119_000, askedAt: 119_000, askedDeepAt: 119_000 } }, sockets: { 1: { address: A, idle: true } }, usedAt: 0 }),
+    given: given({
+      peers: { [A]: { ...kept, heardAt: 119_000, askedAt: 119_000, askedDeepAt: 119_000 } },
+      sockets: { 1: { address: A, idle: true } }, usedAt: 0,
+    }),
     phases: [
       [120_000, tick, [closeMonitor(A)], nothing],
       [130_000, tick, [], nothing],
@@ -74,7 +82,9 @@ const rest: readonly Row[] = [
 const waking: readonly Row[] = [
   {
     name: 'H10 the next dial refreshes the list, on whoever it would dial',
-    given: given({ peers: { [A]: ready, [B]: ready }, discovery: { ...known, nextAt: Infinity }, current: A, ...asleep }),
+    given: given({
+      peers: { [A]: ready, [B]: ready }, discovery: { ...known, nextAt: Infinity }, current: A, ...asleep,
+    }),
     phases: [
       [300_000, dialled(1), [connect(1, 100, A), askDeep(101, A)], { counters: { refreshes: 1 } }],
       [300_010, connected(1, 100), [deliver(1, 100, A)]],
@@ -84,7 +94,10 @@ const waking: readonly Row[] = [
   },
   {
     name: 'H10 a pooled socket that is used again wakes it, too',
-    given: given({ peers: { [A]: ready }, sockets: { 1: { address: A, idle: true } }, discovery: { ...known, nextAt: Infinity }, current: A, ...asleep }),
+    given: given({
+      peers: { [A]: ready }, sockets: { 1: { address: A, idle: true } }, discovery: { ...known, nextAt: Infinity },
+      current: A, ...asleep,
+    }),
     phases: [[300_000, trafficResumed, [askDeep(100, A)], { deadline: { at: 300_250, why: 'sample' } }]],
   },
   {
@@ -99,7 +112,9 @@ const waking: readonly Row[] = [
   {
     name: 'H10 where the list was forbidden, or could not be had, it is asked for again',
     given: given({
-      peers: { [A]: { ...ready, ...front } }, discovery: { status: 'forbidden', listedAt: undefined, nextAt: Infinity }, current: A, ...asleep,
+      peers: { [A]: {
+        ...ready, ...front,
+      } }, discovery: { status: 'forbidden', listedAt: undefined, nextAt: Infinity }, current: A, ...asleep,
     }),
     phases: [[300_000, dialled(1), [connect(1, 100, A), askDeep(101, A)]]],
   },
@@ -127,8 +142,16 @@ const waking: readonly Row[] = [
   },
   {
     name: 'H10 what was doubted then is not now; what was known to be hollow is, until it is asked',
-    given: given({ peers: { [A]: { ...kept, ...doubted, question: asking(9, 119_900) }, [B]: { ...ready, ...hollowSince(0) } }, usedAt: 0, current: A }),
-    phases: [[120_000, tick, [abandon(A, 9), closeMonitor(A)], { peers: { [A]: { voice: { is: 'well' } }, [B]: hollowSince(0) } }]],
+    given: given({
+      peers: { [A]: { ...kept, ...doubted, question: asking(9, 119_900) }, [B]: { ...ready, ...hollowSince(0) } },
+      usedAt: 0, current: A,
+    }),
+    phases: [
+      [
+        120_000, tick, [abandon(A, 9), closeMonitor(A)],
+        { peers: { [A]: { voice: { is: 'well' } }, [B]: hollowSince(0) } },
+      ],
+    ],
   },
 ]
 

@@ -146,6 +146,40 @@ const answers: readonly Row[] = [
     ],
   },
   {
+    name: 'H12 a question beside the kept connection leaves that as it is; 5xx to it is followed by a shallow one on that',
+    given: given({
+      peers: { [A]: { ...kept, question: reaching(7, 5, { depth: 'deep', on: 'full' }) } }, sockets: {
+        1: { address: A },
+      },
+    }),
+    phases: [
+      [
+        10,
+        questionConnected(A, 7),
+        [],
+        { peers: { [A]: { kept: { since: 0, usedAt: 0 }, question: { deadline: 2_010 } } } },
+      ],
+      [20, answered(A, 7, { status: 500 }), [ask(100, A)], { peers: { [A]: { question: { after: 'full' } } } }],
+    ],
+  },
+  {
+    name: 'H12 an answer from the cache whose connection was not told of is timed from the question on',
+    given: given({
+      peers: {
+        [A]: { ...used, ...suspectSince(0), question: reaching(7, 5, { misses: 2, on: 'fresh', after: 'silence' }) },
+      },
+      sockets: { 1: { address: A } },
+    }),
+    phases: [
+      [
+        605,
+        answered(A, 7),
+        [reportFailed(A, { kind: 'late', message: 'it took 600 ms to answer from its cache' })],
+        { peers: { [A]: { voice: { is: 'slow' } } } },
+      ],
+    ],
+  },
+  {
     name: 'H9 its handshake was done and its answer is late: slow, and nothing is severed',
     given: given({ peers: { [A]: suspect, [B]: { ...ready, answeredAt: 1_000 } }, sockets: { 1: { address: A } } }),
     phases: [

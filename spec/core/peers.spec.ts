@@ -2,12 +2,18 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { ask as askNow, askAgain, askOn, endDeaf, release } from '../../lib/core/asking.ts'
+import {
+  becomeAlive, becomeDoubted, becomeFailed, becomeHeard, becomeHollow, becomeMute, becomeRefusing, becomeSilent,
+  becomeSlow, becomeSuspect, becomeUnasked, becomeUndoubted, becomeReady, becomeWell,
+} from '../../lib/core/peers.ts'
 import { step } from '../../lib/core/step.ts'
+import { Turn } from '../../lib/core/turn.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, ask, attemptFailed, cause, connect, connected, deliver, dialled, failing, given, rejectFailed, reportFailed,
-  reportWarning, silentSince, untrusted,
+  A, ask, asking, attemptFailed, cause, connect, connected, D, deliver, dialled, failing, given, noAnswer,
+  rejectFailed, reportFailed, reportWarning, silentSince, untrusted, used,
 } from '../support/core-given.ts'
 
 const identities: readonly Row[] = [
@@ -71,6 +77,53 @@ const identities: readonly Row[] = [
 ]
 
 runRows('identities', identities)
+
+describe('an endpoint that is not known any more', () => {
+  it('D2 stays unknown, whatever is said of it', () => {
+    const failure = noAnswer
+    const changes: readonly ((turn: Turn) => void)[] = [
+      (turn) => becomeReady(turn, D),
+      (turn) => becomeMute(turn, D),
+      (turn) => becomeFailed(turn, D, failure),
+      (turn) => becomeHeard(turn, D),
+      (turn) => becomeDoubted(turn, D),
+      (turn) => becomeUndoubted(turn, D),
+      (turn) => becomeUnasked(turn, D),
+      (turn) => becomeSuspect(turn, D),
+      (turn) => becomeSilent(turn, D),
+      (turn) => becomeSlow(turn, D, failure),
+      (turn) => becomeHollow(turn, D, 1, false),
+      (turn) => becomeRefusing(turn, D, 503),
+      (turn) => becomeAlive(turn, D),
+      (turn) => becomeWell(turn, D),
+      (turn) => askNow(turn, D, 'deep'),
+      (turn) => askOn(turn, D, 7),
+      (turn) => askAgain(turn, D, asking(7), {}),
+      (turn) => endDeaf(turn, D),
+      (turn) => release(turn, D, 7),
+    ]
+    const state = given({ peers: { [A]: used } })
+    for (const change of changes) {
+      const turn = new Turn(state, 9)
+      change(turn)
+      assert.equal(turn.state, state, String(change))
+      assert.deepEqual(turn.effects, [], String(change))
+    }
+  })
+
+  it('D2 is visited no more, nor dialled, and stands as it was', () => {
+    const turn = new Turn(given({ peers: { [A]: used, [D]: used } }), 9)
+    const gone = turn.peer(D)
+    const visited: string[] = []
+    turn.forEachPeer(({ address }) => {
+      visited.push(address)
+      turn.set({ peers: new Map() })
+    })
+    assert.deepEqual(visited, [A])
+    assert.ok(gone)
+    assert.equal(turn.current(gone), gone)
+  })
+})
 
 describe('jitter of backoff', () => {
   it('H1 the retry time is drawn from 0 to 250 ms, doubling to 30 s, and every endpoint is asked for its own', () => {

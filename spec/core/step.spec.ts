@@ -108,6 +108,10 @@ describe('the beginning', () => {
     assert.equal(state.discovery.status, 'pending')
   })
 
+  it('D1 writes an IPv6 host in brackets', () => {
+    assert.deepEqual([...initialState(DEFAULTS, [{ host: '::1', port: 6443 }], [], 1).peers.keys()], ['[::1]:6443'])
+  })
+
   it('is off where refreshInterval is 0', () => {
     assert.equal(initialState({ ...DEFAULTS, refreshInterval: 0 }, [at(A)], [], 1).discovery.status, 'off')
   })

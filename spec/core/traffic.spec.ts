@@ -2,7 +2,9 @@
 
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
-import { A, closed, given, reading, sampled, socketClosed, tick, trafficResumed, used } from '../support/core-given.ts'
+import {
+  A, closed, D, given, reading, sampled, socketClosed, tick, trafficResumed, used,
+} from '../support/core-given.ts'
 
 const looked: readonly Row[] = [
   {
@@ -30,6 +32,14 @@ const looked: readonly Row[] = [
     phases: [
       [10, closed, []],
       [20, trafficResumed, [], { same: true, deadline: null }],
+    ],
+  },
+  {
+    name: 'D2 what a socket says whose endpoint is not known any more has no consequences',
+    given: given({ peers: { [A]: used }, sockets: { 1: { address: D }, 2: { address: D }, 3: { address: A, idle: true } } }),
+    phases: [
+      [100, sampled(reading(1, 0, 50)), [], { sockets: { 1: { owedSince: 100 } }, peers: { [A]: { heardAt: 0 } } }],
+      [2_000, socketClosed(1, { written: 50, byPeer: true }), [], { sockets: { 2: {} } }],
     ],
   },
 ]

@@ -84,7 +84,8 @@ export class ProgramServer {
 
   /** Whether it waits for a 100. */
   isExpected(id: number): boolean {
-    return this.#held.get(id)?.expected === true
+    const held = this.#held.get(id)
+    return held?.expected === true && held.state === 'waits'
   }
 
   /** Whether its connection is closed after the answer. */

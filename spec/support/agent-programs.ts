@@ -106,15 +106,18 @@ function planOf(random: Random, one: One, how: () => How, keepAlive: boolean): P
   const timeout = one('none', 'none', 'none', 'none', 'option', 'setTimeout')
   // Which of the two comes first, the timeout or another moment, would be up to the machine.
   const at = timeout === 'none' ? one(...moments) : 'timeout'
+  const expect = hasBody && random(3) === 0
+  // When a client that does not read sees that its connection was closed would be up to the machine.
+  const mayPause = keepAlive && !expect && kind !== 'CONNECT' && kind !== 'UPGRADE'
   return {
     kind,
     body: hasBody ? one(0, 5, 5_000, 300_000) : 0,
     chunked: random(2) === 0,
     stalled: hasBody && random(4) === 0,
-    expect: hasBody && random(3) === 0,
+    expect,
     ownPool: random(4) === 0,
     timeout,
-    reader: one('reads', 'reads', 'reads', 'reads', 'nobody', 'destroys', 'pauses'),
+    reader: one('reads', 'reads', 'reads', 'reads', 'nobody', 'destroys', mayPause ? 'pauses' : 'reads'),
     giveUp: random(4) === 0 ? { at, how: how() } : undefined,
   }
 }
@@ -295,6 +298,12 @@ function codeOf(error: Error): string {
 
 /** How long all may take to come to rest, in ms. A trace says so where it does not. */
 const PATIENCE = 20_000
+/** The same for a request that was given up when all of its answer had come: some Nodes close it, others never do. */
+const PATIENCE_IF_COMPLETE = 1_000
+const COMPLETE = 'is given up when complete, and not closed'
+
+/** What is done until nothing is left to do, the first that can be. */
+const DRAINS = ['resume', 'end body', 'finish', 'answer'] as const
 
 class Player {
   readonly #agent: https.Agent
@@ -349,7 +358,7 @@ class Player {
   #do(step: Exclude<Step, { do: 'send' }>, id: number): void {
     const sent = this.#sent[id]
     switch (step.do) {
-      case 'answer': return this.#server.answer(id, step.answer)
+      case 'answer': return this.#answer(id, step.answer)
       case 'finish': return this.#server.finish(id)
       case 'continue': return this.#server.proceed(id)
       case 'cut': return this.#server.cut(id)
@@ -357,6 +366,11 @@ class Player {
       case 'resume': return sent?.resume()
       case 'give up': return sent?.giveUp(step.how)
     }
+  }
+
+  #answer(id: number, answer: Answer): void {
+    const pauses = this.#sent[id]?.plan.reader === 'pauses'
+    this.#server.answer(id, pauses ? { ...answer, close: false } : answer)
   }
 
   /** Which request a step is about, of those that it can be about. */
@@ -375,7 +389,7 @@ class Player {
         case 'answer': return this.#server.stateOf(id) === 'waits'
         case 'finish': return this.#server.stateOf(id) === 'half'
         case 'continue': return this.#server.isExpected(id)
-        case 'cut': return this.#server.stateOf(id) !== undefined
+        case 'cut': return this.#server.stateOf(id) !== undefined && !sent.paused
         case 'end body': return sent.plan.stalled && !sent.bodyEnded && this.#server.hasBegun(id)
         case 'resume': return sent.paused
         case 'give up': return !(keepAlive && STOCK_KEEPS) || this.#server.stateOf(id) !== undefined
@@ -384,18 +398,14 @@ class Player {
     })
   }
 
-  /** Until nothing is left that the server or the user could do. */
+  /** Until nothing is left that the server or the user could do; one thing at a time, or it would be a race. */
   async #drain(): Promise<void> {
     for (let round = 0; round < 100; round++) {
       if (!await this.#rest('drain')) return
-      let done = 0
-      for (const what of ['resume', 'end body', 'finish', 'answer'] as const) {
-        for (const id of this.#candidates(what)) {
-          done++
-          this.#do(what === 'answer' ? { do: what, which: 0, answer: PLAIN } : { do: what, which: 0 }, id)
-        }
-      }
-      if (done === 0) return
+      const what = DRAINS.find((each) => this.#candidates(each).length > 0)
+      const [id] = what === undefined ? [] : this.#candidates(what)
+      if (what === undefined || id === undefined) return
+      this.#do(what === 'answer' ? { do: what, which: 0, answer: PLAIN } : { do: what, which: 0 }, id)
     }
   }
 
@@ -415,9 +425,10 @@ class Player {
 
   /** Waits until nothing more comes by itself, and writes down what there is. False: that never was. */
   async #rest(what: string): Promise<boolean> {
-    const over = performance.now() + PATIENCE
+    const from = performance.now()
     let unrest = this.#unrest()
-    for (; unrest !== undefined && performance.now() < over; unrest = this.#unrest()) {
+    for (; unrest !== undefined; unrest = this.#unrest()) {
+      if (performance.now() - from > (unrest.endsWith(COMPLETE) ? PATIENCE_IF_COMPLETE : PATIENCE)) break
       await new Promise((resolve) => setImmediate(resolve))
     }
     this.#steps.push([what, unrest ?? 'at rest', count(this.#agent), this.#queued(), this.#inUse()])
@@ -425,14 +436,13 @@ class Player {
   }
 
   /**
-   * The requests that the server has, and the timeouts of their sockets. One that has none may have that of another in
-   * the stock agent, whose place it took.
+   * The requests that the server has, and the timeouts of their sockets. In the stock agent, one that brought no timeout
+   * may have that of another, whose place it took.
    */
   #inUse(): unknown[] {
-    const agents = this.#agent.options.timeout !== undefined
     return this.#sent.flatMap(({ closed, request, plan }, id) => {
       if (closed || this.#server.stateOf(id) === undefined) return []
-      return [agents || plan.timeout !== 'none' ? [id, request.socket?.timeout] : [id]]
+      return [plan.timeout !== 'none' ? [id, request.socket?.timeout] : [id]]
     })
   }
 
@@ -462,7 +472,7 @@ class Player {
       return 'has a response that is not closed'
     }
     if (sent.closed) return undefined
-    if (sent.givenUp) return 'is given up, and not closed'
+    if (sent.givenUp) return response?.complete && sent.request.writableFinished ? COMPLETE : 'is given up, and open'
     if (sent.plan.timeout !== 'none' && !sent.timedOut && sent.response === undefined) return 'has not timed out'
     if (paused) return undefined
     const state = this.#server.stateOf(id)

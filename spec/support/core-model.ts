@@ -387,12 +387,12 @@ export class Model {
           effect.attempt,
           'a question is on it',
         )
-        const { dial, address } = this.#endAttempt(effect.attempt)
+        const { dial, address, madeAt = this.now } = this.#endAttempt(effect.attempt)
         this.#ended.pop()
         assert.deepEqual({ dial, address }, { dial: effect.dial, address: effect.address }, 'it went to the wrong dial')
         this.#endDial(effect.dial)
         const fresh = { read: 0, written: 0, idle: false, retired: false, reported: '0 0 false' }
-        return void this.sockets.set(effect.attempt, { address, madeAt: this.now, ...fresh })
+        return void this.sockets.set(effect.attempt, { address, madeAt, ...fresh })
       }
       case 'reject':
         this.#invariants.assertRejected(effect)

@@ -1,0 +1,122 @@
+/**
+ * `kube-multidialer forward` beside HAProxy in TCP mode, as kubeadm's guide sets it up: bytes a second through one pipe
+ * and a hundred, and how long a small answer takes. What a pipe weighs, beside two bare sockets of Node's.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { certificateFile } from '../../spec/support/control-plane.ts'
+import { haproxyVersion, startHAProxy } from '../failover/haproxy.ts'
+import { interleaved, median, quantile, ratio } from '../measure.ts'
+import type { Cell, Figure, Options, Report } from '../report.ts'
+import { Worker } from '../support/worker.ts'
+import type { ClientAnswer, ClientQuestion } from './client.ts'
+
+interface Contender {
+  readonly name: string
+  readonly port: number
+  readonly child: ChildProcess | undefined
+  stop(): Promise<void>
+}
+
+/** Held at once, to see what one weighs; forward's own limit is above. */
+const HELD = 2_000
+
+export async function run({ quick, dist }: Options): Promise<Report> {
+  const notes: string[] = []
+  const origin = new Worker<'port', number>(new URL('origin.ts', import.meta.url))
+  const client = new Worker<ClientQuestion, ClientAnswer>(new URL('client.ts', import.meta.url))
+  const started: Contender[] = []
+  try {
+    const port = await origin.ask('port')
+    const forward = await startNode('forward', [
+      join(dist, 'cli.js'), 'forward', '--listen', '127.0.0.1:0', '--server', `https://127.0.0.1:${port}`,
+      '--ca', certificateFile('ca.crt'),
+    ])
+    started.push(forward)
+    const plain = await startNode("Node's two sockets", [fileURLToPath(new URL('plain.mjs', import.meta.url)), String(port)])
+    started.push(plain)
+    const version = haproxyVersion()
+    if (version === undefined) notes.push('no HAProxy in PATH: nothing to compare with')
+    else {
+      const haproxy = await startHAProxy([{ host: '127.0.0.1', port }])
+      started.push({ name: `HAProxy ${version}`, port: haproxy.port, child: undefined, stop: () => haproxy.stop() })
+    }
+    const [ms, repetitions] = quick ? [300, 2] : [1_500, 5]
+    const one = await interleaved(started, repetitions, async ({ port }) => (await client.ask({ what: 'bytes', port, pipes: 1, ms })).rate)
+    const many = await interleaved(started, repetitions, async ({ port }) => (await client.ask({ what: 'bytes', port, pipes: 100, ms })).rate)
+    const small = await interleaved(started, repetitions, async ({ port }) => (await client.ask({ what: 'echo', port, ms })).times)
+    const weights = [await weigh(client, forward), await weigh(client, plain)]
+    const p50 = small.map((times) => median(times.flat()))
+    const rows = started.map(({ name }, index): Cell[] => [
+      name, median(one[index] ?? []) / 1e6, median(many[index] ?? []) / 1e6, (p50[index] ?? NaN) * 1_000,
+      quantile((small[index] ?? []).flat(), 0.99) * 1_000, weights[index] ?? NaN,
+    ])
+    const over = (all: readonly number[][]): number => ratio(all[0] ?? [], all[2] ?? [])
+    const figures: Figure[] = [
+      ...(version === undefined ? [] : [
+        { name: 'bytes a second through one pipe, over HAProxy', value: over(one), unit: '×', least: 0.5 },
+        { name: 'bytes a second through 100 pipes, over HAProxy', value: over(many), unit: '×', least: 0.5 },
+        { name: 'p50 of a small request, over HAProxy', value: (p50[0] ?? NaN) / (p50[2] ?? NaN), unit: '×', most: 1.5 },
+      ]),
+      { name: `memory of a pipe, ${HELD} at once, over Node's own two sockets`, value: (weights[0] ?? NaN) / (weights[1] ?? NaN), unit: '×', most: 1.5 },
+    ]
+    return {
+      bench: 'forward',
+      tables: [{
+        title: 'forward: pipes on loopback, without TLS, to one server',
+        columns: ['', 'MB/s, 1 pipe', 'MB/s, 100 pipes', 'small p50 µs', 'small p99 µs', 'kB a pipe'],
+        rows,
+      }],
+      figures,
+      notes,
+    }
+  } finally {
+    for (const { stop } of started) await stop()
+    await Promise.all([origin.end(), client.end()])
+  }
+}
+
+async function startNode(name: string, args: readonly string[]): Promise<Contender> {
+  const child = spawn(process.execPath, [...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(child, 'exit')
+  let output = ''
+  for await (const chunk of child.stdout) {
+    output += String(chunk)
+    const port = /forwarding from 127\.0\.0\.1:(\d+)/.exec(output)?.[1]
+    if (port === undefined) continue
+    return {
+      name,
+      port: Number(port),
+      child,
+      stop: async () => {
+        child.kill('SIGKILL')
+        await ended
+      },
+    }
+  }
+  throw new Error(`${name} ended: ${output}`)
+}
+
+/** ms of rest after which V8 has collected what was only needed to make the pipes. */
+const REST = 12_000
+
+/** kB that the resident set grows by for each pipe. */
+async function weigh(client: Worker<ClientQuestion, ClientAnswer>, { port, child }: Contender): Promise<number> {
+  // Once before, so that what is grown and kept is not counted.
+  await client.ask({ what: 'hold', port, pipes: 200 })
+  await new Promise((resolve) => setTimeout(resolve, REST))
+  const before = residentOf(child)
+  await client.ask({ what: 'hold', port, pipes: HELD + 200 })
+  await new Promise((resolve) => setTimeout(resolve, REST))
+  const after = residentOf(child)
+  await client.ask({ what: 'hold', port, pipes: 0 })
+  return (after - before) / HELD
+}
+
+function residentOf(child: ChildProcess | undefined): number {
+  const status = readFileSync(`/proc/${child?.pid ?? 'self'}/status`, 'utf8')
+  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1])
+}
