@@ -149,21 +149,30 @@ class Demo {
   async #back(): Promise<void> {
     const back = this.#gone()
     await Promise.all(back.map((server) => server.restart()))
-    const victim = await this.#show((victim) => `${back.length > 0 ? 'both back, ' : ''}${victim} killed`,
+    await this.#show((victim) => `${back.length > 0 ? 'both back, ' : ''}${victim} killed`,
       (victim) => ({ begin: () => victim.kill() }))
-    await victim.restart()
   }
 
+  /** The server that was killed last comes back meanwhile: there is time for it. */
   async #hangs(): Promise<void> {
-    this.#successors ??= this.#startSuccessors()
-    const victim = await this.#show((victim) => `${victim} hangs (SIGSTOP)`,
-      (victim) => ({ begin: () => victim.stop() }))
-    await victim.cont()
+    let back: Promise<unknown> = Promise.resolve()
+    const victim = await this.#show((victim) => `${victim} hangs (SIGSTOP)`, (victim) => ({
+      begin: async () => {
+        await victim.stop()
+        back = startedLater(Promise.all(this.#gone().map((server) => server.restart())))
+      },
+    }))
+    await Promise.all([victim.cont(), back])
   }
 
+  /** Those that are to replace the others start meanwhile. */
   async #cutOff(): Promise<void> {
-    const victim = await this.#show((victim) => `${victim} is cut off`,
-      (victim) => ({ begin: () => victim.misbehave('deaf') }))
+    const victim = await this.#show((victim) => `${victim} is cut off`, (victim) => ({
+      begin: async () => {
+        await victim.misbehave('deaf')
+        this.#successors = this.#startSuccessors()
+      },
+    }))
     await victim.misbehave()
   }
 
@@ -193,10 +202,7 @@ class Demo {
 
   #startSuccessors(): Promise<ApiServer[]> {
     const { plane } = this.#parts
-    const started = Promise.all(plane.servers.map(() => plane.addServer({ listed: false })))
-    // Whoever awaits it learns of a failure, which must not end the process before.
-    started.catch(() => undefined)
-    return started
+    return startedLater(Promise.all(plane.servers.map(() => plane.addServer({ listed: false }))))
   }
 
   /** Shows what happens when a fault comes over the server in use, and resolves with that server. */
@@ -245,4 +251,10 @@ class Demo {
   #name({ host, port }: ApiServer): string {
     return new Set(this.#parts.plane.servers.map((server) => server.host)).size > 1 ? host : `:${port}`
   }
+}
+
+/** Whoever awaits it learns of a failure, which must not end the process before. */
+function startedLater<T>(started: Promise<T>): Promise<T> {
+  started.catch(() => undefined)
+  return started
 }

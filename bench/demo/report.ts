@@ -17,13 +17,13 @@ const ROWS: readonly Column[] = [
 const HEADINGS = ['', 'the apiserver in use', 'paused', 'request', 'paused', 'failed', 'beside it felt']
 
 const EXPLAINED = [
-  '"ok" means, however busy this machine is: another apiserver serves; no request failed but on the one',
-  'at fault; no request hung for more than 6 s; the watch was back within 10 s, and missed no event.',
-  'How fast that was is for you to look at, and is not judged.',
+  '"ok" means, however busy this machine is: another apiserver serves; no request failed but on the',
+  'one at fault; no request hung for more than 6 s; the watch was back within 10 s, and missed no',
+  'event. How fast that was is for you to look at, and is not judged.',
   '',
-  'The stock agent is the https.Agent of Node with keepAlive. It knows the same balancer, makes the same',
-  'requests, has the same watch, and was on the same apiserver when the fault began. "2 hang" is of',
-  'requests that were still waiting when the line was printed, as the watch was that is called silent;',
+  'The stock agent is the https.Agent of Node with keepAlive. It knows the same balancer, makes the',
+  'same requests, has the same watch, and was on the same apiserver when the fault began. "2 hang" is',
+  'of requests that still waited when the line was printed, as the watch did that is called silent;',
   'Node would leave them so for 15 minutes, or for ever.',
 ]
 

@@ -4,7 +4,6 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { certificateFile } from '../../spec/support/control-plane.ts'
@@ -21,6 +20,7 @@ interface Contender {
   stop(): Promise<void>
 }
 
+const COLLECT = new URL('collect.mjs', import.meta.url).href
 /** Held at once, to see what one weighs; forward's own limit is above. */
 const HELD = 2_000
 
@@ -80,13 +80,17 @@ export async function run({ quick, dist }: Options): Promise<Report> {
 }
 
 async function startNode(name: string, args: readonly string[]): Promise<Contender> {
-  const child = spawn(process.execPath, [...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['--expose-gc', '--import', COLLECT, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = once(child, 'exit')
   let output = ''
-  for await (const chunk of child.stdout) {
-    output += String(chunk)
+  child.stdout.on('data', (chunk: Buffer) => { output += String(chunk) })
+  for (;;) {
     const port = /forwarding from 127\.0\.0\.1:(\d+)/.exec(output)?.[1]
-    if (port === undefined) continue
+    if (port === undefined) {
+      await Promise.race([once(child.stdout, 'data'), ended])
+      if (child.exitCode !== null) throw new Error(`${name} ended: ${output}`)
+      continue
+    }
     return {
       name,
       port: Number(port),
@@ -97,26 +101,30 @@ async function startNode(name: string, args: readonly string[]): Promise<Contend
       },
     }
   }
-  throw new Error(`${name} ended: ${output}`)
 }
 
-/** ms of rest after which V8 has collected what was only needed to make the pipes. */
-const REST = 12_000
+/** ms until what is on its way has come. */
+const REST = 1_000
 
-/** kB that the resident set grows by for each pipe. */
+/** kB that each pipe takes of the heap, once what was only needed to make it has been collected. */
 async function weigh(client: Worker<ClientQuestion, ClientAnswer>, { port, child }: Contender): Promise<number> {
   // Once before, so that what is grown and kept is not counted.
   await client.ask({ what: 'hold', port, pipes: 200 })
-  await new Promise((resolve) => setTimeout(resolve, REST))
-  const before = residentOf(child)
+  const before = await weightOf(child)
   await client.ask({ what: 'hold', port, pipes: HELD + 200 })
-  await new Promise((resolve) => setTimeout(resolve, REST))
-  const after = residentOf(child)
+  const after = await weightOf(child)
   await client.ask({ what: 'hold', port, pipes: 0 })
-  return (after - before) / HELD
+  return (after - before) / HELD / 1_024
 }
 
-function residentOf(child: ChildProcess | undefined): number {
-  const status = readFileSync(`/proc/${child?.pid ?? 'self'}/status`, 'utf8')
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1])
+async function weightOf(child: ChildProcess | undefined): Promise<number> {
+  await new Promise((resolve) => setTimeout(resolve, REST))
+  let output = ''
+  child?.stdout?.on('data', (chunk: Buffer) => { output += String(chunk) })
+  child?.kill('SIGUSR2')
+  for (;;) {
+    const weight = /weighs (\d+)\n/.exec(output)?.[1]
+    if (weight !== undefined) return Number(weight)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
 }

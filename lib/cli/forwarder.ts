@@ -46,8 +46,9 @@ const WAITING = 65_536
 export class Forwarder {
   readonly #options: ForwarderOptions
   readonly #server: Server
-  /** Of all programs connected, with or without a pipe: what ends it where it is given up. */
-  readonly #programs = new Map<Socket, { silent: boolean }>()
+  /** All that are connected, with or without a pipe, and of these the ones that have said nothing yet. */
+  readonly #programs = new Set<Socket>()
+  readonly #silent = new Set<Socket>()
   #proof: Promise<void> | undefined
   #provenAt = -Infinity
   #isFull = false
@@ -88,7 +89,7 @@ export class Forwarder {
   /** Listens no longer, and resolves when the last pipe has ended. Those that have not after `ms` are reset. */
   async drain(ms: number): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    for (const [program, { silent }] of this.#programs) if (silent) program.destroy()
+    for (const program of this.#silent) program.destroy()
     const timer = setTimeout(() => this.end(), ms)
     await closed
     clearTimeout(timer)
@@ -99,22 +100,22 @@ export class Forwarder {
   end(): void {
     this.#isEnded = true
     this.#server.close(() => {})
-    for (const program of this.#programs.keys()) reset(program)
+    for (const program of this.#programs) reset(program)
   }
 
   // ---- one program
 
   #accept(program: Socket): void {
-    const state = { silent: true }
     const { patience = PATIENCE } = this.#options
-    this.#programs.set(program, state)
-    program.on('error', () => {})
+    this.#programs.add(program)
+    this.#silent.add(program)
+    program.on('error', ignored)
     program.once('close', () => this.#gone(program))
-    program.setTimeout(patience, () => program.destroy())
+    program.setTimeout(patience, destroy)
     // Who speaks TLS speaks first: until then no apiserver needs to hear of it.
     program.once('readable', () => {
-      program.setTimeout(0)
-      state.silent = false
+      program.setTimeout(0, destroy)
+      this.#silent.delete(program)
       if (program.readableLength === 0) program.destroy()
       else void this.#connect(program)
     })
@@ -166,6 +167,7 @@ export class Forwarder {
 
   #gone(program: Socket): void {
     this.#programs.delete(program)
+    this.#silent.delete(program)
     // Not at the very limit, where it would be said again with every connection.
     if (this.#isFull && this.#programs.size <= 0.9 * this.#options.maxConnections) this.#isFull = false
   }
@@ -190,6 +192,13 @@ export class Forwarder {
     this.#isFailing = false
     this.#options.say('an apiserver can be reached again')
   }
+}
+
+/** What is to be said of an error, 'close' says. */
+function ignored(): void {}
+
+function destroy(this: Socket): void {
+  this.destroy()
 }
 
 /** Has what the dialer reports said in lines: a failover, a failure, a warning, another list. */

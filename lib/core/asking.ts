@@ -136,7 +136,9 @@ export interface NextAsking {
 }
 
 /** H2, H7, H10, H12: Gives when an endpoint in use is to be asked next, and how. */
-export function nextAsking(state: State, peer: Peer): NextAsking {
+export function nextAsking(
+  state: State, peer: Peer,
+): { readonly at: number; readonly depth: Depth; readonly on: Question['on'] } {
   const { heartbeatInterval, heartbeatTimeout } = state.settings
   const { voice, active, askedAt, askedDeepAt, owedSince, surelyOwedSince } = peer
   if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0 || state.dormant) return NEVER
@@ -163,8 +165,9 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
   if (voice.is === 'silent' || voice.is === 'slow') return next
   // F4: A connection of ours that is about as old as those in use goes deaf with them. What was asked since they were
   // made has made one, or has failed to.
-  const isWithout = active && peer.kept === undefined && askedAt <= peer.usedSince
-  if (isWithout) consider(peer.usedSince + KEPT_AFTER, 'shallow', 'kept')
+  if (active && peer.kept === undefined && askedAt <= peer.usedSince) {
+    consider(peer.usedSince + KEPT_AFTER, 'shallow', 'kept')
+  }
   if (askedDeepAt < owedSince) consider(Math.max(owedSince, askedAt) + OWED_AFTER, 'deep', 'kept')
   if (peer.askedFullAt < surelyOwedSince) {
     consider(Math.max(surelyOwedSince + OWED_LONG, peer.askedFullAt + DEEP_EVERY), 'deep', 'full')

@@ -34,14 +34,19 @@ const never = (): number => Infinity
 const ENTRIES: readonly Entry[] = [
   { why: 'dial', at: ({ dials }) => earliestOf(dials), handle: dialsDue },
   { why: 'deaf', at: never, ofPeer: deafEnds, handle: deafDue },
-  { why: 'question', at: never, ofPeer: (_state, peer) => peer.question?.deadline ?? Infinity, handle: questionsDue },
+  {
+    why: 'question', at: never, ofPeer: (_state, { question }) => question?.deadline ?? Infinity, handle: questionsDue,
+  },
   { why: 'sample', at: ({ sampleAt }) => sampleAt, handle: samplesDue },
   { why: 'silence', at: never, ofPeer: (state, peer) => nextAsking(state, peer).at, handle: silencesDue },
   { why: 'slow', at: never, ofPeer: silenceEnds },
   { why: 'monitor', at: never, ofPeer: monitorEnds, handle: monitorsDue },
   { why: 'age', at: ({ sockets }) => earliestOf(sockets), handle: agesDue },
   { why: 'recovery', at: ({ recovery }) => recovery?.nextAt ?? Infinity, handle: recoveryDue },
-  { why: 'forget', at: never, ofPeer: forgetsAt, handle: removedDue },
+  {
+    why: 'forget', at: never, ofPeer: ({ dormant }, peer) => (dormant ? Infinity : forgottenAt(peer)),
+    handle: removedDue,
+  },
   { why: 'unused', at: unusedAt, handle: unusedDue },
   { why: 'witness', at: ({ witness }) => witness?.nextAt ?? Infinity },
   { why: 'probe', at: ({ probe }) => probe?.nextAt ?? Infinity },

@@ -295,8 +295,8 @@ function handOver(turn: Turn, attempt: Attempt): void {
 }
 
 /**
- * H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is there,
- * and a bare one not even that.
+ * H1: Takes a connection that was made into account. A dial of its caller's own kind proves only that somebody is
+ * there, and a bare one not even that.
  */
 export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
   const { address } = attempt

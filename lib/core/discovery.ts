@@ -31,8 +31,8 @@ const REFRESH_JITTER = 0.2
 // ---- when
 
 /**
- * R1: Asks for a new list soon after a failure, at most once a second. Not where it is forbidden, nor while a round
- * is asking anyway.
+ * R1: Asks for a new list soon after a failure, at most once a second. Not where it is forbidden, nor while a round is
+ * asking anyway.
  */
 export function refreshSoon(turn: Turn, earliest: number): void {
   const { status, startedAt, nextAt, round } = turn.state.discovery
@@ -135,7 +135,9 @@ function drawNext(turn: Turn, interval: number): number {
 // ---- answers
 
 /** R2, R6: Takes what an answer means for the list. The peer has been counted as alive already. */
-export function answered(turn: Turn, question: Question, event: Event & { type: 'questionAnswered' }): void {
+export function answered(
+  turn: Turn, address: Address, question: Question, event: Event & { type: 'questionAnswered' },
+): void {
   const { discovery } = turn.state
   const { address, status, body, authorized } = event
   const round = discovery.round?.at === address ? discovery.round : undefined
@@ -158,8 +160,8 @@ export function answered(turn: Turn, question: Question, event: Event & { type: 
 
 /** R6: The question went without its token. */
 function withoutToken(turn: Turn, round: Round, address: Address, status: number): void {
-  const problem = `it answered ${status} to a question without the token, which could not be had in time`
-  moveOnAfter(turn, round, address, problem)
+  const what = `it answered ${status} to a question without the token, which could not be had in time`
+  moveOnAfter(turn, round, address, what)
 }
 
 /** R1, R5: The endpoint answered, but not with a list: another is asked. Where none has one, that is complained of. */
@@ -205,8 +207,8 @@ export function settleWarnings(turn: Turn): void {
   const { status, failures, failingSince, failedBy, lastError, startedAt, round } = turn.state.discovery
   const hasLasted = status === 'failing' && round === undefined && failures > 1 && startedAt - failingSince >= LASTING
   if (hasLasted && (failedBy === 'late' || failedBy === 'answer') && !turn.state.warned.has('discovery')) {
-    turn.warn('discovery', 'the list of apiservers cannot be had for a minute and more, so that there is no ' +
-      `failover: ${lastError}`)
+    const what = 'the list of apiservers cannot be had for a minute and more, so that there is no failover'
+    turn.warn('discovery', `${what}: ${lastError}`)
   }
   warnOfUselessList(turn)
 }
@@ -294,8 +296,7 @@ export function removedDue(turn: Turn): void {
 }
 
 /**
- * R4: Forgets the first removed beyond REMEMBERED_MOST: a list that is another one each time must not fill the
- * memory.
+ * R4: Forgets the first removed beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory.
  */
 function forgetSurplus(turn: Turn): void {
   const isSpare = (peer: Peer): boolean => forgottenAt(peer) !== Infinity && !isAttempted(turn.state, peer)

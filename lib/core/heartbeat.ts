@@ -187,8 +187,8 @@ function nextTry(peer: Peer, question: Question, failure: Failure): Partial<Aski
     const isTelling = connectedAt !== undefined || failure.kind !== 'silence' || peer.sockets > 0
     return isTelling ? { misses: 1, on: 'fresh', after: undefined } : undefined
   }
-  const isAlive = misses === 1 && depth === 'deep' && failure.kind === 'late'
-  return isAlive ? { misses: 2, depth: 'shallow', after: 'silence' } : undefined
+  const isLateDeep = misses === 1 && depth === 'deep' && failure.kind === 'late'
+  return isLateDeep ? { misses: 2, depth: 'shallow', after: 'silence' } : undefined
 }
 
 /** H3: Tells whether the host was not heard at all, or not in time. */

@@ -39,8 +39,8 @@ export function isListed(peer: Peer | undefined): boolean {
 }
 
 /**
- * F1: Tells whether it is a front: configured, and not in the list. What one of its connections proves says nothing
- * of another.
+ * F1: Tells whether it is a front: configured, and not in the list. What one of its connections proves says nothing of
+ * another.
  */
 export function isFront(state: State, peer: Peer): boolean {
   return state.discovery.listedAt !== undefined && peer.listing.is === 'unlisted'
@@ -224,8 +224,7 @@ export function becomeSuspect(turn: Turn, address: Address): void {
 }
 
 /**
- * H3: Its host lives: it is not silent, nor slow, nor doubted, but failed. Its open connections are not dead for
- * that.
+ * H3: Its host lives: it is not silent, nor slow, nor doubted, but failed. Its open connections are not dead for that.
  */
 export function becomeAlive(turn: Turn, address: Address): void {
   turn.changePeer(address, (peer) => (

@@ -35,17 +35,17 @@ export function agesDue(turn: Turn): void {
 }
 
 /**
- * R1: For `spread`, retires the sockets made before there was a choice. All of a fleet that was given the same seed would
- * otherwise stay on it.
+ * R1: For `spread`, retires the sockets made before there was a choice. All of a fleet that was given the same seed
+ * would otherwise stay on it.
  */
 export function retireUnchosen(turn: Turn): void {
   for (const socket of rowsOf(turn.state.sockets)) if (!socket.retired) retire(turn, socket)
 }
 
 /**
- * H5: For `spread` with a `maxConnectionAge`: an endpoint that joins has no connections yet. From when it may be chosen, each
- * of those that the others have is left a part of half its time, so that load is even well within one age, and not only
- * in the course of a second one where connections must wait until they are idle.
+ * H5: For `spread` with a `maxConnectionAge`: an endpoint that joins has no connections yet. From when it may be
+ * chosen, each of those that the others have is left a part of half its time, so that load is even well within one age,
+ * and not only in the course of a second one where connections must wait until they are idle.
  */
 export function hurryAges(turn: Turn, before: State): void {
   const newcomers = newcomersOf(before, turn.state)

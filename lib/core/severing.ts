@@ -58,8 +58,7 @@ export function deafDue(turn: Turn): void {
 }
 
 /**
- * H3, H4, H9: Gives when the sockets of a peer are severed, which another has shown to be at fault; Infinity for
- * never.
+ * H3, H4, H9: Gives when the sockets of a peer are severed, which another has shown to be at fault; Infinity for never.
  */
 export function silenceEnds(state: State, peer: Peer): number {
   const { voice, sockets, heardAt } = peer

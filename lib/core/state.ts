@@ -188,8 +188,7 @@ export interface Question {
   readonly misses: 0 | 1 | 2
   readonly depth: Depth
   /**
-   * Kept: on the connection that is kept, if there is one; fresh: on a new one; full: beside it, with a full
-   * handshake.
+   * Kept: on the connection that is kept, if there is one; fresh: on a new one; full: beside it, with a full handshake.
    */
   readonly on: 'kept' | 'fresh' | 'full'
   readonly via: Via

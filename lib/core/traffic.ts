@@ -23,8 +23,7 @@ interface Sum {
 }
 
 /**
- * H2: Takes what sockets carried since they were last looked at. Those that carried nothing are not among the
- * readings.
+ * H2: Takes what sockets carried since they were last looked at. Those that carried nothing are not among the readings.
  */
 export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
   const heard = new Set<Address>()
@@ -73,8 +72,9 @@ export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }
 }
 
 /** H11: Tells whether the end of a socket says something of its endpoint: it owed an answer. */
-function isTelling(socket: HandedSocket, closed: Event & { type: 'socketClosed' }, now: number): boolean {
-  const { read, written, byPeer } = closed
+function isTelling(
+  socket: HandedSocket, { read, written, byPeer }: Event & { type: 'socketClosed' }, now: number,
+): boolean {
   if (socket.retired && socket.idle) return false
   if (read === 0 && written > 0) return byPeer || now - socket.madeAt >= TELLING_SILENCE
   return socket.surelyOwed && read === socket.read && now - socket.owedSince >= TELLING_SILENCE
@@ -86,12 +86,7 @@ export function withFewerSockets(peer: Peer, fewer: number): Peer {
   if (sockets > 0) return { ...peer, sockets }
   return {
     ...peer,
-    sockets: 0,
-    usedSince: Infinity,
-    owedSince: Infinity,
-    surelyOwedSince: Infinity,
-    active: false,
-    retired: true,
+    sockets: 0, usedSince: Infinity, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true,
   }
 }
 

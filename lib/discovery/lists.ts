@@ -52,7 +52,10 @@ export class Lists {
     this.#allowed = new Set(options.seeds.flatMap(({ host }) => scopeOf(host) ?? []))
   }
 
-  /** R6: Gives the token, or none where it takes too long or cannot be had. Never rejects. */
+  /**
+   * I4, R6: Gives the token for the question of a connection that has been verified, or none where it takes too long or
+   * cannot be had. Never rejects.
+   */
   async authorize(fresh: boolean): Promise<Authorization> {
     const { credentials, heartbeatTimeout, onWarning, onPassed, onLateToken } = this.#options
     if (!credentials.expectsToken) return { token: undefined, authorized: true }

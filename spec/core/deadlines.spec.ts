@@ -170,7 +170,8 @@ describe('nextDeadline', () => {
   })
 
   it('names the earliest of all', () => {
-    const state = given({ ...inUse, sampleAt: 250, witness: { depth: 'shallow', asked: [B], nextAt: 100 }, discovery: known })
+    const witness = { depth: 'shallow', asked: [B], nextAt: 100 } as const
+    const state = given({ ...inUse, sampleAt: 250, witness, discovery: known })
     assert.deepEqual(nextDeadline(state), { at: 100, why: 'witness' })
   })
 })

@@ -3,7 +3,7 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, adopt, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, D, deliver,
+  A, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, D, deliver,
   destroy, dialled, failing, given, local, noConnection, noConnectionIn, noDial, ready, refused, reject, rejectFailed,
   reportFailed, reportFailover, reportWarning, seed, tick, unreached, untrusted,
 } from '../support/core-given.ts'
@@ -240,7 +240,7 @@ const rows: readonly Row[] = [
           current: A,
           peers: { [A]: { standing: { is: 'ready' }, connectMs: 7, heardAt: 7, sockets: 1 } },
           sockets: { 100: { address: A } },
-          deadline: { at: 257, why: 'sample' },
+          deadline: { at: 107, why: 'silence' },
         },
       ],
     ],
@@ -287,7 +287,7 @@ const rows: readonly Row[] = [
     ],
   },
   {
-    name: 'D7 what was never reached is tried together when all else has failed, and waited for no longer than attemptDelay',
+    name: 'D7 what was never reached is tried together when all else has failed, and waited for attemptDelay at most',
     given: given({
       peers: { [A]: { ...ready, askedAt: 0 }, [B]: { ...unreached, askedAt: 0 }, [C]: { ...unreached, askedAt: 0 } },
       current: A,
@@ -339,7 +339,7 @@ const rows: readonly Row[] = [
     ],
   },
   {
-    name: 'F3 a connection with a question on it is given to the monitor with its dial, whose question ever it is',
+    name: 'F3 a connection whose own question is over has nothing on it, and is destroyed with its dial',
     given: given({
       peers: { [A]: { ...ready, question: asking(7) } },
       dials: [{ id: 1, tried: [A], attempts: [attempt(10, A, 0, { phase: 'asking' })] }],
@@ -348,7 +348,7 @@ const rows: readonly Row[] = [
       [
         20,
         cancelled(1, 'enough'),
-        [adopt(1, 10), reject(1, { kind: 'cancelled', reason: 'enough' })],
+        [destroy(1, 10), reject(1, { kind: 'cancelled', reason: 'enough' })],
         { peers: { [A]: { question: { id: 7, attempt: undefined } } } },
       ],
     ],

@@ -110,7 +110,10 @@ const when: readonly Row[] = [
   },
   {
     name: 'R1 failures ask for the list at most once a second',
-    given: given({ peers: { [A]: ready, [B]: ready }, current: A, discovery: { ...known, startedAt: 4_500 } }),
+    given: given({
+      peers: { [A]: ready, [B]: { ...ready, ...keptSince(0) } }, current: A,
+      discovery: { ...known, startedAt: 4_500 },
+    }),
     phases: [
       [5_000, dialled(1), [connect(1, 100, A)]],
       [5_001, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B)], { discovery: { nextAt: 5_500 } }],

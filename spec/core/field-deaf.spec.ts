@@ -15,7 +15,7 @@ const quiet = { askedAt: 7_000, askedDeepAt: 7_000, heardAt: 7_010 }
 
 const rows: readonly Row[] = [
   {
-    name: 'F4 the kept connection misses and a fresh one answers: after heartbeatTimeout old sockets are cut, idle ones closed',
+    name: 'F4 the kept connection misses and a fresh one answers: old sockets are cut in time, idle ones closed',
     given: given({
       peers: { [A]: kept, [B]: ready }, sockets: { 1: { address: A }, 2: { address: A, idle: true } }, current: A,
     }),
@@ -28,7 +28,7 @@ const rows: readonly Row[] = [
       [7_005, questionConnected(A, 101), []],
       [
         7_010, answered(A, 101), [],
-        { peers: { [A]: { voice: { is: 'well' }, deaf: { question: 100, since: 5_000, until: 9_010 } } } },
+        { peers: { [A]: { voice: { is: 'well' }, deaf: { question: 100, since: 7_005, until: 9_010 } } } },
       ],
       [9_009, tick, []],
       [9_010, tick, [abandon(A, 100), retire(2), severDeaf(1, A)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }],
@@ -51,6 +51,59 @@ const rows: readonly Row[] = [
     name: 'F4 it holds for a front as for any other, and needs no other endpoint',
     given: given({ peers: { [A]: { ...kept, ...front, ...quiet, deaf } }, sockets: { 1: { address: A } }, current: A }),
     phases: [[9_010, tick, [abandon(A, 8), severDeaf(1, A)]]],
+  },
+  {
+    name: 'F4 behind a front each connection has its own: one that spoke after the question is not as dead',
+    given: given({
+      peers: {
+        [A]: {
+          ...kept, ...front, ...suspectSince(7_000), ...quiet, kept: undefined, deaf: { ...deaf, until: Infinity },
+          question: asking(9, 7_000, { misses: 1, on: 'fresh' }),
+        },
+      },
+      sockets: { 1: { address: A, heardAt: 6_000 }, 2: { address: A } }, current: A,
+    }),
+    phases: [
+      [7_010, answered(A, 9), [], { peers: { [A]: { deaf } } }],
+      [9_010, tick, [abandon(A, 8), severDeaf(2, A)]],
+    ],
+  },
+  {
+    name: 'F4 where none could be made in time and the next is there, what is older than that is as dead',
+    given: given({
+      peers: {
+        [A]: { ...used, question: reaching(8, 5_000, { deadline: 7_000 }), askedAt: 5_000, askedDeepAt: 5_000 },
+      },
+      sockets: { 1: { address: A, heardAt: 6_000 }, 2: { address: A, madeAt: 7_005 } }, current: A,
+    }),
+    phases: [
+      [
+        7_000, tick, [abandon(A, 8), ask(100, A, { on: 'fresh' })],
+        { peers: { [A]: { deaf: { question: undefined, since: 5_000, until: Infinity } } } },
+      ],
+      [7_005, questionConnected(A, 100), []],
+      [
+        7_010, answered(A, 100), [],
+        { peers: { [A]: { deaf: { question: undefined, since: 7_005, until: 9_010 } } } },
+      ],
+      [9_010, tick, [severDeaf(1, A)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }],
+    ],
+  },
+  {
+    name: 'F4 an answer whose connection was not told of: what is older than the answer is as dead',
+    given: given({
+      peers: {
+        [A]: {
+          ...kept, ...suspectSince(7_000), ...quiet, kept: undefined, deaf: { ...deaf, until: Infinity },
+          question: reaching(9, 7_000, { misses: 1, on: 'fresh' }),
+        },
+      },
+      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A,
+    }),
+    phases: [
+      [7_010, answered(A, 9), [], { peers: { [A]: { deaf: { ...deaf, since: 7_010 } } } }],
+      [9_010, tick, [abandon(A, 8), severDeaf(1, A)]],
+    ],
   },
   {
     name: 'F4 an answer of the old connection just before the end: it was not deaf but slow, and nothing is cut',
@@ -89,7 +142,7 @@ const rows: readonly Row[] = [
     ],
   },
   {
-    name: 'F4, H4 a deadline that is handled more than 1 s late counts against nobody: it waits for heartbeatTimeout again',
+    name: 'F4, H4 a deadline that is handled more than 1 s late counts against nobody: it is waited for again',
     given: given({
       peers: { [A]: { ...kept, ...quiet, deaf, askedAt: 9_000, heardAt: 9_000 } }, sockets: { 1: { address: A } },
       current: A,
@@ -127,21 +180,27 @@ const rows: readonly Row[] = [
         },
         [B]: { ...ready, answeredDeepAt: 0, question: asking(10, 9_000, { depth: 'deep' }) },
       },
-      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A, heardAt: 6_000 } }, current: A,
+      witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[9_010, answered(A, 9), [abandon(A, 8)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }]],
   },
   {
     name: 'F4 an error of this machine in the second try leaves the first open, until a later one is answered',
     given: given({
-      peers: { [A]: { ...kept, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity }, question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000 } },
+      peers: {
+        [A]: {
+          ...kept, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity },
+          question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000,
+        },
+      },
       sockets: { 1: { address: A } }, current: A,
     }),
     phases: [
       [7_001, missed(A, 9, local), []],
       [12_000, tick, [askDeep(100, A)]],
       [12_005, questionConnected(A, 100), []],
-      [12_010, answered(A, 100), [], { peers: { [A]: { deaf: { question: 8, since: 5_000, until: 14_010 } } } }],
+      [12_010, answered(A, 100), [], { peers: { [A]: { deaf: { question: 8, since: 12_005, until: 14_010 } } } }],
       [14_010, tick, [abandon(A, 8), severDeaf(1, A)]],
     ],
   },

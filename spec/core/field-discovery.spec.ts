@@ -1,5 +1,5 @@
-// Discovery in the field (R1, R2, R5, R6), as rows: what is said where no list can be had, when it is asked for again, and
-// what an answer counts for.
+// Discovery in the field (R1, R2, R5, R6), as rows: what is said where no list can be had, when it is asked for again,
+// and what an answer counts for.
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -8,9 +8,8 @@ import { nextDeadline } from '../../lib/core/step.ts'
 import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, ask, askDeep, asking, B, broken, cause, front, given, keptSince, known, listOf, missed,
-  otherAnswer, pending, ready, refreshed, refreshRequested, reportEndpoints, reportWarning, roundOf, save, settleRefresh,
-  tick, used,
+  A, answered, ask, askDeep, asking, B, broken, cause, front, given, keptSince, known, listOf, missed, otherAnswer,
+  pending, ready, refreshed, refreshRequested, reportEndpoints, reportWarning, roundOf, save, settleRefresh, tick, used,
 } from '../support/core-given.ts'
 
 const NO_FAILOVER = 'so that there is no failover'
@@ -27,7 +26,8 @@ function warned(status: number, advice: string): Row {
   const failed = settleRefresh(5, {
     kind: 'failed', causes: [cause(A, { kind: 'answer', message: `it answered ${status}${advice}` })],
   })
-  const warning = reportWarning('discovery', `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered ${status}${advice}`)
+  const what = `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered ${status}${advice}`
+  const warning = reportWarning('discovery', what)
   return {
     name: `R5 ${status} is warned of with the refresh that it ends, and what to do about it`,
     given: alone,
@@ -79,7 +79,9 @@ const answers: readonly Row[] = [
     }),
     phases: [
       [10, answered(A, 9, { status: 503 }), [ask(100, A)]],
-      [20, answered(A, 100, { status: 503 }), [settleRefresh(5, { kind: 'failed', causes: [cause(A, otherAnswer(503))] })], {
+      [20, answered(A, 100, { status: 503 }), [
+        settleRefresh(5, { kind: 'failed', causes: [cause(A, otherAnswer(503))] }),
+      ], {
         discovery: { status: 'failing', lastError: 'it answered 503' },
       }],
     ],
@@ -112,7 +114,8 @@ const answers: readonly Row[] = [
 ]
 
 function redirect(): string {
-  return `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered 302, a redirect: it may be a login page or a proxy, and no apiserver`
+  return `the list of apiservers cannot be had, ${NO_FAILOVER}: ${A} answered 302, a redirect: ` +
+    'it may be a login page or a proxy, and no apiserver'
 }
 
 function redirected(): { readonly kind: 'answer'; readonly message: string } {
@@ -197,7 +200,9 @@ function refreshesOf(
   readonly pauses: number[]
   readonly warnings: [at: number, message: string][]
 } {
-  let state: State = { ...given({ peers: { [A]: { ...used, ...front } }, discovery: { ...before, nextAt: 0 }, current: A }), usedAt: 0 }
+  let state: State = {
+    ...given({ peers: { [A]: { ...used, ...front } }, discovery: { ...before, nextAt: 0 }, current: A }), usedAt: 0,
+  }
   const pauses: number[] = []
   const warnings: [number, string][] = []
   let now = 0
@@ -223,7 +228,8 @@ function assertJittered(pauses: readonly number[], seconds: readonly number[]): 
   assert.equal(pauses.length, seconds.length)
   for (const [index, pause] of pauses.entries()) {
     const expected = (seconds[index] ?? 0) * 1_000
-    assert.ok(pause >= 0.79 * expected && pause <= 1.21 * expected, `pause ${index} is ${pause} ms, not about ${expected}`)
+    const isAbout = pause >= 0.79 * expected && pause <= 1.21 * expected
+    assert.ok(isAbout, `pause ${index} is ${pause} ms, not about ${expected}`)
   }
 }
 
@@ -242,11 +248,12 @@ describe('a list that cannot be had', () => {
       return ended
     }, 8)
     assertJittered(pauses, [10, 20, 40, 80, 160, 300, 300, 300])
-    assert.deepEqual(warnings, [[0, 'discovery is forbidden: grant get on endpoints "kubernetes" in namespace "default"; ' +
+    assert.deepEqual(warnings, [[0, 'discovery is forbidden: ' +
+      'grant get on endpoints "kubernetes" in namespace "default"; ' +
       'only the configured servers are used']])
   })
 
-  it('R1, R5 for 503 is asked for after 10, 20, 40 s and then every refreshInterval; a minute of it is warned of, once', () => {
+  it('R1, R5 for 503 is asked for after 10, 20, 40 s, then every refreshInterval; a minute of it is warned of', () => {
     const { pauses, warnings } = refreshesOf(unavailable, 6, known)
     assertJittered(pauses, [10, 20, 40, 60, 60, 60])
     assert.equal(warnings.length, 1)

@@ -1,12 +1,12 @@
-// What is given up teaches (H11), as rows: sockets that end unanswered, attempts that are cancelled, and what it takes to
-// be trusted again.
+// What is given up teaches (H11), as rows: sockets that end unanswered, attempts that are cancelled, and what it takes
+// to be trusted again.
 
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, ask, askDeep, asking, attempt, B, broken, cancelled, connect, connected, deliver, destroy, dialled,
-  doubted, given, keptSince, local, missed, reaching, reading, ready, refused, reject, reportFailed, reportFailover,
-  sampled, socketClosed, tick, used, noConnectionIn, attemptFailed, hollowSince,
+  A, abandon, answered, ask, askDeep, asking, attempt, B, broken, cancelled, connect, connected, deliver, destroy,
+  dialled, doubted, given, keptSince, local, missed, reaching, reading, ready, refused, reject, reportFailed,
+  reportFailover, sampled, socketClosed, tick, used, noConnectionIn, attemptFailed, hollowSince,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -19,7 +19,7 @@ const gaveUp = (dial: number): ReturnType<typeof reject> => reject(dial, { kind:
 
 const tells: readonly Row[] = [
   {
-    name: 'H11 a socket that the other end closed with a request written and no byte ever read: its endpoint is asked anew',
+    name: 'H11 a socket that the other end closed with a request written and no byte read: its endpoint is asked anew',
     given: inUse,
     phases: [
       [
@@ -112,7 +112,8 @@ const tells: readonly Row[] = [
       [0, dialled(1), [connect(1, 100, A)]],
       [250, tick, [connect(1, 101, B)]],
       [260, connected(1, 101), [
-        deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'), askDeep(102, A, fresh),
+        deliver(1, 101, B), destroy(1, 100), reportFailover(A, B, 'no connection within 250 ms'),
+        askDeep(102, A, fresh),
       ]],
     ],
   },
@@ -194,7 +195,7 @@ const trust: readonly Row[] = [
     ],
   },
   {
-    name: 'H11 one that accepts and says nothing has failed within two questions, and callers are served by another from the first',
+    name: 'H11 one that accepts and says nothing has failed within two questions; another serves from the first on',
     given: given({ peers: { [A]: { ...ready, connectMs: 5 }, [B]: { ...ready, ...keptSince(0) } }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],

@@ -1,4 +1,5 @@
-// Fronts (F1, F2), as rows: when listed apiservers take the place of a balancer that was configured, and when they cannot.
+// Fronts (F1, F2), as rows: when listed apiservers take the place of a balancer that was configured, and when they
+// cannot.
 
 import type { Peer } from '../../lib/core/state.ts'
 import { runRows } from '../support/core-rows.ts'
@@ -22,7 +23,7 @@ const useless = (why: string): string => (
 
 const replaced: readonly Row[] = [
   {
-    name: 'F1 a listed one that answers as the front did takes its place: idle sockets of the front go, new dials go to it',
+    name: 'F1 a listed one that answers as the front did takes its place: idle sockets of the front go, dials go to it',
     given: given({
       peers: {
         [A]: balancer, [B]: { question: asking(9) },

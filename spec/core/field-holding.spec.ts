@@ -1,13 +1,13 @@
-// What a dial holds back before the first list is known (F3), as rows: the first connections of a process are those that
-// stay, and must not be a balancer's.
+// What a dial holds back before the first list is known (F3), as rows: the first connections of a process are those
+// that stay, and must not be a balancer's.
 
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, adopt, answered, ask, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, deliver,
-  destroy, dialled, front, given, hintsLoaded, identityChanged, known, listOf, missed, pending, questionConnected,
-  ready, refused, refreshed, refreshRequested, reject, roundOf, rejectFailed, reportEndpoints, reportFailed, reportWarning, save,
-  tick,
+  A, abandon, adopt, answered, ask, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect,
+  connected, deliver, destroy, dialled, front, given, hintsLoaded, identityChanged, known, listOf, missed, pending,
+  questionConnected, ready, refused, refreshed, refreshRequested, reject, roundOf, rejectFailed, reportEndpoints,
+  reportFailed, reportWarning, save, tick,
 } from '../support/core-given.ts'
 
 /** A is the seed, nothing was ever asked, and nobody dialled before. */
@@ -22,7 +22,7 @@ const asked = (question: number, address: string, attempt: number): ReturnType<t
 
 const listedSeed: readonly Row[] = [
   {
-    name: 'F3 the first connection is asked for the list before it is handed over, and delivered as its endpoint is listed',
+    name: 'F3 the first connection is asked for the list before it is handed over, and delivered where that is listed',
     given: first,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
@@ -159,7 +159,9 @@ const odd: readonly Row[] = [
       [0, dialled(1), [connect(1, 100, A)]],
       [10, connected(1, 100), [asked(101, A, 100)]],
       [20, answered(A, 101, { status: 400 }), [
-        reportWarning('discovery', `the list of apiservers cannot be had, so that there is no failover: ${A} answered 400`),
+        reportWarning(
+          'discovery', `the list of apiservers cannot be had, so that there is no failover: ${A} answered 400`,
+        ),
         destroy(1, 100), connect(1, 102, A),
       ]],
       [30, connected(1, 102), [deliver(1, 102, A)]],
@@ -174,7 +176,9 @@ const odd: readonly Row[] = [
       [10, connected(1, 100), [asked(102, A, 100)]],
       [11, connected(2, 101), []],
       [20, answered(A, 102, { status: 400 }), [
-        reportWarning('discovery', `the list of apiservers cannot be had, so that there is no failover: ${A} answered 400`),
+        reportWarning(
+          'discovery', `the list of apiservers cannot be had, so that there is no failover: ${A} answered 400`,
+        ),
         destroy(1, 100), connect(1, 103, A), deliver(2, 101, A),
       ]],
     ],
@@ -341,7 +345,7 @@ const heldFront: readonly Row[] = [
     ],
   },
   {
-    name: 'F3 no listed one answers within attemptDelay: the front\'s connection is delivered, and the loser is doubted',
+    name: 'F3 no listed one answers within attemptDelay: the front\'s is delivered, and the loser is doubted',
     given: first,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
@@ -433,7 +437,7 @@ const heldFront: readonly Row[] = [
     ],
   },
   {
-    name: 'F3 private addresses can hardly be reached from where a public one was dialled: the front is delivered at once',
+    name: 'F3 private addresses can hardly be reached from where a public one was dialled: the front is delivered',
     given: first,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
@@ -441,7 +445,8 @@ const heldFront: readonly Row[] = [
       [20, answered(A, 101, { body: listOf([C, B], [], [], true) }), [
         reportEndpoints(C, B), save(C, B), deliver(1, 100, A), ask(102, B),
       ]],
-      [270, tick, [ask(103, C)]],
+      [120, tick, [ask(103, A)]],
+      [270, tick, [ask(104, C)]],
     ],
   },
   {

@@ -3,9 +3,10 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, ask, askDeep, asking, attempt, B, broken, C, connect, connected, deliver, dialled, given, hollowSince,
-  keptSince, missed, noAnswer, noConnection, noConnectionIn, questionConnected, reaching, reading, ready, refused,
-  refusing, reportFailed, reportFailover, reportSick, retire, sampled, severSick, sickSince, slowSince, tick, used,
+  A, abandon, answered, ask, askDeep, asking, attempt, B, broken, C, connect, connected, deliver, dialled, given,
+  hollowSince, keptSince, missed, noAnswer, noConnection, noConnectionIn, questionConnected, reaching, reading, ready,
+  refused, refusing, reportFailed, reportFailover, reportSick, retire, sampled, severSick, sickSince, slowSince, tick,
+  used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -18,7 +19,7 @@ const hollow = { voice: { is: 'hollow', since: 5, strikes: 2, full: false } } as
 
 const lostEtcd: readonly Row[] = [
   {
-    name: 'H12 a request owed for 1 s has its endpoint asked deep: kept, then fresh, and then from its cache; it is sick',
+    name: 'H12 a request owed for 1 s has its endpoint asked deep: kept, then fresh, then from its cache; it is sick',
     given: given({
       peers: { [A]: { ...kept, connectMs: 5 }, [B]: { ...ready, ...keptSince(0) } },
       sockets: { 1: { address: A, ...owed }, 2: { address: A, idle: true } }, current: A,
@@ -47,7 +48,10 @@ const lostEtcd: readonly Row[] = [
   {
     name: 'H12 a deep question is answered with 500 and a shallow one well: once more after heartbeatTimeout, then cut',
     given: given({
-      peers: { [A]: { ...kept, question: asking(9, 0, { depth: 'deep' }) }, [B]: { ...ready, ...keptSince(0), answeredDeepAt: 25 } },
+      peers: {
+        [A]: { ...kept, question: asking(9, 0, { depth: 'deep' }) },
+        [B]: { ...ready, ...keptSince(0), answeredDeepAt: 25 },
+      },
       sockets: { 1: { address: A, ...owed }, 2: { address: A, heardAt: 2_000 } }, current: A,
     }),
     phases: [
@@ -57,7 +61,10 @@ const lostEtcd: readonly Row[] = [
         { peers: { [A]: { voice: { is: 'sick', since: 20, strikes: 1, full: false } } } },
       ],
       [30, dialled(1), [connect(1, 101, B)]],
-      [40, connected(1, 101), [deliver(1, 101, B), reportFailover(A, B, 'it answers from its cache, and nothing that goes through to etcd')]],
+      [
+        40, connected(1, 101),
+        [deliver(1, 101, B), reportFailover(A, B, 'it answers from its cache, and nothing that goes through to etcd')],
+      ],
       [2_020, tick, [askDeep(102, A)]],
       [2_030, answered(A, 102, { status: 500 }), [ask(103, A)]],
       [2_040, answered(A, 103), [severSick(1, A)], { peers: { [A]: { sockets: 1 } } }],
@@ -142,8 +149,12 @@ const witnesses: readonly Row[] = [
   {
     name: 'H12 all are hollow: nobody is severed and nobody sick, and the next dial is as the ones before',
     given: given({
-      peers: { [A]: { ...kept, ...hollow, askedAt: 100, askedDeepAt: 0, question: lastTry }, [B]: { ...kept, ...hollowSince(5), askedAt: 100 } },
-      sockets: { 1: { address: A, ...owed }, 2: { address: B } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
+      peers: {
+        [A]: { ...kept, ...hollow, askedAt: 100, askedDeepAt: 0, question: lastTry },
+        [B]: { ...kept, ...hollowSince(5), askedAt: 100 },
+      },
+      sockets: { 1: { address: A, ...owed }, 2: { address: B } }, current: A,
+      witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
     }),
     phases: [
       [
@@ -171,7 +182,10 @@ const witnesses: readonly Row[] = [
   {
     name: 'H12 one that answered deep before the first miss is no witness',
     given: given({
-      peers: { [A]: { ...kept, ...hollow, question: lastTry }, [B]: { ...ready, answeredDeepAt: 4, question: asking(8, 100, { depth: 'deep' }) } },
+      peers: {
+        [A]: { ...kept, ...hollow, question: lastTry },
+        [B]: { ...ready, answeredDeepAt: 4, question: asking(8, 100, { depth: 'deep' }) },
+      },
       sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [
@@ -194,7 +208,10 @@ const witnesses: readonly Row[] = [
   {
     name: 'H12 a refresh that another answers deep is a witness as well',
     given: given({
-      peers: { [A]: { ...kept, ...hollowSince(5, 1), askedAt: 5 }, [B]: { ...ready, question: asking(8, 6, { depth: 'deep' }) } },
+      peers: {
+        [A]: { ...kept, ...hollowSince(5, 1), askedAt: 5 },
+        [B]: { ...ready, question: asking(8, 6, { depth: 'deep' }) },
+      },
       sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[10, answered(B, 8), [reportSick(A)]]],
@@ -202,7 +219,8 @@ const witnesses: readonly Row[] = [
   {
     name: 'H12 with nobody in doubt, or no socket of who is, the search ends',
     given: given({
-      peers: { [A]: { ...ready, ...hollowSince(5) }, [B]: ready }, witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
+      peers: { [A]: { ...ready, ...hollowSince(5) }, [B]: ready },
+      witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
     }),
     phases: [[10, tick, [], { deadline: { at: 120_000, why: 'unused' } }]],
   },
@@ -224,7 +242,7 @@ const witnesses: readonly Row[] = [
 
 const packets: readonly Row[] = [
   {
-    name: 'H12 a request owed for 5 s although its endpoint answers: asked deep beside the kept connection, and found sick',
+    name: 'H12 a request owed for 5 s although its endpoint answers: asked deep beside the kept one, and found sick',
     given: given({
       peers: { [A]: { ...kept, connectMs: 5, askedAt: 4_000, askedDeepAt: 4_000, answeredAt: 4_010 }, [B]: ready },
       sockets: { 1: { address: A, ...owed } }, current: A,
@@ -247,7 +265,10 @@ const packets: readonly Row[] = [
   {
     name: 'H12 a full handshake that is answered with 500 is followed by a shallow question on the kept connection',
     given: given({
-      peers: { [A]: { ...kept, question: asking(9, 100, { depth: 'deep', on: 'full' }) }, [B]: { ...ready, answeredDeepAt: 120 } },
+      peers: {
+        [A]: { ...kept, question: asking(9, 100, { depth: 'deep', on: 'full' }) },
+        [B]: { ...ready, answeredDeepAt: 120 },
+      },
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
     phases: [
@@ -258,7 +279,10 @@ const packets: readonly Row[] = [
   {
     name: 'H12 a full handshake that is answered tells that the packets come through',
     given: given({
-      peers: { [A]: { ...kept, ...hollowSince(0, 1, true), question: asking(9, 100, { depth: 'deep', on: 'full' }) }, [B]: ready },
+      peers: {
+        [A]: { ...kept, ...hollowSince(0, 1, true), question: asking(9, 100, { depth: 'deep', on: 'full' }) },
+        [B]: ready,
+      },
       sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
     }),
     phases: [[110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' }, kept: { since: 0, usedAt: 0 } } } }]],
@@ -353,8 +377,12 @@ const load: readonly Row[] = [
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
     phases: [
-      [1_101, answered(A, 9), [reportFailed(A, { kind: 'late', message: 'it took 1001 ms to answer from its cache' })], {
-        peers: { [A]: { voice: { is: 'slow', since: 5, error: 'it took 1001 ms to answer from its cache' }, sockets: 1 } },
+      [1_101, answered(A, 9), [
+        reportFailed(A, { kind: 'late', message: 'it took 1001 ms to answer from its cache' }),
+      ], {
+        peers: {
+          [A]: { voice: { is: 'slow', since: 5, error: 'it took 1001 ms to answer from its cache' }, sockets: 1 },
+        },
       }],
       [1_110, dialled(1), [connect(1, 100, B)]],
     ],

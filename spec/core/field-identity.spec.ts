@@ -3,9 +3,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, askDeep, asking, attempt, attemptFailed, B, closed, closeMonitor, connect, connected, deliver, destroy,
-  dialled, doubted, given, identityChanged, keptSince, known, listOf, reaching, ready, refreshed, reportEndpoints, retire, roundOf,
-  save, sickSince, suspectSince, tick, used, ask,
+  A, abandon, answered, askDeep, asking, attempt, attemptFailed, B, closed, closeMonitor, connect, connected, deliver,
+  destroy, dialled, doubted, given, identityChanged, keptSince, known, listOf, reaching, ready, refreshed,
+  reportEndpoints, retire, roundOf, save, sickSince, suspectSince, tick, used, ask,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -36,7 +36,7 @@ const rows: readonly Row[] = [
     ],
   },
   {
-    name: 'I5 questions on their way are given up, the one that went deaf, too, and what they would have told is not known',
+    name: 'I5 questions on their way are given up, the deaf one, too, and what they would have told is not known',
     given: given({
       peers: {
         [A]: {

@@ -7,8 +7,8 @@ import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, answered, ask, askDeep, asking, B, C, connect, dialled, failing, front, given, keptSince, known, questionConnected,
-  missed, ready, refused, refusing, removedAt, reportFailed, retire, seed, sickSince, slowSince, tick, unready, unreached, used,
-  attemptFailed, connected, deliver, reportFailover, rejectFailed, cause,
+  missed, ready, refused, refusing, removedAt, reportFailed, retire, seed, sickSince, slowSince, tick, unready,
+  unreached, used, attemptFailed, connected, deliver, reportFailover, rejectFailed, cause,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -32,7 +32,7 @@ const wanted: readonly Row[] = [
     ],
   },
   {
-    name: 'H8 fallen back to a front that refuses: the listed ones that failed are asked, and the one that is back serves',
+    name: 'H8 fallen back to a front that refuses: the listed ones that failed are asked, and one that is back serves',
     given: given({
       peers: {
         [A]: { ...kept, ...front, ...refusing(), answer: 503, heardAt: 4_000 },

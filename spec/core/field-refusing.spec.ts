@@ -1,5 +1,5 @@
-// Refusing (H7), as rows: 429 and 5xx of an endpoint's own to the heartbeat, hints of callers, and how often one that is
-// busy is asked.
+// Refusing (H7), as rows: 429 and 5xx of an endpoint's own to the heartbeat, hints of callers, and how often one that
+// is busy is asked.
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -8,8 +8,8 @@ import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, answered, ask, askDeep, asking, B, connect, connected, deliver, dialled, failing, given, keptSince, missed,
-  noAnswer, otherAnswer, reading, ready, refusalSeen, refusing, reportFailed, reportFailover, reportSick, retire, sampled, settleRefresh,
-  tick, used, cause, known, refreshRequested,
+  noAnswer, otherAnswer, reading, ready, refusalSeen, refusing, reportFailed, reportFailover, reportSick, retire,
+  sampled, settleRefresh, tick, used, cause, known, refreshRequested,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -17,7 +17,7 @@ const inUse = given({ peers: { [A]: kept, [B]: ready }, sockets: { 1: { address:
 
 const own: readonly Row[] = [
   {
-    name: 'H7, H5 503 to the heartbeat: idle sockets go, the next dial goes elsewhere, and what is in use is left alone',
+    name: 'H7, H5 503 to the heartbeat: idle sockets go, the next dial goes elsewhere, and what is in use is left',
     given: inUse,
     phases: [
       [5_000, tick, [ask(100, A)]],

@@ -4,8 +4,8 @@ import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, abandon, answered, ask, asking, attempt, B, connect, connected, deliver, dialled, given, keptSince, known, missed,
-  noAnswer, questionConnected, reaching, reading, ready, refreshRequested, refused, reportFailed, reportFailover, sampled, severSlow,
-  slowSince, tick, used, askDeep, silentSince, failing, sever, noConnection,
+  noAnswer, questionConnected, reaching, reading, ready, refreshRequested, refused, reportFailed, reportFailover,
+  sampled, severSlow, slowSince, tick, used, askDeep, silentSince, failing, sever, noConnection,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -81,7 +81,10 @@ const becoming: readonly Row[] = [
   {
     name: 'H9 while nobody else answers nothing is severed, however long it is silent',
     given: given({
-      peers: { [A]: { ...kept, ...keptSince(0, 99_000), ...slowSince(4_000), askedAt: 99_000, askedDeepAt: 99_000 }, [B]: { ...ready, answeredAt: 3_999 } },
+      peers: {
+        [A]: { ...kept, ...keptSince(0, 99_000), ...slowSince(4_000), askedAt: 99_000, askedDeepAt: 99_000 },
+        [B]: { ...ready, answeredAt: 3_999 },
+      },
       sockets: { 1: { address: A } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
     }),
     phases: [[100_000, tick, []]],

@@ -3,9 +3,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, ask, askDeep, attempt, attemptFailed, B, C, cancelled, cause, connect, connected, deliver, destroy, dialled, failing,
-  front, given, missed, noConnection, noConnectionIn, reaching, ready, refused, reject, rejectFailed, reportFailed, reportFailover,
-  tick, unreachable, unreached, used,
+  A, abandon, ask, askDeep, attempt, attemptFailed, B, C, cancelled, cause, connect, connected, deliver, destroy,
+  dialled, failing, front, given, missed, noConnection, noConnectionIn, reaching, ready, refused, reject, rejectFailed,
+  reportFailed, reportFailover, tick, unreachable, unreached, used,
 } from '../support/core-given.ts'
 
 const after250 = noConnectionIn(250)
@@ -29,7 +29,10 @@ const dials: readonly Row[] = [
     given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), connect(1, 102, C)], { deadline: { at: 253, why: 'dial' } }],
+      [
+        3, attemptFailed(1, 100), [reportFailed(A), connect(1, 101, B), connect(1, 102, C)],
+        { deadline: { at: 253, why: 'dial' } },
+      ],
       [252, tick, []],
       [253, tick, [
         destroy(1, 101), destroy(1, 102), rejectFailed(1, cause(A, refused), cause(B, after250), cause(C, after250)),
@@ -89,7 +92,9 @@ const dials: readonly Row[] = [
   {
     name: 'D7 a dial that waits for one that turns out to be out of reach ends at once, if the others failed long ago',
     given: given({
-      peers: { [A]: { ...failing(0), ...front }, [B]: { question: reaching(9, 900, { misses: 1, on: 'fresh' }), askedAt: 900 } },
+      peers: {
+        [A]: { ...failing(0), ...front }, [B]: { question: reaching(9, 900, { misses: 1, on: 'fresh' }), askedAt: 900 },
+      },
       current: A, usedAt: -Infinity,
       dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 800)], failedAt: 800, causes: [cause(A, refused)] }],
     }),
@@ -100,7 +105,8 @@ const dials: readonly Row[] = [
   {
     name: 'D7 a question that has been connecting for twice attemptDelay tells the same, before it is given up',
     given: given({
-      peers: { [A]: { ...failing(0), ...front }, [B]: { question: reaching(9, 900), askedAt: 900 } }, current: A, usedAt: -Infinity,
+      peers: { [A]: { ...failing(0), ...front }, [B]: { question: reaching(9, 900), askedAt: 900 } }, current: A,
+      usedAt: -Infinity,
       dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B, 800)], failedAt: 800, causes: [cause(A, refused)] }],
     }),
     phases: [
@@ -112,9 +118,14 @@ const dials: readonly Row[] = [
   },
   {
     name: 'D7 an attempt that was given up after twice attemptDelay of silence tells the same to the next dial',
-    given: given({ peers: { [A]: ready, [B]: { askedAt: -1_000 } }, current: A, dials: [{ id: 1, tried: [B], attempts: [attempt(7, B)] }] }),
+    given: given({
+      peers: { [A]: ready, [B]: { askedAt: -1_000 } }, current: A,
+      dials: [{ id: 1, tried: [B], attempts: [attempt(7, B)] }],
+    }),
     phases: [
-      [500, cancelled(1, 'enough'), [destroy(1, 7), reject(1, { kind: 'cancelled', reason: 'enough' }), askDeep(100, B, { on: 'fresh' })], {
+      [500, cancelled(1, 'enough'), [
+        destroy(1, 7), reject(1, { kind: 'cancelled', reason: 'enough' }), askDeep(100, B, { on: 'fresh' }),
+      ], {
         peers: { [B]: { mute: true } },
       }],
       [510, dialled(2), [connect(2, 101, A)]],

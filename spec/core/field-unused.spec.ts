@@ -1,11 +1,13 @@
-// What nobody uses costs nothing (H10), as rows: after two minutes a dialer waits for nothing, and the next dial wakes it.
+// What nobody uses costs nothing (H10), as rows: after two minutes a dialer waits for nothing, and the next dial wakes
+// it.
 
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, ask, askDeep, asking, B, C, closeMonitor, connect, connected, deliver, dialled, doubted, front, given, hollowSince,
-  identityChanged, keptSince, known, listOf, pending, reading, ready, refreshed, refreshRequested, refusing, removed,
-  reportEndpoints, roundOf, sampled, save, socketClosed, suspectSince, tick, trafficResumed, used, warningRaised, reportWarning,
+  A, abandon, answered, ask, askDeep, asking, B, C, closeMonitor, connect, connected, deliver, dialled, doubted, front,
+  given, hollowSince, identityChanged, keptSince, known, listOf, pending, reading, ready, refreshed, refreshRequested,
+  refusing, removed, reportEndpoints, roundOf, sampled, save, socketClosed, suspectSince, tick, trafficResumed, used,
+  warningRaised, reportWarning,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0, 119_000) }
@@ -30,7 +32,8 @@ const rest: readonly Row[] = [
         [B]: { ...ready, ...refusing(), question: asking(10, 119_500) }, [C]: { ...ready, ...suspectSince(0) },
       },
       discovery: { ...known, nextAt: Infinity, round: roundOf([A]) }, usedAt: 0,
-      witness: { depth: 'shallow', asked: [], nextAt: 130_000 }, probe: { nextAt: 130_000 }, recovery: { nextAt: 130_000, pause: 30_000 },
+      witness: { depth: 'shallow', asked: [], nextAt: 130_000 }, probe: { nextAt: 130_000 },
+      recovery: { nextAt: 130_000, pause: 30_000 },
     }),
     phases: [[120_000, tick, [abandon(A, 8), abandon(A, 9), closeMonitor(A), abandon(B, 10)], {
       ...nothing, peers: {

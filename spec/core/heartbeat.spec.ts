@@ -146,7 +146,7 @@ const answers: readonly Row[] = [
     ],
   },
   {
-    name: 'H12 a question beside the kept connection leaves that as it is; 5xx to it is followed by a shallow one on that',
+    name: 'H12 a question beside the kept connection leaves that as it is; 5xx is followed by a shallow one on that',
     given: given({
       peers: { [A]: { ...kept, question: reaching(7, 5, { depth: 'deep', on: 'full' }) } }, sockets: {
         1: { address: A },
@@ -172,9 +172,9 @@ const answers: readonly Row[] = [
     }),
     phases: [
       [
-        605,
+        1_006,
         answered(A, 7),
-        [reportFailed(A, { kind: 'late', message: 'it took 600 ms to answer from its cache' })],
+        [reportFailed(A, { kind: 'late', message: 'it took 1001 ms to answer from its cache' })],
         { peers: { [A]: { voice: { is: 'slow' } } } },
       ],
     ],
@@ -259,7 +259,10 @@ const answers: readonly Row[] = [
     phases: [
       [5_000, tick, [ask(100, A)]],
       [7_000, tick, [ask(101, A, fresh)]],
-      [7_005, missed(A, 101, refused), [abandon(A, 100), reportFailed(A)], { peers: { [A]: { deaf: undefined, question: undefined } } }],
+      [
+        7_005, missed(A, 101, refused), [abandon(A, 100), reportFailed(A)],
+        { peers: { [A]: { deaf: undefined, question: undefined } } },
+      ],
     ],
   },
   {

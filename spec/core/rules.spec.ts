@@ -106,7 +106,8 @@ describe('the check of the rules', () => {
       name: 'what only looks like an id is none: strings of code, HTTP/2, a longer word, a URL',
       rules: '- **D3** One.\n',
       code: [decides('D3'), {
-        path: 'lib/b.ts', text: "const url = 'https://H9/R9' // h2, HTTP/2 and SHA256 of H2O, F16.5, U+D800, rfc-D9-x\n",
+        path: 'lib/b.ts',
+        text: "const url = 'https://H9/R9' // h2, HTTP/2 and SHA256 of H2O, F16.5, U+D800, rfc-D9-x\n",
       }],
       specs: [shows('D3')], faults: [],
     },

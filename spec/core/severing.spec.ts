@@ -333,7 +333,7 @@ const severing: readonly Row[] = [
     ],
   },
   {
-    name: 'H3 one out of reach is not severed before heartbeatTimeout, nor later if it speaks; what is idle is, at once',
+    name: 'H3 one out of reach is severed after heartbeatTimeout, unless it speaks; what is idle is, at once',
     given: given({
       peers: {
         [A]: { ...suspect, ...suspectSince(9_000), heardAt: 8_900 },

@@ -70,7 +70,9 @@ const rows: readonly Row[] = [
   },
   {
     name: 'R5 what is slow or sick has failed once, for what its answers tell',
-    state: given({ peers: { [A]: { ...ready, ...slowSince(0) }, [B]: { ...ready, ...sickSince(0) } }, discovery: pending }),
+    state: given({
+      peers: { [A]: { ...ready, ...slowSince(0) }, [B]: { ...ready, ...sickSince(0) } }, discovery: pending,
+    }),
     at: 5,
     snapshot: {
       endpoints: [

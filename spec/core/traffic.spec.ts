@@ -36,7 +36,9 @@ const looked: readonly Row[] = [
   },
   {
     name: 'D2 what a socket says whose endpoint is not known any more has no consequences',
-    given: given({ peers: { [A]: used }, sockets: { 1: { address: D }, 2: { address: D }, 3: { address: A, idle: true } } }),
+    given: given({
+      peers: { [A]: used }, sockets: { 1: { address: D }, 2: { address: D }, 3: { address: A, idle: true } },
+    }),
     phases: [
       [100, sampled(reading(1, 0, 50)), [], { sockets: { 1: { owedSince: 100 } }, peers: { [A]: { heardAt: 0 } } }],
       [2_000, socketClosed(1, { written: 50, byPeer: true }), [], { sockets: { 2: {} } }],

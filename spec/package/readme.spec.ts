@@ -1,9 +1,9 @@
 /**
  * The README tells the truth where a program can check it: its examples are those that are run, its defaults those that
- * hold.
+ * hold, its links lead somewhere.
  */
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { DEFAULTS } from '../../lib/options.ts'
 
@@ -13,11 +13,18 @@ const readme = readFileSync(new URL('README.md', ROOT), 'utf8')
 
 describe('README.md', () => {
   for (const name of readdirSync(new URL(EXAMPLES, ROOT))) {
-    it(`shows ${name} as it is run`, () => {
+    it(`shows ${name} as it is run, or leads to it`, () => {
       const shown = readme.split(`<!-- ${EXAMPLES}${name} -->\n\`\`\`js\n`)[1]?.split('\n```')[0]
+      if (shown === undefined) return assert.ok(readme.includes(`[${name}](${EXAMPLES}${name})`))
       assert.equal(shown, readFileSync(new URL(EXAMPLES + name, ROOT), 'utf8').trimEnd())
     })
   }
+
+  it('shows no program but those that are run', () => {
+    const programs = readme.match(/^```(js|ts|mjs)$/gm) ?? []
+    assert.ok(programs.length > 0)
+    assert.equal(programs.length, readme.split(`<!-- ${EXAMPLES}`).length - 1)
+  })
 
   for (const [name, value] of Object.entries(DEFAULTS)) {
     it(`gives the default of ${name}`, () => {
@@ -35,5 +42,16 @@ describe('README.md', () => {
     const named = [...readme.matchAll(/npm run ([\w:]+)/g)].map(([, script]) => script ?? '')
     assert.ok(named.length > 0)
     for (const script of named) assert.ok(script in scripts, script)
+  })
+
+  it('leads to files that there are, and runs only such', () => {
+    const links = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map(([, path]) => path ?? '')
+    const programs = [...readme.matchAll(/--import tsx (\S+\.ts)/g)].map(([, path]) => path ?? '')
+    assert.ok(links.length > 0 && programs.length > 0)
+    for (const path of [...links, ...programs]) assert.ok(existsSync(new URL(path, ROOT)), path)
+  })
+
+  it('can be read in one go: 250 lines at most', () => {
+    assert.ok(readme.trimEnd().split('\n').length <= 250)
   })
 })

@@ -436,8 +436,8 @@ class Player {
   }
 
   /**
-   * The requests that the server has, and the timeouts of their sockets. In the stock agent, one that brought no timeout
-   * may have that of another, whose place it took.
+   * The requests that the server has, and the timeouts of their sockets. In the stock agent, a request that brought no
+   * timeout may have that of another, whose place it took.
    */
   #inUse(): unknown[] {
     return this.#sent.flatMap(({ closed, request, plan }, id) => {
