@@ -32,6 +32,7 @@ const never = (): number => Infinity
 
 /** In the order in which they are handled. */
 const ENTRIES: readonly Entry[] = [
+  { why: 'unused', at: unusedAt, handle: unusedDue },
   { why: 'dial', at: ({ dials }) => earliestOf(dials), handle: dialsDue },
   { why: 'deaf', at: never, ofPeer: deafEnds, handle: deafDue },
   {
@@ -47,7 +48,6 @@ const ENTRIES: readonly Entry[] = [
     why: 'forget', at: never, ofPeer: ({ dormant }, peer) => (dormant ? Infinity : forgottenAt(peer)),
     handle: removedDue,
   },
-  { why: 'unused', at: unusedAt, handle: unusedDue },
   { why: 'witness', at: ({ witness }) => witness?.nextAt ?? Infinity },
   { why: 'probe', at: ({ probe }) => probe?.nextAt ?? Infinity },
   { why: 'refresh', at: ({ discovery }) => discovery.nextAt },
@@ -87,11 +87,6 @@ function dueAt({ at, ofPeer }: Entry, state: State): number {
 function samplesDue(turn: Turn): void {
   turn.set({ sampleAt: Infinity })
   wakeSampling(turn)
-}
-
-/** H10: Gives when a peer is forgotten: not while nothing is waited for. */
-function forgetsAt({ dormant }: State, peer: Peer): number {
-  return dormant ? Infinity : forgottenAt(peer)
 }
 
 /** H10, F4: Gives when an unused monitor connection is to be closed; Infinity where there is none, or it is needed. */

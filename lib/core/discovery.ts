@@ -139,7 +139,7 @@ export function answered(
   turn: Turn, address: Address, question: Question, event: Event & { type: 'questionAnswered' },
 ): void {
   const { discovery } = turn.state
-  const { address, status, body, authorized } = event
+  const { status, body, authorized } = event
   const round = discovery.round?.at === address ? discovery.round : undefined
   if (round === undefined && discovery.status === 'off') return
   // The answer is to a question that was not ours: it went without its token, and tells nothing of what is granted.

@@ -46,7 +46,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
     return askAgain(turn, address, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
   }
   judge(turn, address, question, status, isBad)
-  answered(turn, question, event)
+  answered(turn, address, question, event)
   release(turn, address, question.id)
 }
 

@@ -4,9 +4,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, ask, askDeep, attemptFailed, B, C, cause, connect, dialled, failing, given, keptSince, local, missed,
-  questionConnected, reading, ready, refused, rejectFailed, reportFailed, sampled, silentSince, slowSince, socketClosed,
-  suspectSince, tick, used,
+  A, answered, ask, askDeep, attemptFailed, B, C, cause, closeMonitor, connect, dialled, failing, given, keptSince,
+  local, missed, questionConnected, reading, ready, refused, rejectFailed, reportFailed, sampled, silentSince,
+  slowSince, socketClosed, suspectSince, tick, used,
 } from '../support/core-given.ts'
 
 const inUse = given({ peers: { [A]: { ...used, ...keptSince(0) }, [B]: ready }, sockets: { 1: { address: A } } })
