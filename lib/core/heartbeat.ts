@@ -165,8 +165,9 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
   if (question.attempt !== undefined) questionLost(turn, question.attempt, failure)
   if (failure.kind === 'local' || failure.kind === 'mistake') {
     release(turn, address, question.id)
-    // One that may be deaf is listened to until another connection has been answered (F4).
-    if (peer.sockets === 0) endDeaf(turn, address)
+    // One that may be deaf is listened to until another connection has been answered (F4), unless this question's had
+    // taken its place: an answer there would find nothing to be kept.
+    if (hadKept || peer.sockets === 0) endDeaf(turn, address)
     becomeUndoubted(turn, address)
     return roundMissed(turn, address, failure)
   }
