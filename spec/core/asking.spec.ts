@@ -4,9 +4,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, ask, askDeep, attemptFailed, B, C, cause, connect, dialled, failing, given, keptSince, local, missed, questionConnected,
-  reading, ready, refused, rejectFailed, reportFailed, sampled, silentSince, slowSince, socketClosed, suspectSince,
-  tick, used,
+  A, answered, ask, askDeep, attemptFailed, B, C, cause, connect, dialled, failing, given, keptSince, local, missed,
+  questionConnected, reading, ready, refused, rejectFailed, reportFailed, sampled, silentSince, slowSince,
+  socketClosed, suspectSince, tick, used,
 } from '../support/core-given.ts'
 
 const inUse = given({ peers: { [A]: { ...used, ...keptSince(0) }, [B]: ready }, sockets: { 1: { address: A } } })
@@ -245,13 +245,13 @@ const asked: readonly Row[] = [
     ],
   },
   {
-    name: 'F4 an endpoint in use is asked 500 ms after its first socket, so that a connection of ours is as old as those',
+    name: 'F4 an endpoint in use is asked 100 ms after its first socket, so that a connection of ours is as old as those',
     given: given({ peers: { [A]: { ...used, kept: undefined } }, sockets: { 1: { address: A } } }),
     phases: [
-      [499, tick, [], { deadline: { at: 500, why: 'silence' } }],
-      [500, tick, [ask(100, A)]],
-      [505, questionConnected(A, 100), []],
-      [510, answered(A, 100), [], { peers: { [A]: { kept: { since: 505, usedAt: 510 } } } }],
+      [99, tick, [], { deadline: { at: 100, why: 'silence' } }],
+      [100, tick, [ask(100, A)]],
+      [105, questionConnected(A, 100), []],
+      [110, answered(A, 100), [], { peers: { [A]: { kept: { since: 105, usedAt: 110 } } } }],
     ],
   },
   {

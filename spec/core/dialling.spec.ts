@@ -3,8 +3,8 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, adopt, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, D, deliver,
-  destroy, dialled, failing, given, local, noConnection, noConnectionIn, noDial, ready, refused, reject, rejectFailed,
+  A, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, D, deliver, destroy,
+  dialled, failing, given, local, noConnection, noConnectionIn, noDial, ready, refused, reject, rejectFailed,
   reportFailed, reportFailover, reportWarning, seed, tick, unreached, untrusted,
 } from '../support/core-given.ts'
 
@@ -229,7 +229,7 @@ const rows: readonly Row[] = [
           current: A,
           peers: { [A]: { standing: { is: 'ready' }, connectMs: 7, heardAt: 7, sockets: 1 } },
           sockets: { 100: { address: A } },
-          deadline: { at: 257, why: 'sample' },
+          deadline: { at: 107, why: 'silence' },
         },
       ],
     ],
@@ -328,7 +328,7 @@ const rows: readonly Row[] = [
     ],
   },
   {
-    name: 'F3 a connection with a question on it is given to the monitor with its dial, whose question ever it is',
+    name: 'F3 a connection whose own question is over ends with its dial',
     given: given({
       peers: { [A]: { ...ready, question: asking(7) } },
       dials: [{ id: 1, tried: [A], attempts: [attempt(10, A, 0, { phase: 'asking' })] }],
@@ -337,7 +337,7 @@ const rows: readonly Row[] = [
       [
         20,
         cancelled(1, 'enough'),
-        [adopt(1, 10), reject(1, { kind: 'cancelled', reason: 'enough' })],
+        [destroy(1, 10), reject(1, { kind: 'cancelled', reason: 'enough' })],
         { peers: { [A]: { question: { id: 7, attempt: undefined } } } },
       ],
     ],

@@ -28,7 +28,7 @@ const rows: readonly Row[] = [
       [7_005, questionConnected(A, 101), []],
       [
         7_010, answered(A, 101), [],
-        { peers: { [A]: { voice: { is: 'well' }, deaf: { question: 100, since: 5_000, until: 9_010 } } } },
+        { peers: { [A]: { voice: { is: 'well' }, deaf: { question: 100, since: 7_005, until: 9_010 } } } },
       ],
       [9_009, tick, []],
       [9_010, tick, [abandon(A, 100), retire(2), severDeaf(1, A)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }],
@@ -141,7 +141,7 @@ const rows: readonly Row[] = [
       [7_001, missed(A, 9, local), []],
       [12_000, tick, [askDeep(100, A)]],
       [12_005, questionConnected(A, 100), []],
-      [12_010, answered(A, 100), [], { peers: { [A]: { deaf: { question: 8, since: 5_000, until: 14_010 } } } }],
+      [12_010, answered(A, 100), [], { peers: { [A]: { deaf: { question: 8, since: 12_005, until: 14_010 } } } }],
       [14_010, tick, [abandon(A, 8), severDeaf(1, A)]],
     ],
   },

@@ -4,10 +4,10 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, adopt, answered, ask, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect, connected, deliver,
-  destroy, dialled, front, given, hintsLoaded, identityChanged, known, listOf, missed, pending, questionConnected,
-  ready, refused, refreshed, refreshRequested, reject, roundOf, rejectFailed, reportEndpoints, reportFailed, reportWarning, save,
-  tick,
+  A, abandon, adopt, answered, ask, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect,
+  connected, deliver, destroy, dialled, front, given, hintsLoaded, identityChanged, known, listOf, missed, pending,
+  questionConnected, ready, refreshed, refreshRequested, refused, reject, rejectFailed, reportEndpoints, reportFailed,
+  reportWarning, roundOf, save, tick,
 } from '../support/core-given.ts'
 
 /** A is the seed, nothing was ever asked, and nobody dialled before. */
@@ -441,7 +441,8 @@ const heldFront: readonly Row[] = [
       [20, answered(A, 101, { body: listOf([C, B], [], [], true) }), [
         reportEndpoints(C, B), save(C, B), deliver(1, 100, A), ask(102, B),
       ]],
-      [270, tick, [ask(103, C)]],
+      [120, tick, [ask(103, A)]],
+      [270, tick, [ask(104, C)]],
     ],
   },
   {

@@ -7,9 +7,9 @@ import { nextDeadline, step } from '../../lib/core/step.ts'
 import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, ask, askDeep, asking, B, connect, connected, deliver, dialled, failing, given, keptSince, missed,
-  noAnswer, otherAnswer, reading, ready, refusalSeen, refusing, reportFailed, reportFailover, reportSick, retire, sampled, settleRefresh,
-  tick, used, cause, known, refreshRequested,
+  A, answered, ask, askDeep, asking, B, cause, connect, connected, deliver, dialled, failing, given, keptSince,
+  known, missed, noAnswer, otherAnswer, reading, ready, refreshRequested, refusalSeen, refusing, reportFailed,
+  reportFailover, reportSick, retire, sampled, settleRefresh, tick, used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -191,6 +191,14 @@ const hints: readonly Row[] = [
       ],
       [130, answered(B, 102), [reportSick(A)]],
       [2_120, tick, [askDeep(103, A)]],
+    ],
+  },
+  {
+    name: 'H7, H10 a refusal that a caller reads wakes a dialer that had gone to rest, as somebody is there',
+    given: given({ peers: { [A]: used, [B]: ready }, sockets: { 1: { address: A, idle: true } }, dormant: true }),
+    phases: [
+      [200_000, refusalSeen(1), [askDeep(100, A)], { state: { dormant: false, usedAt: 200_000 } }],
+      [200_001, refusalSeen(77), [], { same: true }],
     ],
   },
 ]

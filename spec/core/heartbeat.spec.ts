@@ -163,23 +163,6 @@ const answers: readonly Row[] = [
     ],
   },
   {
-    name: 'H12 an answer from the cache whose connection was not told of is timed from the question on',
-    given: given({
-      peers: {
-        [A]: { ...used, ...suspectSince(0), question: reaching(7, 5, { misses: 2, on: 'fresh', after: 'silence' }) },
-      },
-      sockets: { 1: { address: A } },
-    }),
-    phases: [
-      [
-        605,
-        answered(A, 7),
-        [reportFailed(A, { kind: 'late', message: 'it took 600 ms to answer from its cache' })],
-        { peers: { [A]: { voice: { is: 'slow' } } } },
-      ],
-    ],
-  },
-  {
     name: 'H9 its handshake was done and its answer is late: slow, and nothing is severed',
     given: given({ peers: { [A]: suspect, [B]: { ...ready, answeredAt: 1_000 } }, sockets: { 1: { address: A } } }),
     phases: [
