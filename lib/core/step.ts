@@ -136,10 +136,12 @@ function settle(turn: Turn, before: State): void {
   }
 }
 
-/** H7: A caller's 429 or 5xx is a hint, and no more. */
+/** H7, H10: A caller's 429 or 5xx is a hint, and no more; who reads one is there. */
 function refusalSeen(turn: Turn, id: Id): void {
   const socket = rowOf(turn.state.sockets, id)
-  if (socket !== undefined) hint(turn, socket.address)
+  if (socket === undefined) return
+  if (turn.state.dormant) used(turn)
+  hint(turn, socket.address)
 }
 
 /** Ends everything, as `close()` does. */

@@ -193,6 +193,14 @@ const hints: readonly Row[] = [
       [2_120, tick, [askDeep(103, A)]],
     ],
   },
+  {
+    name: 'H7, H10 a refusal that a caller reads wakes a dialer that had gone to rest, as somebody is there',
+    given: given({ peers: { [A]: used, [B]: ready }, sockets: { 1: { address: A, idle: true } }, dormant: true }),
+    phases: [
+      [200_000, refusalSeen(1), [askDeep(100, A)], { state: { dormant: false, usedAt: 200_000 } }],
+      [200_001, refusalSeen(77), [], { same: true }],
+    ],
+  },
 ]
 
 const busy: readonly Row[] = [
