@@ -122,8 +122,10 @@ function expectDeaf(turn: Turn, address: Address, { on, after, connectedAt }: Qu
 }
 
 /** F4: The old connection was not deaf, but slow. It is kept on, unless another has taken its place. */
-function deafAnswered(turn: Turn, { address, kept }: Peer, { since }: Deaf): void {
-  turn.changePeer(address, { deaf: undefined, kept: kept ?? { since, usedAt: turn.now } })
+function deafAnswered(turn: Turn, { address, kept, question }: Peer, { since }: Deaf): void {
+  // A third try comes only after a second connection was made, and was not answered either.
+  const isReplaced = kept !== undefined || question?.misses === 2
+  turn.changePeer(address, { deaf: undefined, kept: isReplaced ? kept : { since, usedAt: turn.now } })
   becomeHeard(turn, address)
 }
 
