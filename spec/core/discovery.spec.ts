@@ -122,9 +122,7 @@ const when: readonly Row[] = [
         connected(1, 101),
         [deliver(1, 101, B), { type: 'report', report: { event: 'failover', from: A, to: B, reason: 'refused' } }],
       ],
-      [5_102, tick, [ask(102, B)]],
-      [5_110, answered(B, 102), []],
-      [5_500, tick, [askDeep(103, B)]],
+      [5_500, tick, [askDeep(102, B)]],
     ],
   },
   {
