@@ -129,6 +129,12 @@ function connectBound(state: State, { connectMs }: Peer): number {
 
 // ---- when to ask
 
+export interface NextAsking {
+  readonly at: number
+  readonly depth: Depth
+  readonly on: Question['on']
+}
+
 /** H2, H7, H10, H12: Gives when an endpoint in use is to be asked next, and how. */
 export function nextAsking(
   state: State, peer: Peer,
@@ -143,7 +149,7 @@ export function nextAsking(
   const on = isHollow && voice.full ? 'full' : 'kept'
   // A question that is due anyway is asked deep where the next would come too late for that.
   const isDeepSoon = active && deepAt < silentAt + peer.patience
-  let next: { at: number; depth: Depth; on: Question['on'] } = isDeepSoon
+  let next: NextAsking = isDeepSoon
     ? { at: silentAt, depth: 'deep', on }
     : { at: silentAt, depth: 'shallow', on: 'kept' }
   const consider = (at: number, depth: Depth, on: Question['on']): void => {
@@ -169,7 +175,7 @@ export function nextAsking(
   return next
 }
 
-const NEVER = { at: Infinity, depth: 'shallow', on: 'kept' } as const
+const NEVER: NextAsking = { at: Infinity, depth: 'shallow', on: 'kept' }
 
 /** H2: Asks those whose time has come. */
 export function silencesDue(turn: Turn): void {

@@ -32,6 +32,7 @@ const never = (): number => Infinity
 
 /** In the order in which they are handled. */
 const ENTRIES: readonly Entry[] = [
+  { why: 'unused', at: unusedAt, handle: unusedDue },
   { why: 'dial', at: ({ dials }) => earliestOf(dials), handle: dialsDue },
   { why: 'deaf', at: never, ofPeer: deafEnds, handle: deafDue },
   {
@@ -40,14 +41,13 @@ const ENTRIES: readonly Entry[] = [
   { why: 'sample', at: ({ sampleAt }) => sampleAt, handle: samplesDue },
   { why: 'silence', at: never, ofPeer: (state, peer) => nextAsking(state, peer).at, handle: silencesDue },
   { why: 'slow', at: never, ofPeer: silenceEnds },
-  { why: 'monitor', at: never, ofPeer: (_state, peer) => monitorEnds(peer), handle: monitorsDue },
+  { why: 'monitor', at: never, ofPeer: monitorEnds, handle: monitorsDue },
   { why: 'age', at: ({ sockets }) => earliestOf(sockets), handle: agesDue },
   { why: 'recovery', at: ({ recovery }) => recovery?.nextAt ?? Infinity, handle: recoveryDue },
   {
     why: 'forget', at: never, ofPeer: ({ dormant }, peer) => (dormant ? Infinity : forgottenAt(peer)),
     handle: removedDue,
   },
-  { why: 'unused', at: unusedAt, handle: unusedDue },
   { why: 'witness', at: ({ witness }) => witness?.nextAt ?? Infinity },
   { why: 'probe', at: ({ probe }) => probe?.nextAt ?? Infinity },
   { why: 'refresh', at: ({ discovery }) => discovery.nextAt },
@@ -89,14 +89,15 @@ function samplesDue(turn: Turn): void {
   wakeSampling(turn)
 }
 
-/** H10: Gives when an unused monitor connection is to be closed; Infinity where there is none. */
-function monitorEnds({ kept, question }: Peer): number {
-  return kept === undefined || question !== undefined ? Infinity : kept.usedAt + MONITOR_IDLE
+/** H10, F4: Gives when an unused monitor connection is to be closed; Infinity where there is none, or it is needed. */
+function monitorEnds({ settings }: State, { kept, question, active }: Peer): number {
+  const isNeeded = question !== undefined || (active && settings.heartbeatInterval > 0)
+  return kept === undefined || isNeeded ? Infinity : kept.usedAt + MONITOR_IDLE
 }
 
 function monitorsDue(turn: Turn): void {
   turn.forEachPeer((peer) => {
-    if (monitorEnds(peer) > turn.now) return
+    if (monitorEnds(turn.state, peer) > turn.now) return
     turn.emit({ type: 'closeMonitor', address: peer.address })
     turn.setPeer({ ...peer, kept: undefined })
   })

@@ -24,10 +24,7 @@ import type { Turn } from './turn.ts'
  */
 const LEAST_AGE = 0.9
 
-/**
- * R1: the list is asked for this long after an attempt failed. At once would be beside the next attempt, whose
- * handshake would take almost twice as long; this is many times what a dial needs to fail over.
- */
+/** R1: the list is asked for this long after an attempt failed: at once would slow down the next attempt's handshake. */
 const REFRESH_PAUSE = 100
 
 /** H11: an attempt that its caller gave up says something of its endpoint after this much silence. */
@@ -221,16 +218,18 @@ export function withStarted(turn: Turn, dial: Dial, { address, endpoint }: Peer 
 /** D7: Gives when a dial ends for which nothing is left but what was never reached; Infinity where there is more. */
 function futileAt(state: State, dial: Dial): number {
   if (dial.attempts.length === 0 || dial.failedAt === -Infinity) return Infinity
-  if (nextCandidate(state, dial.tried, (peer) => futileFrom(state, peer) === Infinity) !== undefined) return Infinity
-  const underWay = dial.attempts.map(({ address }) => futileFrom(state, state.peers.get(address)))
-  return Math.max(dial.failedAt + state.settings.attemptDelay, ...underWay)
+  const isOver = (peer: Peer): boolean => (
+    dial.tried.includes(peer.address) && !dial.attempts.some(({ address }) => address === peer.address)
+  )
+  const times = [...state.peers.values()].map((peer) => (isOver(peer) ? -Infinity : futileFrom(state, peer)))
+  return Math.max(dial.failedAt + state.settings.attemptDelay, ...times)
 }
 
 /** D7: Ends a dial for which nothing is left but what was never reached. */
 function endFutile(turn: Turn, dial: Dial): void {
-  const { attemptDelay } = turn.state.settings
+  const least = turn.state.settings.attemptDelay
   const causes = dial.attempts.map(({ address, startedAt }): Cause => (
-    { address, failure: silence(Math.round(Math.max(turn.now - startedAt, attemptDelay))) }
+    { address, failure: silence(Math.round(Math.max(turn.now - startedAt, least))) }
   ))
   endDial(turn, dial, { kind: 'failed', causes: [...dial.causes, ...causes] })
 }
@@ -331,7 +330,7 @@ function workedAt(turn: Turn, dial: Dial, to: Address): void {
   const status = peer && statusOf(peer)
   const isLeft = peer !== undefined && (isDoubted(peer) || isFront(state, peer))
   if (!isSpread && status === 'ready' && !isLeft && !dial.tried.includes(from)) return
-  const failure = dial.causes.find((cause) => cause.address === from)?.failure
+  const failure = dial.causes.find(({ address }) => address === from)?.failure
   if (status === 'ready' && failure !== undefined && blamesNobody(failure, dial)) return
   turn.report({ event: 'failover', from, to, reason: reasonToLeave(turn, peer, failure, to) })
   turn.count('failovers')

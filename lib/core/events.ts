@@ -1,6 +1,6 @@
 /**
- * What goes into the machine and what comes out of it. Events are past tense: what happened. Effects are imperative: what
- * is to be done about it. Whatever answers something carries its id.
+ * What goes into the machine and what comes out of it. Events are past tense: what happened. Effects are imperative:
+ * what is to be done about it. Whatever answers something carries its id.
  */
 import type { Address, Endpoint } from './endpoint.ts'
 import type { Cause, Depth, Failure, Id, Question, Via } from './state.ts'

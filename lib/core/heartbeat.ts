@@ -122,8 +122,10 @@ function expectDeaf(turn: Turn, address: Address, { on, after, connectedAt }: Qu
 }
 
 /** F4: The old connection was not deaf, but slow. It is kept on, unless another has taken its place. */
-function deafAnswered(turn: Turn, { address, kept }: Peer, { since }: Deaf): void {
-  turn.changePeer(address, { deaf: undefined, kept: kept ?? { since, usedAt: turn.now } })
+function deafAnswered(turn: Turn, { address, kept, question }: Peer, { since }: Deaf): void {
+  // A third try comes only after a second connection was made, and was not answered either.
+  const isReplaced = kept !== undefined || question?.misses === 2
+  turn.changePeer(address, { deaf: undefined, kept: isReplaced ? kept : { since, usedAt: turn.now } })
   becomeHeard(turn, address)
 }
 
@@ -165,8 +167,9 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
   if (question.attempt !== undefined) questionLost(turn, question.attempt, failure)
   if (failure.kind === 'local' || failure.kind === 'mistake') {
     release(turn, address, question.id)
-    // One that may be deaf is listened to until another connection has been answered (F4).
-    if (peer.sockets === 0) endDeaf(turn, address)
+    // One that may be deaf is listened to until another connection has been answered (F4), unless this question's had
+    // taken its place: an answer there would find nothing to be kept.
+    if (hadKept || peer.sockets === 0) endDeaf(turn, address)
     becomeUndoubted(turn, address)
     return roundMissed(turn, address, failure)
   }

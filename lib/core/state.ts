@@ -5,7 +5,8 @@
  * All times are milliseconds of one monotonic clock. The rules, with their reasons, are in RULES.md; the comment of
  * each function that decides begins with the ids of its rules.
  *
- * This file has the nouns of the state, `events.ts` those of what goes in and comes out, `step.ts` the one verb. A peer has three sides, each a union of named phases (the transitions are in peers.ts):
+ * This file has the nouns of the state, `events.ts` those of what goes in and comes out, `step.ts` the one verb. A
+ * peer has three sides, each a union of named phases (the transitions are in peers.ts):
  *
  *   listing    unlisted --in a list--> listed --no longer in it--> removed --in a list again--> listed
  *   standing   unverified --verified--> ready --failed--> failed --verified--> ready

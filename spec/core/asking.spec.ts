@@ -4,9 +4,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, ask, askDeep, attemptFailed, B, C, cause, connect, dialled, failing, given, keptSince, local, missed,
-  questionConnected, reading, ready, refused, rejectFailed, reportFailed, sampled, silentSince, slowSince, socketClosed,
-  suspectSince, tick, used,
+  A, answered, ask, askDeep, attemptFailed, B, C, cause, closeMonitor, connect, dialled, failing, given, keptSince,
+  local, missed, questionConnected, reading, ready, refused, rejectFailed, reportFailed, sampled, silentSince,
+  slowSince, socketClosed, suspectSince, tick, used,
 } from '../support/core-given.ts'
 
 const inUse = given({ peers: { [A]: { ...used, ...keptSince(0) }, [B]: ready }, sockets: { 1: { address: A } } })
@@ -261,6 +261,17 @@ const asked: readonly Row[] = [
       [100, tick, [ask(100, A)]],
       [100, missed(A, 100, local), [], { deadline: { at: 5_100, why: 'silence' } }],
     ],
+  },
+  {
+    name: 'F4, H10 one that has not been used for 75 s is closed, unless a socket is in use',
+    given: given({
+      peers: {
+        [A]: { ...used, ...keptSince(-90_000, -75_000), usedSince: -4_000, askedAt: -75_000 },
+        [B]: { ...used, ...keptSince(-90_000, -75_000) },
+      },
+      sockets: { 1: { address: A } },
+    }),
+    phases: [[0, tick, [closeMonitor(B)], { deadline: { at: 5_000, why: 'silence' } }]],
   },
   {
     name: 'F4 sockets that wait in a pool, and those that have one already, need none',

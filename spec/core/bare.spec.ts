@@ -45,6 +45,14 @@ class World {
     return this.happen({ type: 'dialRequested', dial, own: true, plain: false, bare: true })
   }
 
+  /** Answers what is asked now, without a list. */
+  answerAll(): void {
+    for (const { address, question } of this.state.peers.values()) {
+      if (question === undefined) continue
+      this.happen({ type: 'questionAnswered', address, question: question.id, status: 200, authorized: true })
+    }
+  }
+
   statuses(): string[] {
     return [...this.state.peers.values()].map(({ standing, voice }) => `${standing.is} ${voice.is}`)
   }
@@ -75,6 +83,7 @@ describe('a bare dial', () => {
     world.verify(1)
     const [effect] = world.bare(9)
     assert.ok(effect?.type === 'connect')
+    world.answerAll()
     world.now += 2_000
     const before = world.statuses()
     const failure = { kind: 'refused', message: 'connect ECONNREFUSED' } as const

@@ -186,6 +186,32 @@ const rows: readonly Row[] = [
     phases: [[9_010, answered(A, 9), [abandon(A, 8)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }]],
   },
   {
+    name: 'F4 a late answer keeps no connection whose place the second one had taken, were that not answered either',
+    given: given({
+      peers: {
+        [A]: {
+          ...used, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity },
+          question: reaching(9, 9_000, { misses: 2, on: 'fresh', after: 'silence' }), askedAt: 9_000,
+        },
+      },
+      sockets: { 1: { address: A } }, current: A,
+    }),
+    phases: [[9_001, answered(A, 8), [], { peers: { [A]: { deaf: undefined, kept: undefined, voice: { is: 'well' } } } }]],
+  },
+  {
+    name: 'F4 once its connection is there, such an error gives up both: the second had taken the place of the first',
+    given: given({
+      peers: {
+        [A]: {
+          ...kept, ...suspectSince(7_000), deaf: { ...deaf, until: Infinity },
+          question: asking(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000,
+        },
+      },
+      sockets: { 1: { address: A } }, current: A,
+    }),
+    phases: [[7_001, missed(A, 9, local), [abandon(A, 8)], { peers: { [A]: { deaf: undefined, kept: undefined } } }]],
+  },
+  {
     name: 'F4 an error of this machine in the second try leaves the first open, until a later one is answered',
     given: given({
       peers: {

@@ -136,6 +136,17 @@ const dials: readonly Row[] = [
     ],
   },
   {
+    name: 'D7 one that is being asked, and was never tried by the dial, is tried before it may count as silent',
+    given: given({
+      peers: { [A]: failing(0), [B]: unreached, [C]: { ...failing(0), question: reaching(9, 200), askedAt: 200 } }, usedAt: -Infinity,
+      dials: [{ id: 1, tried: [A, B], attempts: [attempt(7, B)], failedAt: 0, causes: [cause(A, refused)], nextAt: 250 }],
+    }),
+    phases: [
+      [250, tick, [connect(1, 100, C)], { deadline: { at: 500, why: 'dial' } }],
+      [260, connected(1, 100), [deliver(1, 100, C), destroy(1, 7), askDeep(101, B, { on: 'fresh' })]],
+    ],
+  },
+  {
     name: 'D7 and attemptDelay after the last of the others failed, if that was just now',
     given: given({
       peers: {

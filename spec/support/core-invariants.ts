@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import type { Address } from '../../lib/core/endpoint.ts'
 import { addressOf } from '../../lib/core/endpoint.ts'
-import type { Effect, EndpointsBody, Event, Id, State } from '../../lib/core/state.ts'
+import type { Effect, EndpointsBody, Event, Id, Peer, State } from '../../lib/core/state.ts'
 import { nextDeadline } from '../../lib/core/step.ts'
 import { rowsOf } from '../../lib/core/table.ts'
 import type { Model } from './core-model.ts'
@@ -137,10 +137,9 @@ export class Invariants {
     const { kind } = rejection
     if (kind !== 'failed' && kind !== 'timedOut') return
     if (kind === 'failed') {
-      for (const { address, standing } of state.peers.values()) {
-        // D7: nobody waits for what was never reached.
-        const isFutile = standing.is === 'failed' && !standing.reached && standing.silent
-        assert.ok(dial.tried.has(address) || isFutile, `${address} was excluded from dial ${id}`)
+      for (const peer of state.peers.values()) {
+        const { address } = peer
+        assert.ok(dial.tried.has(address) || this.#isFutile(peer), `${address} was excluded from dial ${id}`)
       }
       const named = new Set(rejection.causes.map(({ address }) => address))
       for (const address of dial.tried.keys()) assert.ok(named.has(address), `${address} has no cause in dial ${id}`)
@@ -151,6 +150,15 @@ export class Invariants {
       const hasWorked: boolean = since !== undefined && since <= dial.startedAt && dial.tried.has(address)
       assert.ok(!hasWorked, `${address} worked all the time, and dial ${id} ${kind}`)
     }
+  }
+
+  /** D7: Nobody waits for what was never reached, and is known to be silent. */
+  #isFutile({ standing, mute, question }: Peer): boolean {
+    const { now, options } = this.#model
+    const wasReached = standing.is === 'ready' || (standing.is === 'failed' && standing.reached)
+    const isMute = question !== undefined && question.connectedAt === undefined &&
+      now - question.sentAt >= 2 * options.settings.attemptDelay
+    return !wasReached && (mute || isMute || (standing.is === 'failed' && standing.silent))
   }
 
   /** H3, H9, H12, F4: Nothing is cut without misses and a witness, nor what speaks, nor what is of a healthy one. */

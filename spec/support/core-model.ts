@@ -373,7 +373,7 @@ export class Model {
         return this.#connect(effect)
       case 'destroy':
         // A success that crossed the order to destroy it.
-        if (event.type === 'attemptConnected' && event.attempt === effect.attempt) return
+        if (event.type === 'attemptConnected' && !this.attempts.has(effect.attempt)) return
         return void this.#endAttempt(effect.attempt)
       case 'adopt': {
         const { address } = this.#endAttempt(effect.attempt)
