@@ -11,7 +11,7 @@ import {
   becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isDoubted, isFront, isListed, lastErrorOf,
   MUTE_DELAYS, statusOf,
 } from './peers.ts'
-import type { Attempt, Cause, Dial, Failure, Id, Peer, Rejection, State } from './state.ts'
+import type { Attempt, Cause, Dial, Failure, HandedSocket, Id, Peer, Rejection, State } from './state.ts'
 import { retire } from './retiring.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
 import { wakeSampling } from './traffic.ts'
@@ -261,46 +261,44 @@ export function deliver(turn: Turn, dial: Dial, attempt: Attempt): void {
   turn.emit({ type: 'deliver', dial: dial.id, attempt: attempt.id, address: attempt.address })
   for (const other of dial.attempts) if (other.id !== attempt.id) releaseAttempt(turn, dial, other)
   turn.set({ dials: withoutRow(turn.state.dials, dial.id) })
-  handOver(turn, attempt)
-  retireUnchosen(turn, dial, attempt)
+  const socket = handOver(turn, attempt)
+  if (isUnchosen(turn.state, dial)) retire(turn, socket)
   workedAt(turn, dial, attempt.address)
   doubtLosers(turn, dial, attempt)
 }
 
 /**
- * F3: Under `spread`, a connection that was made before there was a choice is not used again: all of a fleet that was
- * given the same seed would otherwise stay on it.
+ * F3: Tells whether there was no choice yet. Under `spread`, a connection from then is not used again: all of a fleet
+ * that was given the same seed would otherwise stay on it.
  */
-function retireUnchosen(turn: Turn, { hold }: Dial, { id }: Attempt): void {
-  const { settings, discovery, peers, sockets } = turn.state
-  if (settings.balance !== 'spread' || hold.is === 'over' || hold.is === 'listed' || discovery.listedAt === undefined) return
-  const socket = rowOf(sockets, id)
-  if (socket !== undefined && [...peers.values()].filter(isListed).length > 1) retire(turn, socket)
+function isUnchosen({ settings, discovery, peers }: State, { hold }: Dial): boolean {
+  const wasBefore = settings.balance === 'spread' && hold.is === 'list' && discovery.listedAt !== undefined
+  return wasBefore && [...peers.values()].filter(isListed).length > 1
 }
 
 /** H2: The socket is its caller's from now on, and counted. */
-function handOver(turn: Turn, attempt: Attempt): void {
+function handOver(turn: Turn, attempt: Attempt): HandedSocket {
   const { maxConnectionAge } = turn.state.settings
   const age = maxConnectionAge === undefined ? Infinity : turn.draw(LEAST_AGE * maxConnectionAge, maxConnectionAge)
   turn.changePeer(attempt.address, ({ sockets, usedSince }) => (
     { sockets: sockets + 1, usedSince: sockets === 0 ? turn.now : usedSince, active: true, retired: false }
   ))
-  turn.set({
-    sockets: withRow(turn.state.sockets, {
-      id: attempt.id,
-      address: attempt.address,
-      madeAt: turn.now,
-      heardAt: turn.now,
-      read: 0,
-      written: 0,
-      owedSince: Infinity,
-      surelyOwed: false,
-      idle: false,
-      retired: false,
-      wakeAt: turn.now + age,
-    }),
-  })
+  const socket: HandedSocket = {
+    id: attempt.id,
+    address: attempt.address,
+    madeAt: turn.now,
+    heardAt: turn.now,
+    read: 0,
+    written: 0,
+    owedSince: Infinity,
+    surelyOwed: false,
+    idle: false,
+    retired: false,
+    wakeAt: turn.now + age,
+  }
+  turn.set({ sockets: withRow(turn.state.sockets, socket) })
   wakeSampling(turn)
+  return socket
 }
 
 /**

@@ -7,7 +7,7 @@ import {
   A, abandon, adopt, answered, ask, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect,
   connected, deliver, destroy, dialled, front, given, hintsLoaded, identityChanged, known, listOf, missed, pending,
   questionConnected, ready, refused, refreshed, refreshRequested, reject, roundOf, rejectFailed, reportEndpoints,
-  reportFailed, reportWarning, save, tick,
+  reportFailed, reportWarning, retire, save, tick,
 } from '../support/core-given.ts'
 
 /** A is the seed, nothing was ever asked, and nobody dialled before. */
@@ -33,6 +33,26 @@ const listedSeed: readonly Row[] = [
         [reportEndpoints(A, B), save(A, B), deliver(1, 100, A)],
         { current: A, discovery: { status: 'ok', listedAt: 20 }, peers: { [A]: { kept: undefined, sockets: 1 } } },
       ],
+    ],
+  },
+  {
+    name: 'F3 under spread a connection that was made before there was a choice is not used again',
+    given: { ...first, settings: { ...first.settings, balance: 'spread' } },
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [10, connected(1, 100), [asked(101, A, 100)]],
+      [20, answered(A, 101, { body: listOf([A, B]) }), [
+        reportEndpoints(A, B), save(A, B), deliver(1, 100, A), retire(100),
+      ], { sockets: { 100: { retired: true } } }],
+    ],
+  },
+  {
+    name: 'F3 under spread a connection to the only one that is listed is used again',
+    given: { ...first, settings: { ...first.settings, balance: 'spread' } },
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [10, connected(1, 100), [asked(101, A, 100)]],
+      [20, answered(A, 101, { body: listOf([A]) }), [reportEndpoints(A), save(A), deliver(1, 100, A)]],
     ],
   },
   {
