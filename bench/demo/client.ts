@@ -1,5 +1,5 @@
 /**
- * The client that the demo shows: requests every 20 ms and a watch, all through one agent, as a busy controller makes
+ * The client that the demo shows: requests every 50 ms and a watch, all through one agent, as a busy controller makes
  * them. It measures what it sees and judges nothing: what is promised is in promises.ts, which faults there are in
  * faults.ts.
  *
@@ -10,8 +10,8 @@ import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:h
 import https from 'node:https'
 import type { Socket } from 'node:net'
 
-/** Between two requests, in ms. */
-export const REQUEST_EVERY = 20
+/** Between two requests, in ms: often enough to feel everything, and little work beside a compiler. */
+export const REQUEST_EVERY = 50
 /** Between two writes, which feed the watch, in ms. */
 const WRITE_EVERY = 200
 /** Before a write that failed is sent again, in ms. */

@@ -6,7 +6,7 @@ import { FAULTS, type FaultName, showFaults } from './faults.ts'
 
 const HELP = `usage: npm start -- [options]
 
-Shows what a client of one MultidialerAgent feels when apiservers fail: it makes a request every 20 ms, and watches.
+Shows what a client of one MultidialerAgent feels when apiservers fail: it makes a request every 50 ms, and watches.
 
 Without --server it starts three apiservers of its own behind a balancer, stand-ins on loopback addresses, each a
 process with real TLS, and breaks them one after another, in less than 30 s. Beside the client, a stock https.Agent

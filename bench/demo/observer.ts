@@ -8,13 +8,13 @@ import { boundsOf, type Observed } from './promises.ts'
 import { count } from './table.ts'
 
 /** ms between two looks at how it goes. */
-const LOOK_EVERY = 10
+const LOOK_EVERY = 20
 /** A timer may come so many ms late on an idle machine. Beyond that, this process could not run. */
 const PUNCTUAL = 5
 /** ms beyond the last promise after which a fault that is not over is given up. */
 const GIVEN_UP = 2_000
 /** A fault is over when so many good answers have come from other servers. */
-const ANSWERS = 10
+const ANSWERS = 5
 /** ms for which a request may look for a connection while everything goes on. */
 const DIALLING = 1_000
 
