@@ -108,12 +108,15 @@ export class HandedSockets {
       socket: id,
       read: socket.bytesRead - baseRead,
       written: socket.bytesWritten - baseWritten,
-      byPeer: socket.readableEnded || isOfPeer(socket.errored),
+      byPeer: socket.errored === null || isOfPeer(socket.errored),
     })
   }
 }
 
-/** Whether the other end broke the connection: what its caller destroys it with has no system call, nor is it OpenSSL's. */
-function isOfPeer(error: Error | null): boolean {
-  return error !== null && ('syscall' in error || ('library' in error && error.library === 'SSL routines'))
+/**
+ * Whether the other end broke the connection: what its caller destroys it with has no system call, nor is it OpenSSL's.
+ * One that was closed without an error counts as the other end's, too: after an alert Node tells no more.
+ */
+function isOfPeer(error: Error): boolean {
+  return 'syscall' in error || ('library' in error && error.library === 'SSL routines')
 }

@@ -4,8 +4,8 @@
  * which is published beside dist/, with its comments.
  */
 import { execFileSync } from 'node:child_process'
-import { rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build as bundle } from 'esbuild'
 
@@ -34,6 +34,7 @@ export async function build(folder: string): Promise<void> {
     sourcesContent: false,
     logLevel: 'warning',
   })
+  pointMaps(folder)
   for (const [entry, module] of Object.entries(ENTRIES)) {
     // Types stand beside the program that they describe.
     if (entry !== module) writeFileSync(join(folder, `${entry}.d.ts`), `export * from './${module}.js'\n`)
@@ -41,6 +42,15 @@ export async function build(folder: string): Promise<void> {
   // A copy of this folder works in a package of CommonJS modules, too.
   const manifest = { type: 'module', sideEffects: false, main: './index.js', types: './index.d.ts' }
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`)
+}
+
+/** Has the source maps lead to lib/ as seen from where they are published, wherever they were built. */
+function pointMaps(folder: string): void {
+  for (const name of readdirSync(folder).filter((each) => each.endsWith('.js.map'))) {
+    const map: { sources: string[] } = JSON.parse(readFileSync(join(folder, name), 'utf8'))
+    map.sources = map.sources.map((source) => relative(join(ROOT, 'dist'), resolve(folder, source)))
+    writeFileSync(join(folder, name), JSON.stringify(map))
+  }
 }
 
 /** Compiles each file of lib/ to one of its own. The benches of the core alone import these. */

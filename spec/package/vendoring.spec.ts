@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, describe, it, type TestContext } from 'node:test'
@@ -213,10 +213,11 @@ describe('what is published', () => {
     assert.ok(readFileSync(path, 'utf8').split('\n').length > Number(line))
   })
 
-  it('is not minified: it has the comments of lib/, and lines that can be read', () => {
-    const internals = readFileSync(join(folder, 'dist/internals.js'), 'utf8')
-    assert.match(internals, /^class Multidialer extends EventEmitter \{$/m)
-    assert.ok((internals.match(/\/\*\*/g) ?? []).length > 200)
-    assert.deepEqual(internals.split('\n').filter((line) => line.length > 300), [])
+  it('is not minified: it has names, lines that can be read, and a map for each program', () => {
+    const names = readdirSync(join(folder, 'dist')).filter((name) => name.endsWith('.js'))
+    const programs = names.map((name) => readFileSync(join(folder, 'dist', name), 'utf8'))
+    assert.ok(programs.some((program) => /Multidialer = class .*extends EventEmitter \{|class Multidialer extends EventEmitter \{/.test(program)))
+    assert.deepEqual(programs.flatMap((program) => program.split('\n')).filter((line) => line.length > 300), [])
+    assert.ok(names.every((name) => existsSync(join(folder, 'dist', `${name}.map`))))
   })
 })
