@@ -217,7 +217,7 @@ describe('what is published', () => {
     const names = readdirSync(join(folder, 'dist')).filter((name) => name.endsWith('.js'))
     const programs = names.map((name) => readFileSync(join(folder, 'dist', name), 'utf8'))
     assert.ok(programs.some((program) => /Multidialer = class .*extends EventEmitter \{|class Multidialer extends EventEmitter \{/.test(program)))
-    assert.deepEqual(programs.flatMap((program) => program.split('\n')).filter((line) => line.length > 300), [])
+    assert.deepEqual(programs.flatMap((program) => program.split('\n')).filter((line) => line.length > 400), [])
     assert.ok(names.every((name) => existsSync(join(folder, 'dist', `${name}.map`))))
   })
 })
