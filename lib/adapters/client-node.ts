@@ -28,7 +28,7 @@ export type { AppliedOptions, ClusterLike, KubeConfigLike, UserLike } from './ku
 
 /** Those of a dialer, without the ones that the KubeConfig has an answer to. */
 export type ClientNodeOptions = Omit<MultidialerOptions, FromKubeConfig>
-type FromKubeConfig = 'server' | 'servername' | 'rejectUnauthorized' | 'token' | 'tokenFile' | 'ca' | 'caFile' |
+export type FromKubeConfig = 'server' | 'servername' | 'rejectUnauthorized' | 'token' | 'tokenFile' | 'ca' | 'caFile' |
   'cert' | 'certFile' | 'key' | 'keyFile' | 'pfx' | 'passphrase'
 
 /**

@@ -47,7 +47,7 @@ function checkTypes(): boolean {
 function checkDocumentation(): boolean {
   return passes(join(BIN, 'typedoc'), [
     ...ENTRIES.flatMap((entry) => ['--entryPoints', entry]),
-    '--tsconfig', 'tsconfig.build.json', '--emit', 'none', '--treatWarningsAsErrors',
+    '--tsconfig', 'tsconfig.build.json', '--emit', 'none', '--disableSources', '--treatWarningsAsErrors',
   ])
 }
 
