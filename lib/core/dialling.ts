@@ -375,7 +375,7 @@ function blame(turn: Turn, dial: Dial, address: Address, failure: Failure): void
 }
 
 /** H1: Tells whether a failure says nothing of its endpoint. */
-export function blamesNobody(failure: Failure, dial: { readonly own: boolean }): boolean {
+function blamesNobody(failure: Failure, dial: { readonly own: boolean }): boolean {
   return dial.own || failure.kind === 'local' || failure.kind === 'mistake'
 }
 

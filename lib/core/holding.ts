@@ -136,7 +136,7 @@ function awaitAnyListed(turn: Turn, dial: Dial, until: number): void {
 }
 
 /** D3: Starts the next of the listed ones beside a front's connection. */
-export function startListed(turn: Turn, dial: Dial): void {
+function startListed(turn: Turn, dial: Dial): void {
   const next = nextListed(turn, dial)
   setDial(turn, next === undefined ? { ...dial, nextAt: Infinity } : withStarted(turn, dial, next))
 }

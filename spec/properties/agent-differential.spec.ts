@@ -12,8 +12,9 @@ import https from 'node:https'
 import { describe, it } from 'node:test'
 
 import { MultidialerAgent } from '../../lib/agent/agent.ts'
-import { play, type Program, programOf, type Random, type Trace } from '../support/agent-programs.ts'
+import { play, type Program, programOf, type Trace } from '../support/agent-programs.ts'
 import { serverIdentity } from '../support/stub-dialer.ts'
+import { randomOf } from '../support/random.ts'
 
 const SEED = Number(process.env['MULTIDIALER_SEED'] ?? randomInt(2 ** 31))
 const ALL = 2_000
@@ -40,17 +41,6 @@ async function compare(program: Program): Promise<void> {
 
 function atServer({ destroyed }: Trace): unknown[] {
   return destroyed.filter(({ atServer }) => atServer)
-}
-
-/** Mulberry32: a number below the one given. */
-function randomOf(seed: number): Random {
-  let state = seed >>> 0
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
-  }
 }
 
 describe(`the agent and https.Agent, MULTIDIALER_SEED=${SEED}, ${PROGRAMS} of ${ALL} programs`, () => {

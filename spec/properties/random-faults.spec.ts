@@ -14,6 +14,7 @@ import { at, Client, until } from '../support/client.ts'
 import { ControlPlane, type ApiServer, type Misbehaviour } from '../support/control-plane.ts'
 import { withoutLeaks } from '../support/leaks.ts'
 import { Wires } from '../support/wires.ts'
+import { type Random, randomOf } from '../support/random.ts'
 
 const SEED = Number(process.env['MULTIDIALER_SEED'] ?? randomInt(2 ** 31))
 /** All of them where CI=true says so: elsewhere somebody waits for them. */
@@ -30,7 +31,6 @@ const REQUEST_WITHIN = 10_000
 /** Long enough for a silent server's sockets to be severed. ms */
 const LINGERS = 3_000
 
-type Random = (below: number) => number
 
 /** What goes wrong, and how it is made good. */
 interface Fault {
@@ -232,17 +232,6 @@ class Lane {
     await this.#use(client)
     await until(`all requests have ended after: ${where}`, () => client.busy === 0, REQUEST_WITHIN)
     await client.close()
-  }
-}
-
-/** Mulberry32: a number below the one given. */
-function randomOf(seed: number): Random {
-  let state = seed >>> 0
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
   }
 }
 

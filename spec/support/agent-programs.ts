@@ -10,8 +10,8 @@ import type { Duplex } from 'node:stream'
 
 import { count } from './agent-harness.ts'
 import { ProgramServer, type Answer } from './agent-program-server.ts'
+import type { Random } from './random.ts'
 
-export type Random = (below: number) => number
 
 type Moment =
   'at once' | 'tick' | 'immediate' | 'socket' | 'finish' | 'continue' | 'response' | 'data' | 'end' | 'timeout'
