@@ -20,6 +20,9 @@ interface Handed {
   wasIdle: boolean
   idle: boolean
   retired: boolean
+  /** What it had carried when it was last taken out of a pool. */
+  begunRead: number
+  begunWritten: number
 }
 
 export class HandedSockets {
@@ -38,7 +41,7 @@ export class HandedSockets {
   add(id: Id, socket: Socket): void {
     const handed: Handed = {
       id, socket, baseRead: socket.bytesRead, baseWritten: socket.bytesWritten,
-      read: 0, written: 0, wasIdle: false, idle: false, retired: false,
+      read: 0, written: 0, wasIdle: false, idle: false, retired: false, begunRead: 0, begunWritten: 0,
     }
     this.#handed.set(id, handed)
     this.#bySocket.set(socket, handed)
@@ -63,6 +66,8 @@ export class HandedSockets {
     const handed = this.#bySocket.get(socket)
     if (handed === undefined) return false
     handed.idle = false
+    handed.begunRead = handed.socket.bytesRead - handed.baseRead
+    handed.begunWritten = handed.socket.bytesWritten - handed.baseWritten
     return true
   }
 
@@ -77,7 +82,8 @@ export class HandedSockets {
       handed.read = read
       handed.written = written
       handed.wasIdle = idle
-      readings.push({ socket: id, read, written, idle })
+      const unanswered = read === handed.begunRead && written > handed.begunWritten
+      readings.push(unanswered ? { socket: id, read, written, idle, unanswered } : { socket: id, read, written, idle })
     }
     return readings
   }

@@ -24,6 +24,8 @@ export interface Reading {
   readonly written: number
   /** In a pool, waiting for a request. */
   readonly idle: boolean
+  /** Its last request, as far as a pool tells when that began, was written to and nothing has been read since. */
+  readonly unanswered?: boolean
 }
 
 export type Event =

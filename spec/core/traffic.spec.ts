@@ -3,7 +3,7 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, closed, D, given, reading, sampled, socketClosed, tick, trafficResumed, used,
+  A, answered, asking, closed, D, given, reading, sampled, socketClosed, tick, trafficResumed, used,
 } from '../support/core-given.ts'
 
 const looked: readonly Row[] = [
@@ -46,4 +46,26 @@ const looked: readonly Row[] = [
   },
 ]
 
-runRows('traffic', looked)
+const owing: readonly Row[] = [
+  {
+    name: 'H2 an answer and the next request within one sample: it may be owed, until the endpoint has answered',
+    given: given({ peers: { [A]: { ...used, question: asking(9, 0) } }, sockets: { 1: { address: A } }, sampleAt: 250 }),
+    phases: [
+      [250, sampled(reading(1, 900, 90)), [], { sockets: { 1: { owedSince: 250, surelyOwed: false } } }],
+      [300, answered(A, 9), [], { sockets: { 1: { owedSince: Infinity } } }],
+    ],
+  },
+  {
+    name: 'H2 where a pool tells that the request began after the answer, it is owed until it is answered itself',
+    given: given({ peers: { [A]: { ...used, question: asking(9, 0) } }, sockets: { 1: { address: A } }, sampleAt: 250 }),
+    phases: [
+      [250, sampled({ ...reading(1, 900, 90), unanswered: true }), [], {
+        sockets: { 1: { owedSince: 250, surelyOwed: true } }, peers: { [A]: { surelyOwedSince: 250 } },
+      }],
+      [300, answered(A, 9), [], { sockets: { 1: { owedSince: 250, surelyOwed: true } } }],
+      [500, sampled(reading(1, 1_800, 90)), [], { sockets: { 1: { owedSince: Infinity, surelyOwed: false } } }],
+    ],
+  },
+]
+
+runRows('traffic', [...looked, ...owing])

@@ -90,8 +90,12 @@ const paths: readonly Row[] = [
       const client = scene.another({ connectSocket: wires.connectSocket })
       await client.dialer.refresh()
       const large = '/echo?' + 'x'.repeat(9_000)
-      const { server: first } = await client.get(large)
-      assert.equal(first, server(0).name)
+      // As of a busy client, the last answer and the request that is lost are hardly apart.
+      for (const last of [false, true]) {
+        const { server: first } = await client.get(large)
+        assert.equal(first, server(0).name)
+        if (!last) await delay(500)
+      }
       wires.cut(server(0).address, 'full packets')
       const { value, ms } = await timed(rejection(client.get(large)))
       assert.equal(value.code, 'ECONNRESET')
