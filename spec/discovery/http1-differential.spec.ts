@@ -4,6 +4,7 @@
 // Both get the same bytes and then a clean close, in one process and over no network: Node through http.request on a
 // stream that answers as soon as the request is written.
 
+import '../support/patient.ts'
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import { Duplex } from 'node:stream'

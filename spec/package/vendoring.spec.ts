@@ -3,6 +3,7 @@
  * into a package works when that package is itself published, as Node strips no types below node_modules. Both are
  * imported and required, from packages of either type.
  */
+import '../support/patient.ts'
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'

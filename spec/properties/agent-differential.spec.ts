@@ -6,6 +6,7 @@
  * The programs follow from the seed, which is printed, as is how many of the 2,000 are played: MULTIDIALER_SEED=N plays
  * the same again, MULTIDIALER_PROGRAMS=N that many.
  */
+import '../support/patient.ts'
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
 import https from 'node:https'

@@ -13,6 +13,7 @@
  *
  * Whatever is refused has not got a byte. The second half has what a session must never outlive.
  */
+import '../support/patient.ts'
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'

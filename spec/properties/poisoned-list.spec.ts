@@ -4,6 +4,7 @@
  * may be dialled at all is net.BlockList's to say. Every address that is dialled is written down, and some of those
  * that may be listed belong to servers that are not of the cluster.
  */
+import '../support/patient.ts'
 import assert from 'node:assert/strict'
 import net from 'node:net'
 import { after, before, describe, it, type TestContext } from 'node:test'

@@ -2,6 +2,7 @@
 // model. A few walks by default, and many with MULTIDIALER_LONG=1 or in CI. A walk that failed is taken again with
 // MULTIDIALER_WALK_SEED=<the seed it printed>.
 
+import '../support/patient.ts'
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { DEFAULTS } from '../../lib/options.ts'
