@@ -2,6 +2,7 @@
  * The sockets in their callers' hands: how much each has carried, whether it waits in a pool, and what is done to it
  * when the core says so. When that is, is decided in core/.
  */
+import { AsyncResource } from 'node:async_hooks'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Address } from './core/endpoint.ts'
@@ -23,6 +24,8 @@ interface Handed {
   /** What it had carried when it was last taken out of a pool. */
   begunRead: number
   begunWritten: number
+  /** Where its last request began: what it is severed with is told to that request, in its asynchronous context. */
+  scope: AsyncResource | undefined
 }
 
 export class HandedSockets {
@@ -42,6 +45,7 @@ export class HandedSockets {
     const handed: Handed = {
       id, socket, baseRead: socket.bytesRead, baseWritten: socket.bytesWritten,
       read: 0, written: 0, wasIdle: false, idle: false, retired: false, begunRead: 0, begunWritten: 0,
+      scope: undefined,
     }
     this.#handed.set(id, handed)
     this.#bySocket.set(socket, handed)
@@ -61,11 +65,12 @@ export class HandedSockets {
     return !handed.retired
   }
 
-  /** Notes that it is taken out of a pool. False where it is none of ours. */
+  /** Notes that a request takes it, out of a pool or as it was made. False where it is none of ours. */
   acquired(socket: Duplex): boolean {
     const handed = this.#bySocket.get(socket)
     if (handed === undefined) return false
     handed.idle = false
+    handed.scope = new AsyncResource('MULTIDIALERSOCKET')
     handed.begunRead = handed.socket.bytesRead - handed.baseRead
     handed.begunWritten = handed.socket.bytesWritten - handed.baseWritten
     return true
@@ -104,7 +109,8 @@ export class HandedSockets {
     const error = severedError(address, reason)
     // A socket that nobody listens to must not end the process.
     if (handed.socket.listenerCount('error') === 0) handed.socket.on('error', () => {})
-    handed.socket.destroy(error)
+    if (handed.scope === undefined) handed.socket.destroy(error)
+    else handed.scope.runInAsyncScope(() => handed.socket.destroy(error))
   }
 
   #closed({ id, socket, baseRead, baseWritten }: Handed): void {

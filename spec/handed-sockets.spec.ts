@@ -1,5 +1,6 @@
 /** What is told of the sockets in their callers' hands: over real connections on loopback. */
 import assert from 'node:assert/strict'
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import net from 'node:net'
 import { it, type TestContext } from 'node:test'
@@ -86,4 +87,19 @@ it('H11 a socket that is closed tells what it carried, and by whom', async (t) =
   one.theirs.resetAndDestroy()
   await new Promise((resolve) => one.ours.once('close', resolve))
   assert.deepEqual(one.events, [{ type: 'socketClosed', socket: 1, read: 0, written: 10, byPeer: true }])
+})
+
+it('H3 what a socket is severed with is told in the asynchronous context of the request that has it', async (t) => {
+  const { handed, ours } = await pair(t)
+  const storage = new AsyncLocalStorage<string>()
+  storage.run('the first request', () => handed.acquired(ours))
+  handed.released(ours)
+  storage.run('the second request', () => handed.acquired(ours))
+  const told: unknown[] = []
+  ours.on('error', ({ message }) => told.push(storage.getStore(), message))
+  const over = new Promise((resolve) => ours.once('close', resolve))
+  storage.run('the dialer', () => handed.sever(1, '10.77.0.1:6443', 'it is silent'))
+  await over
+  assert.equal(told[0], 'the second request')
+  assert.match(String(told[1]), /10\.77\.0\.1:6443.*it is silent/)
 })

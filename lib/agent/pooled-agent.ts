@@ -263,6 +263,7 @@ export abstract class PooledAgent extends https.Agent {
     this.totalSocketCount--
 
     this.#dialled.add(socket)
+    this.pool.acquired(socket)
     tellAnswers(socket, this.pool)
     // There are moments when neither request nor pool listens: before the first tick, and after each response.
     socket.on('error', ignore)

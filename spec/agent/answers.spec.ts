@@ -25,7 +25,7 @@ for (const [status, told] of [
     const exchange = send(agent(), `/status/${status}`)
     await happens(exchange.closed)
     assert.deepEqual(exchange.events, ['response', 'end', 'close'])
-    assert.deepEqual(dialer.log, told)
+    assert.deepEqual(dialer.log, ['acquired', ...told])
   })
 }
 
@@ -65,7 +65,7 @@ rule('H7 a request that nobody listens to has its body thrown away, and its sock
   assert.equal(request.listenerCount('response'), 0)
   await happens(once(request, 'close'))
   await happens(becomes(pool, ({ free }) => free === 1))
-  assert.deepEqual(dialer.log, ['answered 503', 'released'])
+  assert.deepEqual(dialer.log, ['acquired', 'answered 503', 'released'])
 })
 
 rule('H7 the answers of another agent are not told of', async ({ dialer, happens }) => {

@@ -108,7 +108,7 @@ rule('a socket that the dialer does not want kept is closed, not pooled',
   dialer.keep = () => false
   await happens(send(pool, '/now/1').closed)
   await happens(becomes(pool, ({ total }) => total === 0))
-  assert.deepEqual(dialer.log, ['released'])
+  assert.deepEqual(dialer.log, ['acquired', 'released'])
 })
 
 rule('a socket that the dialer does not want kept is not given to a queued request', async (
@@ -123,7 +123,7 @@ rule('a socket that the dialer does not want kept is not given to a queued reque
   assert.deepEqual(exchanges.map(({ events }) => events.join(' ')), Array(3).fill('response end close'))
 })
 
-rule('released and acquired tell the dialer of each time that a socket is idle',
+rule('acquired and released tell the dialer of each request that has a socket, the first of a new one too',
   async ({ agent, dialer, becomes, happens }) => {
   const pool = agent({ keepAlive: true, maxSockets: 1 })
   dialer.automatic = true
@@ -134,7 +134,7 @@ rule('released and acquired tell the dialer of each time that a socket is idle',
   await happens(third.closed)
   assert(third.request.reusedSocket)
   await happens(becomes(pool, ({ free }) => free === 1))
-  assert.deepEqual(dialer.log, ['released', 'acquired', 'released', 'acquired', 'released'])
+  assert.deepEqual(dialer.log, ['acquired', 'released', 'acquired', 'released', 'acquired', 'released'])
 })
 
 rule('a severed socket fails its request with the reason it was severed for', async ({ agent, dialer, happens }) => {
