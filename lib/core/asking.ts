@@ -10,7 +10,7 @@
  */
 import type { Address } from './endpoint.ts'
 import { becomeDoubted } from './peers.ts'
-import type { Depth, Id, Peer, Question, State } from './state.ts'
+import type { Deaf, Depth, Id, Peer, Question, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
 /** H2: For how long a written request may be without any answer before its endpoint is asked. */
@@ -190,6 +190,11 @@ export function silencesDue(turn: Turn): void {
 /** Forgets a question that is over. */
 export function release(turn: Turn, address: Address, id: Id): void {
   if (turn.peer(address)?.question?.id === id) turn.changePeer(address, { question: undefined })
+}
+
+/** F4: What is listened to is no longer on the connection that is kept. */
+export function replaced(deaf: Deaf | undefined): Deaf | undefined {
+  return deaf === undefined || deaf.replaced === true ? deaf : { ...deaf, replaced: true }
 }
 
 /** F4: Listens no longer to a question that went unanswered. */

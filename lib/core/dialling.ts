@@ -6,7 +6,7 @@
 import { firstCandidate, nextCandidate } from './candidates.ts'
 import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
-import { doubt, wonder } from './asking.ts'
+import { doubt, replaced, wonder } from './asking.ts'
 import {
   becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isDoubted, isFront, isListed, lastErrorOf,
   MUTE_DELAYS, statusOf,
@@ -249,9 +249,10 @@ export function releaseAttempt(turn: Turn, dial: Dial, attempt: Attempt): void {
   const question = turn.peer(attempt.address)?.question
   if (question?.attempt !== attempt.id) return turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
   turn.emit({ type: 'adopt', dial: dial.id, attempt: attempt.id })
-  turn.changePeer(attempt.address, {
+  turn.changePeer(attempt.address, ({ deaf }) => ({
     question: { ...question, attempt: undefined }, kept: { since: question.sentAt, usedAt: turn.now },
-  })
+    deaf: replaced(deaf),
+  }))
 }
 
 // ---- success

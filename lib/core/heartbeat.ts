@@ -2,7 +2,7 @@
  * The heartbeat (H2): what an answer, or its absence, says of an endpoint. Who is asked when is in asking.ts, what its
  * list means in discovery.ts, what becomes of its sockets in severing.ts.
  */
-import { askAgain, endDeaf, release, send } from './asking.ts'
+import { askAgain, endDeaf, release, replaced, send } from './asking.ts'
 import type { Asking } from './asking.ts'
 import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
@@ -28,8 +28,10 @@ export function questionConnected(turn: Turn, address: Address, id: Id): void {
   const { heartbeatTimeout } = turn.state.settings
   if (peer?.question?.id !== id || peer.question.connectedAt !== undefined) return
   const question = { ...peer.question, connectedAt: turn.now, deadline: turn.now + heartbeatTimeout }
-  const kept = question.on === 'full' ? peer.kept : { since: turn.now, usedAt: turn.now }
-  turn.setPeer({ ...peer, question, kept, connectMs: turn.now - question.sentAt })
+  const connectMs = turn.now - question.sentAt
+  if (question.on === 'full') return turn.setPeer({ ...peer, question, connectMs })
+  const kept = { since: turn.now, usedAt: turn.now }
+  turn.setPeer({ ...peer, question, kept, deaf: replaced(peer.deaf), connectMs })
 }
 
 /** H2: Takes an answer: the endpoint lives, and what the answer says of it is judged by the question. */
@@ -122,10 +124,9 @@ function expectDeaf(turn: Turn, address: Address, { on, after, connectedAt }: Qu
 }
 
 /** F4: The old connection was not deaf, but slow. It is kept on, unless another has taken its place. */
-function deafAnswered(turn: Turn, { address, kept, question }: Peer, { since }: Deaf): void {
-  // A third try comes only after a second connection was made, and was not answered either.
-  const isReplaced = kept !== undefined || question?.misses === 2
-  turn.changePeer(address, { deaf: undefined, kept: isReplaced ? kept : { since, usedAt: turn.now } })
+function deafAnswered(turn: Turn, { address, kept }: Peer, deaf: Deaf): void {
+  const isReplaced = deaf.replaced === true || kept !== undefined
+  turn.changePeer(address, { deaf: undefined, kept: isReplaced ? kept : { since: deaf.since, usedAt: turn.now } })
   becomeHeard(turn, address)
 }
 

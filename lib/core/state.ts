@@ -215,6 +215,8 @@ export interface Deaf {
   readonly since: number
   /** When it has been long enough; Infinity while no fresh connection has been answered. */
   readonly until: number
+  /** Another connection has taken the place of the one that it was asked on, whatever has become of that other. */
+  readonly replaced?: boolean
 }
 
 /** Everything known of one apiserver. */

@@ -4,8 +4,8 @@ import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, abandon, answered, ask, askDeep, asking, B, front, given, keptSince, local, missed, noConnectionIn,
-  questionConnected, reaching, reading, ready, refused, reportFailed, retire, sampled, severDeaf, socketClosed,
-  suspectSince, tick, used,
+  questionConnected, reaching, reading, ready, refreshRequested, refused, reportFailed, retire, sampled, severDeaf,
+  socketClosed, suspectSince, tick, used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0), connectMs: 5 }
@@ -190,13 +190,32 @@ const rows: readonly Row[] = [
     given: given({
       peers: {
         [A]: {
-          ...used, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity },
+          ...used, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity, replaced: true },
           question: reaching(9, 9_000, { misses: 2, on: 'fresh', after: 'silence' }), askedAt: 9_000,
         },
       },
       sockets: { 1: { address: A } }, current: A,
     }),
     phases: [[9_001, answered(A, 8), [], { peers: { [A]: { deaf: undefined, kept: undefined, voice: { is: 'well' } } } }]],
+  },
+  {
+    name: 'F4 nor does one that comes when the second connection has been answered on, and is lost since',
+    given: given({
+      peers: {
+        [A]: {
+          ...used, ...suspectSince(7_000), kept: undefined, deaf: { ...deaf, until: Infinity },
+          question: reaching(9, 7_000, { misses: 1, on: 'fresh' }), askedAt: 7_000,
+        },
+      },
+      sockets: { 1: { address: A } }, current: A,
+    }),
+    phases: [
+      [7_005, questionConnected(A, 9), [], { peers: { [A]: { deaf: { question: 8, replaced: true } } } }],
+      [7_010, answered(A, 9), [], { peers: { [A]: { kept: { since: 7_005, usedAt: 7_010 } } } }],
+      [7_020, refreshRequested(1), [askDeep(100, A)]],
+      [7_030, missed(A, 100, refused), [askDeep(101, A, { on: 'fresh' })], { peers: { [A]: { kept: undefined } } }],
+      [7_040, answered(A, 8), [], { peers: { [A]: { deaf: undefined, kept: undefined } } }],
+    ],
   },
   {
     name: 'F4 once its connection is there, such an error gives up both: the second had taken the place of the first',

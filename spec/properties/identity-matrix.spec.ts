@@ -127,13 +127,18 @@ after(async () => {
   for (const server of servers.values()) await server.stop()
 })
 
+/** The token of a cell. */
+function canaryOf(cell: Cell): string {
+  return `canary-${cells.indexOf(cell)}-of-the-matrix`
+}
+
 /** The dialer of a cell, whose wanted endpoint is the only one that does not refuse. */
 function dialerOf(cell: Cell, network: Network): Multidialer {
   return new Multidialer({
     server: `https://${addressOf(cell.seed)}`,
     alternates: cell.isSeed ? [] : [addressOf(PEER)],
     ca: pem('ca.crt'),
-    token: 'canary-of-the-matrix',
+    token: canaryOf(cell),
     refreshInterval: 0,
     servername: cell.servername,
     rejectUnauthorized: cell.rejectUnauthorized,
@@ -259,8 +264,14 @@ describe('I1 to I4 the matrix', () => {
     }
   }
 
-  it('I4 no server has got the token, whatever it was taken for', () => {
-    for (const server of servers.values()) assert.ok(!server.received.includes('canary-of-the-matrix'))
+  // Of a cell that is accepted, a slow machine may have had time for a heartbeat.
+  it('I4 no server has got the token of a cell in which it did not pass, whatever it was taken for', () => {
+    for (const [name, { received }] of servers) {
+      for (const cell of cells) {
+        const passed = verdictOf(cell) === 'accepted' && name.startsWith(`${cell.certificate} `)
+        assert.ok(passed || !received.includes(canaryOf(cell)), `${name}: ${nameOf(cell)}`)
+      }
+    }
   })
 })
 
