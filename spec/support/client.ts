@@ -68,10 +68,10 @@ export class Client {
     this.dialer.on('warning', (warning) => this.warnings.push(warning))
   }
 
-  /** One request through the agent. The host is the seed's, whoever answers. */
+  /** One request through the agent. The host is the seed's, whoever answers. It ends within two minutes, or fails. */
   get(path: string, options: https.RequestOptions = {}): Promise<Answer> {
     const from = performance.now()
-    return new Promise((resolve, reject) => {
+    const answer = new Promise<Answer>((resolve, reject) => {
       const request = this.request(path, options)
       // Node says it twice when a connection ends before the answer and then cannot be written to either.
       request.on('error', reject)
@@ -83,6 +83,7 @@ export class Client {
       })
       request.end()
     })
+    return happens(`GET ${path.slice(0, 60)} is answered, or fails`, answer, 120_000)
   }
 
   request(path: string, options: https.RequestOptions = {}): ClientRequest {

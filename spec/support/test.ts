@@ -46,7 +46,7 @@ function placeOf(path: string): number {
 
 function test(files: readonly string[], options: readonly string[]): number {
   const { status } = spawnSync(process.execPath, [
-    '--import', LOADER, '--test', `--test-concurrency=${AT_ONCE}`, '--test-timeout=300000', ...options, ...files,
+    '--import', LOADER, '--test', `--test-concurrency=${AT_ONCE}`, '--test-timeout=900000', ...options, ...files,
   ], { cwd: ROOT, stdio: 'inherit' })
   return status ?? 1
 }
