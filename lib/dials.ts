@@ -37,7 +37,7 @@ interface PendingAttempt<Made> {
   unwatch?: () => void
 }
 
-/** Those that make sockets of one kind: TLS sockets, or the bare ones of pipes. Ids of other dials are not known here. */
+/** Those that make sockets of one kind: TLS sockets, or the bare ones of pipes. Ids of other dials are unknown here. */
 export class Dials<Made extends Socket> {
   readonly #make: MakeConnection<Made>
   readonly #dispatch: (event: Event) => void

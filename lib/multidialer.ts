@@ -155,9 +155,9 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
   }
 
   /**
-   * Tells whether this client would survive the loss of each apiserver, and if not, why. It refreshes, and then connects
-   * afresh to every endpoint known, side by side, as a dial would, and asks each for the list; what it meets there counts
-   * against none of them. Rejects with ABORT_ERR, ERR_MULTIDIALER_CLOSED, or a TypeError for a wrong option.
+   * Tells whether this client would survive the loss of each apiserver, and if not, why. It refreshes, then connects
+   * afresh to every endpoint known, side by side, as a dial would, and asks each for the list; what it meets there
+   * counts against none of them. Rejects with ABORT_ERR, ERR_MULTIDIALER_CLOSED, or a TypeError for a wrong option.
    */
   async check(options: CheckOptions = {}): Promise<Check> {
     // Loaded when it is wanted: most programs never check.
@@ -223,7 +223,9 @@ export function poolOf(dialer: Multidialer): DialerPool {
 }
 
 /** For `forward`: dials for a pipe (see Runtime). */
-export function dialBare(dialer: Multidialer, callback: (error: Error | null, socket?: Socket) => void): (reason: Error) => void {
+export function dialBare(
+  dialer: Multidialer, callback: (error: Error | null, socket?: Socket) => void,
+): (reason: Error) => void {
   return runtimeOf(dialer).dialBare(callback)
 }
 

@@ -82,7 +82,7 @@ export class Connections {
     this.#options.onIdentityChanged()
   }
 
-  /** Makes a connection for a question of our own: it keeps no process alive. `full`: without resuming a TLS session. */
+  /** Makes a connection for a question of our own: it keeps no process alive. `full`: without resuming a session. */
   connectOwn(endpoint: Endpoint, full: boolean, settle: Settle): () => void {
     return this.#secure(endpoint, { request: {}, own: undefined, differs: false }, { ref: false, full }, settle)
   }

@@ -76,7 +76,7 @@ async function inTime(ask: () => unknown): Promise<unknown> {
   }
 }
 
-/** Thrown by a function of this package that has no token for now: the user is known by something else, or by nothing. */
+/** Thrown by a function of this package that has no token for now: something else tells who the user is, or nothing. */
 export class NoToken extends Error {}
 
 class TokenError extends Error {

@@ -110,7 +110,8 @@ export class Lists {
     const loaded = (endpoints: unknown): void => {
       if (!Array.isArray(endpoints)) throw new TypeError('load() must give a list of { host, port }')
       const hints = vetHints(endpoints, this.#allowed)
-      if (hints.refused.length > 0) onWarning('store', new Error(`stored endpoints refused: ${hints.refused.join('; ')}`))
+      const refused = hints.refused.join('; ')
+      if (refused !== '') onWarning('store', new Error(`stored endpoints refused: ${refused}`))
       onHints(hints.endpoints)
     }
     const failed = (error: unknown): void => {

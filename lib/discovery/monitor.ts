@@ -68,8 +68,8 @@ export class Monitor {
   }
 
   /**
-   * Asks on a connection that is an attempt's, before it is handed over (F3). When it has been answered, `release` gives
-   * the socket as it was; `keep` makes the connection one of the monitor's, whatever has become of the question.
+   * Asks on a connection that is an attempt's, before it is handed over (F3). When it has been answered, `release`
+   * gives the socket as it was; `keep` makes the connection one of the monitor's, whatever became of the question.
    */
   askOn(socket: TLSSocket, question: Question, settle: (answer: Answer) => void): BorrowedConnection {
     const address = addressOf(question.endpoint)
@@ -222,7 +222,8 @@ class QuestionedConnection {
       this.destroy()
       return false
     }
-    socket.off('readable', this.#onReadable).off('error', this.#onError).off('end', this.#onEnd).off('close', this.#closed)
+    socket.off('readable', this.#onReadable).off('error', this.#onError)
+    socket.off('end', this.#onEnd).off('close', this.#closed)
     return true
   }
 
