@@ -1,10 +1,17 @@
-/** The server of random programs: it does nothing with a request until it is told. */
+/**
+ * The server of random programs: it does nothing with a request until it is told. A dialer's own questions are answered
+ * at once, and their connections are none of a program's.
+ */
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import https from 'node:https'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
 import { serverIdentity } from './stub-dialer.ts'
+
+/** What a dialer asks for begins so. */
+const QUESTION = '/api'
 
 export interface Answer {
   readonly status: number
@@ -39,17 +46,25 @@ interface Held {
 export class ProgramServer {
   readonly #server: https.Server
   readonly #held: Map<number, Held> = new Map()
-  readonly #sockets: Set<Duplex> = new Set()
+  readonly #sockets: Set<Socket> = new Set()
+  /** The ports of the other ends of the dialer's own connections. */
+  readonly #own: Set<number | undefined> = new Set()
 
   private constructor() {
     this.#server = https.createServer({ ...serverIdentity, keepAliveTimeout: 0 })
-    this.#server.on('connection', (socket: Duplex) => {
+    this.#server.on('connection', (socket: Socket) => {
+      const { remotePort } = socket
       this.#sockets.add(socket)
+      this.#own.delete(remotePort)
       socket.on('error', () => {}).on('close', () => this.#sockets.delete(socket))
     })
     this.#server.on('tlsClientError', () => {})
     this.#server.on('clientError', (_error, socket: Duplex) => socket.destroy())
-    this.#server.on('request', (request, response) => this.#hold(request, response, request.socket, false))
+    this.#server.on('request', (request, response) => {
+      if (request.url?.startsWith(QUESTION) !== true) return this.#hold(request, response, request.socket, false)
+      this.#own.add(request.socket.remotePort)
+      response.writeHead(404).end('{}')
+    })
     this.#server.on('checkContinue', (request, response) => this.#hold(request, response, request.socket, true))
     for (const event of ['upgrade', 'connect'] as const) {
       this.#server.on(event, (request: IncomingMessage, socket: Duplex) => {
@@ -75,7 +90,7 @@ export class ProgramServer {
   }
 
   get open(): number {
-    return this.#sockets.size
+    return [...this.#sockets].filter(({ remotePort }) => !this.#own.has(remotePort)).length
   }
 
   stateOf(id: number): Held['state'] | undefined {
