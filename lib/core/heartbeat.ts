@@ -10,7 +10,7 @@ import {
   becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeSilent, becomeSlow,
   becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, statusOf,
 } from './peers.ts'
-import { questionLost } from './holding.ts'
+import { isHeldAt, questionLost } from './holding.ts'
 import { cutSick } from './severing.ts'
 import type { Deaf, Event, Failure, Id, Peer, Question } from './state.ts'
 import { forgetOwed } from './traffic.ts'
@@ -175,20 +175,21 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
     return roundMissed(turn, address, failure)
   }
   if (failure.kind !== 'identity') becomeSuspect(turn, address)
-  const next = nextTry(peer, question, failure)
+  const isUsed = peer.sockets > 0 || isHeldAt(turn, address)
+  const next = nextTry(isUsed, question, failure)
   if (next === undefined) verdict(turn, peer, question, failure)
   else send(turn, address, { ...question, ...next, silent: question.silent && isSilence(failure) })
   roundMissed(turn, address, failure)
 }
 
 /** H2, H12: Gives what is asked after a miss; undefined where nothing is left to be asked. */
-function nextTry(peer: Peer, question: Question, failure: Failure): Partial<Asking> | undefined {
+function nextTry(isUsed: boolean, question: Question, failure: Failure): Partial<Asking> | undefined {
   const { misses, depth, on, connectedAt } = question
   // A refusal, or a reset, says nothing of full packets: a graceful end closes its listener first (H3).
   if (on === 'full') return isSilence(failure) ? { misses: 0, depth: 'shallow', on: 'kept', after: 'full' } : undefined
   if (misses === 0) {
     // Where no connection could be made, and nobody depends on it, a second try would tell nothing new.
-    const isTelling = connectedAt !== undefined || failure.kind !== 'silence' || peer.sockets > 0
+    const isTelling = connectedAt !== undefined || failure.kind !== 'silence' || isUsed
     return isTelling ? { misses: 1, on: 'fresh', after: undefined } : undefined
   }
   const isLateDeep = misses === 1 && depth === 'deep' && failure.kind === 'late'

@@ -12,6 +12,7 @@ import {
   connected, deliver, releaseAttempt, setDial, startNext, withAttempt, withStarted,
 } from './dialling.ts'
 import { beginRound } from './discovery.ts'
+import type { Address } from './endpoint.ts'
 import { ask, askOn } from './asking.ts'
 import { isListed } from './peers.ts'
 import type { Attempt, Dial, Failure, Hold, Id, Peer } from './state.ts'
@@ -67,6 +68,14 @@ export function questionLost(turn: Turn, attemptId: Id, failure: Failure): void 
 /** F3: Tells whether any dial holds a connection back. */
 export function isHolding(turn: Turn): boolean {
   for (const { hold } of rowsOf(turn.state.dials)) if (hold.is === 'list' || hold.is === 'listed') return true
+  return false
+}
+
+/** F3: Tells whether a dial holds back a connection to this endpoint. */
+export function isHeldAt(turn: Turn, address: Address): boolean {
+  for (const { attempts } of rowsOf(turn.state.dials)) {
+    if (attempts.some((attempt) => attempt.address === address && attempt.phase !== 'connecting')) return true
+  }
   return false
 }
 

@@ -278,6 +278,15 @@ const lost: readonly Row[] = [
     ],
   },
   {
+    name: 'F3, H2 no connection for the question, while a dial holds one to the same endpoint: asked a second time',
+    given: given({ peers: { [A]: front }, discovery: pending, settings: { attemptDelay: 5_000 } }),
+    phases: [
+      [0, dialled(1, { plain: false }), [connect(1, 100, A)]],
+      [10, connected(1, 100), [ask(101, A)]],
+      [2_010, tick, [abandon(A, 101), ask(102, A, { on: 'fresh' })], { peers: { [A]: { standing: { is: 'ready' } } } }],
+    ],
+  },
+  {
     name: 'F3 a caller who gives up leaves the question to the monitor, and the list is taken',
     given: first,
     phases: [
