@@ -93,6 +93,8 @@ describe('check()', () => {
       const { endpoints, survives } = await dialer.check()
       const told = endpoints.map(({ reached, error }) => [reached, error?.code])
       assert.deepEqual(told, [['answer', undefined], ['route', 'ETIMEDOUT'], ['nothing', 'ECONNREFUSED'], ['route', told[3]?.[1]]])
+      assert.equal(endpoints[1]?.error?.message, 'the TLS handshake timed out after 1000 ms')
+      assert.match(endpoints[1].error.advice, /^its TLS handshake hangs\. .* restart it\.$/)
       assert.deepEqual(survives.map(({ survived }) => survived), [false, true, true, true])
       assert.deepEqual(failed, [])
       assert.deepEqual(dialer.snapshot().endpoints.map(({ status }) => status), ['ready', 'unverified', 'unverified', 'unverified'])

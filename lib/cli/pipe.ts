@@ -23,10 +23,15 @@ export function reset(socket: Socket): void {
   else socket.resetAndDestroy()
 }
 
-/** The end of a side has been passed on by then; anything else but an end on both sides is passed on as a reset. */
+/**
+ * The end of a side has been passed on by then; anything else but an end on both sides is passed on as a reset.
+ *
+ * It listens by `on` to what comes once: `once` keeps a wrapper of 250 bytes for as long as it waits, here for as long as
+ * there is the pipe.
+ */
 function follow(one: Socket, other: Socket): void {
   one.on('error', ignored)
-  one.once('close', () => {
+  one.on('close', () => {
     const isDone = one.errored === null && one.readableEnded && one.writableFinished
     if (!isDone && !other.destroyed) reset(other)
   })
