@@ -44,14 +44,14 @@ export async function run({ quick, dist }: Options): Promise<Report> {
       const haproxy = await startHAProxy([{ host: '127.0.0.1', port }])
       started.push({ name: `HAProxy ${version}`, port: haproxy.port, child: undefined, stop: () => haproxy.stop() })
     }
-    const [ms, repetitions] = quick ? [300, 2] : [900, 4]
+    const [ms, repetitions] = quick ? [300, 2] : [900, 3]
     const one = await interleaved(started, repetitions, async ({ port }) => (await client.ask({ what: 'bytes', port, pipes: 1, ms })).rate)
     const many = await interleaved(started, repetitions, async ({ port }) => (await client.ask({ what: 'bytes', port, pipes: 100, ms })).rate)
     const small = await interleaved(started, repetitions, async ({ port }) => (await client.ask({ what: 'echo', port, ms })).times)
     const weights = [await weigh(client, forward), await weigh(client, plain)]
-    notes.push('Live: what is on the heap when it has been collected. Resident: what the process has grown by, in which ' +
-      "V8's young generation counts: it grows up to its limit, once for all pipes, while they are made, and making one " +
-      'takes a dial here. The next thousands add less than those of two bare sockets.')
+    notes.push('Live: what is on the heap when it has been collected. Resident: what the process has grown by then. Fresh, ' +
+      'and before it collects by itself, forward grows by more than two bare sockets do: to make a pipe takes a dial, and ' +
+      "V8's young generation grows up to its limit, once for all pipes.")
     const p50 = small.map((times) => median(times.flat()))
     const rows = started.map(({ name }, index): Cell[] => [
       name, median(one[index] ?? []) / 1e6, median(many[index] ?? []) / 1e6, (p50[index] ?? NaN) * 1_000,
