@@ -17,7 +17,7 @@ import {
   figuresTable, machine, machineText, type Options, type Report, reportText, tableText, verdictOf,
 } from './report.ts'
 
-const BENCHES = ['footprint', 'step', 'agent', 'burst', 'scale', 'calls', 'fleet', 'failover'] as const
+const BENCHES = ['footprint', 'step', 'agent', 'burst', 'scale', 'calls', 'fleet', 'failover', 'forward'] as const
 type Bench = (typeof BENCHES)[number]
 const WITH_CLIENTS: readonly Bench[] = ['footprint', 'calls', 'failover']
 
@@ -91,6 +91,7 @@ async function runOf(bench: Bench, options: Options): Promise<Report> {
     case 'agent': return (await import('./agent/agent.ts')).run(options)
     case 'burst': return (await import('./burst/burst.ts')).run(options)
     case 'scale': return (await import('./scale/scale.ts')).run(options)
+    case 'forward': return (await import('./forward/forward.ts')).run(options)
     case 'failover': return (await import('./failover/failover.ts')).run(options)
     case 'calls': return (await import('./calls/calls.ts')).run(options)
     case 'step': return (await import('./step/step.ts')).run(options)

@@ -5,9 +5,11 @@ import { after, afterEach, before, describe, it } from 'node:test'
 import type { Check, EndpointCheck } from '../lib/index.ts'
 import { Multidialer } from '../lib/multidialer.ts'
 import type { MultidialerOptions } from '../lib/multidialer.ts'
+import { Balancer } from './support/balancer.ts'
 import { at } from './support/client.ts'
 import { certificateFile, ControlPlane } from './support/control-plane.ts'
 import { withoutLeaks } from './support/leaks.ts'
+import { endpointsBody, response } from './support/tls-servers.ts'
 
 let plane: ControlPlane
 before(async () => { plane = await ControlPlane.start({ servers: 3 }) })
@@ -93,6 +95,8 @@ describe('check()', () => {
       const { endpoints, survives } = await dialer.check()
       const told = endpoints.map(({ reached, error }) => [reached, error?.code])
       assert.deepEqual(told, [['answer', undefined], ['route', 'ETIMEDOUT'], ['nothing', 'ECONNREFUSED'], ['route', told[3]?.[1]]])
+      assert.equal(endpoints[1]?.error?.message, 'the TLS handshake timed out after 1000 ms')
+      assert.match(endpoints[1].error.advice, /^its TLS handshake hangs\. .* restart it\.$/)
       assert.deepEqual(survives.map(({ survived }) => survived), [false, true, true, true])
       assert.deepEqual(failed, [])
       assert.deepEqual(dialer.snapshot().endpoints.map(({ status }) => status), ['ready', 'unverified', 'unverified', 'unverified'])
@@ -123,6 +127,27 @@ describe('check()', () => {
     assert.deepEqual(endpoints.map(({ reached, error }) => [reached, error?.code]), [['nothing', 'ECONNREFUSED']])
     assert.deepEqual(survives.map(({ survived }) => survived), [false])
     assert.equal(discovery.status, 'failing')
+  }))
+
+  it('F1 a seed that is a front: says so, and who serves without it', async () => {
+    await Promise.all(plane.servers.map((server) => server.misbehave({ certificate: 'every-ip' })))
+    await using balancer = await Balancer.start(plane.servers.map(({ address }) => address))
+    await withDialer({ server: `https://${balancer.address}` }, async (dialer) => {
+      const { endpoints, front, survives } = await dialer.check()
+      assert.equal(front, true)
+      assert.deepEqual(endpoints.filter((each) => each.front).map(({ address, listed }) => [address, listed]), [[balancer.address, false]])
+      const lost = survives.find((each) => each.lost === balancer.address)
+      assert.deepEqual(lost?.by.toSorted(), plane.servers.map(({ address }) => address).sort())
+    })
+  })
+
+  it('a clock that differs by more than a minute, by the Date of its answer', () => withDialer({}, async (dialer) => {
+    const list = endpointsBody(plane.servers.map(({ address }) => address))
+    const date = new Date(Date.now() + 600_000).toUTCString()
+    await at(plane, 1).misbehave({ answer: Buffer.from(response(200, list, { date })).toString('base64') })
+    const { advice } = await dialer.check()
+    assert.match(advice.join('\n'), new RegExp(`^The clock of ${at(plane, 1).address} is (59|60)\\d s ahead of this machine's`))
+    assert.equal(advice.length, 1)
   }))
 
   it('goes by the dialer that is wrapped, where there is one', () => {

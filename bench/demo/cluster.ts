@@ -3,19 +3,11 @@
  * learned, and then what happens as it happens, with what that cost.
  */
 import { readFileSync } from 'node:fs'
+import { usable } from '../../lib/cli/connection.ts'
 import { MultidialerAgent } from '../../lib/index.ts'
 import type { MultidialerOptions, Snapshot } from '../../lib/index.ts'
 import { type Answer, DemoClient, type Failure, REQUEST_EVERY } from './client.ts'
 import { bold, type Column, count, dim, green, headings, red, row, time } from './table.ts'
-
-export interface ClusterOptions {
-  readonly server: string
-  readonly ca?: string | undefined
-  readonly tokenFile?: string | undefined
-  readonly cert?: string | undefined
-  readonly key?: string | undefined
-  readonly servername?: string | undefined
-}
 
 /** Renewed by the control plane itself every few seconds, so that the watch has something to show. */
 const LEASES = '/apis/coordination.k8s.io/v1/namespaces/kube-system/leases'
@@ -39,10 +31,10 @@ const ENDPOINTS: readonly Column[] = [
 /**
  * Watches until SIGINT or SIGTERM, then sums up.
  *
- * @throws TypeError with code ERR_INVALID_ARG_VALUE where an option is wrong
+ * @throws UsageError where an option is wrong
  */
-export async function showCluster(options: ClusterOptions, print: (line: string) => void): Promise<void> {
-  const agent = new MultidialerAgent(dialerOptions(options))
+export async function showCluster(options: MultidialerOptions, print: (line: string) => void): Promise<void> {
+  const agent = usable(() => new MultidialerAgent(options))
   const session = new Session(agent, options, print)
   const interrupted = new Promise<void>((resolve) => {
     process.once('SIGINT', () => resolve()).once('SIGTERM', () => resolve())
@@ -57,10 +49,6 @@ export async function showCluster(options: ClusterOptions, print: (line: string)
   }
 }
 
-function dialerOptions({ server, ca, tokenFile, cert, key, servername }: ClusterOptions): MultidialerOptions {
-  return { server, caFile: ca, tokenFile, certFile: cert, keyFile: key, servername }
-}
-
 class Session {
   readonly #agent: MultidialerAgent
   readonly #client: DemoClient
@@ -73,19 +61,20 @@ class Session {
   #watchStatus = 0
   #known = ''
 
-  constructor(agent: MultidialerAgent, options: ClusterOptions, print: (line: string) => void) {
+  constructor(agent: MultidialerAgent, options: MultidialerOptions, print: (line: string) => void) {
+    const server = firstServer(options)
     this.#agent = agent
     this.#print = print
     this.#client = new DemoClient({
       agent,
-      server: new URL(options.server),
-      token: tokenOf(options.tokenFile),
+      server,
+      token: tokenOf(options),
       watch: LEASES,
       onAnswer: (answer) => this.#answered(answer),
       onFailure: (failure) => this.#failed(failure),
       onWatch: (status) => this.#watched(status),
     })
-    this.#print(bold('kube-multidialer') + ` on ${options.server}`)
+    this.#print(bold('kube-multidialer') + ` on ${server.origin}`)
     this.#print('')
     this.#print(`  A request every ${REQUEST_EVERY} ms and a watch, until Ctrl-C. ` +
       'It only reads: /version, and the leases of kube-system.')
@@ -183,9 +172,15 @@ class Session {
   }
 }
 
-/** Read again when a second old: tokens are rotated. */
-function tokenOf(file: string | undefined): () => string | undefined {
-  let token: string | undefined
+/** The one that requests name; the others are seeds of the dialer, which is where they may go. */
+function firstServer({ server }: MultidialerOptions): URL {
+  const [first = ''] = typeof server === 'string' || server instanceof URL ? [server] : server
+  return new URL(first)
+}
+
+/** That of a file is read again when a second old: tokens are rotated. */
+function tokenOf({ token: given, tokenFile: file }: MultidialerOptions): () => string | undefined {
+  let token = typeof given === 'string' ? given : undefined
   let readAt = -Infinity
   return () => {
     if (file !== undefined && performance.now() - readAt > TOKEN_AGE) {

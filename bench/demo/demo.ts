@@ -1,6 +1,9 @@
 /** `npm start`: the command line of the demo, and its exit status. */
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { codeOf } from '../../lib/errors.ts'
+import { CONNECTION_FLAGS, CONNECTION_HELP, connectionOptions } from '../../lib/cli/connection.ts'
+import { printable } from '../../lib/cli/text.ts'
+import { UsageError } from '../../lib/cli/usage.ts'
 import { showCluster } from './cluster.ts'
 import { FAULTS, type FaultName, showFaults } from './faults.ts'
 
@@ -17,40 +20,27 @@ suffers the same. The exit status is 0 if every promise was kept, and 1 if one w
                       how long the dialer waits for a heartbeat's answer (2000). A hung apiserver is noticed
                       so much later that 60000 breaks promises, and the demo says so
 
-With --server it uses a cluster that is there already, and breaks nothing: it prints the apiservers it learned of, then
-failovers, failures, warnings and changes of the list as they happen, until Ctrl-C. It reads /version and watches the
-leases of kube-system.
+With --server or --kubeconfig it uses a cluster that is there already, and breaks nothing: it prints the apiservers it
+learned of, then failovers, failures, warnings and changes of the list as they happen, until Ctrl-C. It reads /version
+and watches the leases of kube-system, with the token if there is one. The flags are those of the program
+kube-multidialer:
 
-  --server URL        one apiserver of the cluster, such as https://10.77.0.1:6443
-  --ca FILE           its certificate authority, PEM; those of Node without it
-  --token-file FILE   a bearer token, read again when it changes
-  --cert FILE         a client certificate, PEM
-  --key FILE          its key, PEM
-  --servername NAME   the name that every apiserver must prove, kubeconfig's tls-server-name
-
+${CONNECTION_HELP}
   --help              this text
 `
 
 const OPTIONS = {
+  ...CONNECTION_FLAGS,
   only: { type: 'string' },
   'heartbeat-timeout': { type: 'string' },
-  server: { type: 'string' },
-  ca: { type: 'string' },
-  'token-file': { type: 'string' },
-  cert: { type: 'string' },
-  key: { type: 'string' },
-  servername: { type: 'string' },
   help: { type: 'boolean', short: 'h' },
 } as const
-
-/** What the command line asks for that it cannot have. */
-class UsageError extends Error {}
 
 process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
   const text = error instanceof Error ? error.message : String(error)
   const usage = error instanceof UsageError
   console.error(usage
-    ? `${text}\nnpm start -- --help shows what there is`
+    ? `${printable(text)}\nnpm start -- --help shows what there is`
     : error instanceof Error ? error.stack ?? text : text)
   return usage ? 2 : 1
 })
@@ -62,12 +52,11 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(HELP)
     return 0
   }
-  const { server, only, ca, cert, key, servername } = values
+  const { server, kubeconfig, only, 'heartbeat-timeout': timeout } = values
   const own = ['only', 'heartbeat-timeout']
-  const timeout = values['heartbeat-timeout']
-  if (server === undefined) {
+  if (server === undefined && kubeconfig === undefined) {
     const needless = Object.keys(values).find((name) => !own.includes(name))
-    if (needless !== undefined) throw new UsageError(`--${needless} needs --server`)
+    if (needless !== undefined) throw new UsageError(`--${needless} needs --server or --kubeconfig`)
     const kept = await showFaults(print, {
       faults: only === undefined ? FAULTS : [faultOf(only)],
       dialer: timeout === undefined ? {} : { heartbeatTimeout: milliseconds('heartbeat-timeout', timeout) },
@@ -75,12 +64,8 @@ async function main(args: string[]): Promise<number> {
     return kept ? 0 : 1
   }
   const useless = own.find((name) => Object.hasOwn(values, name))
-  if (useless !== undefined) throw new UsageError(`--${useless} is for the demo without --server`)
-  try {
-    await showCluster({ server, ca, tokenFile: values['token-file'], cert, key, servername }, print)
-  } catch (error) {
-    throw codeOf(error) === 'ERR_INVALID_ARG_VALUE' ? new UsageError(asOptions(error)) : error
-  }
+  if (useless !== undefined) throw new UsageError(`--${useless} is for the demo without --server and --kubeconfig`)
+  await showCluster(connectionOptions(values, { env: process.env, readInput: () => readFileSync(0, 'utf8') }), print)
   return 0
 }
 
@@ -103,11 +88,4 @@ function faultOf(text: string): FaultName {
   const fault = FAULTS.find((name) => name === text)
   if (fault === undefined) throw new UsageError(`--only must be one of ${FAULTS.join(', ')}. Received '${text}'`)
   return fault
-}
-
-/** The dialer's words for an option that is wrong, with the names that the command line has for them. */
-function asOptions(error: unknown): string {
-  const names: Record<string, string> = { caFile: 'ca', tokenFile: 'token-file', certFile: 'cert', keyFile: 'key' }
-  const text = error instanceof Error ? error.message : String(error)
-  return text.replace(/[Tt]he option '(\w+)'/g, (_, name: string) => `--${names[name] ?? name}`)
 }

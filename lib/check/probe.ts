@@ -65,8 +65,13 @@ function connect(
   verified: boolean,
   onRoute: () => void,
 ): Promise<TLSSocket> {
-  return within(connectTimeout, 'the connection', signal, (resolve, reject) => (
-    connections.probe(endpoint, verified, onRoute, (error, socket) => {
+  let step = 'the connection'
+  const onRouteOpen = (): void => {
+    step = 'the TLS handshake'
+    onRoute()
+  }
+  return within(connectTimeout, () => step, signal, (resolve, reject) => (
+    connections.probe(endpoint, verified, onRouteOpen, (error, socket) => {
       if (socket === undefined) reject(error ?? new Error('no connection'))
       else resolve(socket)
     })
@@ -79,13 +84,13 @@ function ask(socket: TLSSocket, { endpoint, lists, via, answerTimeout, signal }:
   const question = {
     endpoint, via, depth: 'deep', on: 'fresh', authorization: () => lists.authorize(false), onConnected: () => {},
   } as const
-  return within(answerTimeout, 'the answer', signal, (resolve) => monitor.askOn(socket, question, resolve).giveUp)
+  return within(answerTimeout, () => 'the answer', signal, (resolve) => monitor.askOn(socket, question, resolve).giveUp)
 }
 
 /** Settles once; when the time is up or the signal is aborted, what was begun is given up. */
 function within<Value>(
   ms: number,
-  what: string,
+  what: () => string,
   signal: AbortSignal,
   begin: (resolve: (value: Value) => void, reject: (error: Error) => void) => () => void,
 ): Promise<Value> {
@@ -109,7 +114,7 @@ function within<Value>(
       giveUp()
       reject(error)
     }
-    const timer = setTimeout(() => stop(timeoutError(what, ms)), ms)
+    const timer = setTimeout(() => stop(timeoutError(what(), ms)), ms)
     const onAbort = (): void => stop(new Error('given up'))
     if (signal.aborted) onAbort()
     else signal.addEventListener('abort', onAbort, { once: true })

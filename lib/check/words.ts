@@ -33,7 +33,7 @@ function adviceOnFailure(endpoint: EndpointFacts, failure: NonNullable<Probe['fa
       return adviceOnRoute(failure.kind, origin)
     case 'route':
       return failure.kind === 'silence'
-        ? 'it accepts connections and does not answer the TLS handshake. It hangs, or something else listens there: look at the process.'
+        ? 'its TLS handshake hangs. A kernel accepts connections for a process that is stopped or stuck: look at the apiserver there (is it running, what does its log say), and restart it.'
         : 'it accepts connections and speaks no TLS that this client does. Look at whether an apiserver listens there.'
     case 'tls':
       return adviceOnIdentity(endpoint, failure.code)

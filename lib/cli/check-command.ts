@@ -36,7 +36,7 @@ export function tableOf(check: Check, paint: Paint): string[] {
   const { endpoints, survives, discovery, front, advice } = check
   const via = discovery.via === undefined ? '' : `, via ${discovery.via}`
   return [
-    ...table([HEADINGS, ...endpoints.map(rowOf)], paint),
+    ...table([HEADINGS, ...endpoints.map((endpoint) => rowOf(endpoint, front !== undefined))], paint),
     '',
     `discovery: ${discovery.status}${via}${front === true ? '; the server given is a front' : ''}`,
     '',
@@ -53,13 +53,13 @@ export function tableOf(check: Check, paint: Paint): string[] {
 const HEADINGS: readonly Cell[] = ['address', 'origin', 'listed', 'came to', 'route', 'tls', 'answer', 'certificate', 'error']
   .map((text) => ({ text: text === 'error' ? '' : text, colour: 'bold' }))
 
-function rowOf({ address, origin, listed, front, reached, ms, certificate, status, error }: EndpointCheck): Cell[] {
+function rowOf({ address, origin, listed, front, reached, ms, certificate, status, error }: EndpointCheck, hasList: boolean): Cell[] {
   const isGood = reached === 'answer' && error === undefined
   const came = reached === 'answer' && status !== undefined ? `answer ${status}` : reached
   return [
     { text: address },
     { text: origin },
-    { text: listed ? 'yes' : front ? 'front' : 'no' },
+    { text: !hasList ? '-' : listed ? 'yes' : front ? 'front' : 'no' },
     { text: came, colour: isGood ? 'good' : 'bad' },
     { text: time(ms.route) },
     { text: time(ms.tls) },

@@ -67,7 +67,9 @@ function endedBySignal(
     const stop = onSignal((signal) => {
       if (signal === 'SIGTERM' && !isDraining) {
         isDraining = true
-        say(`SIGTERM: listening no longer; ${forwarder.connections} connections have ${DRAIN / 1_000} s to end`)
+        const count = forwarder.connections
+        const who = count === 1 ? '1 connection has' : `${count} connections have`
+        say(`SIGTERM: listening no longer; ${who} ${DRAIN / 1_000} s to end`)
         void forwarder.drain(DRAIN).then(end)
         return
       }

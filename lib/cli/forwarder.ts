@@ -46,9 +46,10 @@ const WAITING = 65_536
 export class Forwarder {
   readonly #options: ForwarderOptions
   readonly #server: Server
-  /** All that are connected, with or without a pipe, and of these the ones that have said nothing yet. */
+  /** All that are connected, with or without a pipe, and since when those of them that have said nothing yet. */
   readonly #programs = new Set<Socket>()
-  readonly #silent = new Set<Socket>()
+  readonly #silent = new Map<Socket, number>()
+  #silentTimer: NodeJS.Timeout | undefined
   #proof: Promise<void> | undefined
   #provenAt = -Infinity
   #isFull = false
@@ -89,7 +90,7 @@ export class Forwarder {
   /** Listens no longer, and resolves when the last pipe has ended. Those that have not after `ms` are reset. */
   async drain(ms: number): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    for (const program of this.#silent) program.destroy()
+    for (const program of this.#silent.keys()) program.destroy()
     const timer = setTimeout(() => this.end(), ms)
     await closed
     clearTimeout(timer)
@@ -99,6 +100,7 @@ export class Forwarder {
   /** Listens no longer, and resets every pipe. */
   end(): void {
     this.#isEnded = true
+    clearTimeout(this.#silentTimer)
     this.#server.close(() => {})
     for (const program of this.#programs) reset(program)
   }
@@ -106,19 +108,36 @@ export class Forwarder {
   // ---- one program
 
   #accept(program: Socket): void {
-    const { patience = PATIENCE } = this.#options
     this.#programs.add(program)
-    this.#silent.add(program)
+    this.#silent.set(program, performance.now())
+    this.#watchSilent()
     program.on('error', ignored)
-    program.once('close', () => this.#gone(program))
-    program.setTimeout(patience, destroy)
+    // Not `once`: it weighs more, and this is kept as long as the pipe is.
+    program.on('close', () => this.#gone(program))
     // Who speaks TLS speaks first: until then no apiserver needs to hear of it.
     program.once('readable', () => {
-      program.setTimeout(0, destroy)
       this.#silent.delete(program)
       if (program.readableLength === 0) program.destroy()
       else void this.#connect(program)
     })
+  }
+
+  /** Closes those that have said nothing for too long: one timer for all, as each has the same time. */
+  #watchSilent(): void {
+    if (this.#silentTimer !== undefined || this.#isEnded) return
+    const { patience = PATIENCE } = this.#options
+    const now = performance.now()
+    for (const [program, since] of this.#silent) {
+      const left = since + patience - now
+      if (left <= 0) program.destroy()
+      else {
+        this.#silentTimer = setTimeout(() => {
+          this.#silentTimer = undefined
+          this.#watchSilent()
+        }, left)
+        return
+      }
+    }
   }
 
   async #connect(program: Socket): Promise<void> {
@@ -196,10 +215,6 @@ export class Forwarder {
 
 /** What is to be said of an error, 'close' says. */
 function ignored(): void {}
-
-function destroy(this: Socket): void {
-  this.destroy()
-}
 
 /** Has what the dialer reports said in lines: a failover, a failure, a warning, another list. */
 export function narrate(dialer: Multidialer, say: (line: string) => void): void {

@@ -5,6 +5,9 @@
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { boundsOf, broken, type Observed, worst } from '../../bench/demo/promises.ts'
@@ -101,12 +104,37 @@ describe('npm start', () => {
     assert.ok(!output.includes(plane.token), 'the token is printed')
   })
 
+  it('takes the connection flags of the program, a kubeconfig in JSON among them', async (t) => {
+    const plane = await ControlPlane.start({ servers: 2 })
+    t.after(() => plane.stop())
+    const folder = mkdtempSync(join(tmpdir(), 'demo-spec-'))
+    t.after(() => rmSync(folder, { recursive: true }))
+    const file = join(folder, 'config.json')
+    writeFileSync(file, JSON.stringify({
+      clusters: [{ name: 'c', cluster: { server: plane.servers[0]?.url, 'certificate-authority': plane.caFile } }],
+      users: [{ name: 'u', user: { token: plane.token } }],
+      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+      'current-context': 'x',
+    }))
+    const demo = start(t, '--kubeconfig', file)
+    await demo.prints(/discovery: ok/)
+    for (const { address } of plane.servers) assert.match(demo.output(), new RegExp(`^  ${address} .*yes`, 'm'))
+    // A stand-in has no leases, and says so to those alone whose token it knows.
+    await demo.prints(/watch +answered with 404/)
+    demo.child.kill('SIGINT')
+    const { code, output, errors } = await demo.ended
+    assert.equal(code, 0, output + errors)
+    assert.match(output, /\d+ requests? answered, 0 failed/)
+    assert.ok(!output.includes(plane.token), 'the token is printed')
+  })
+
   it('--help says what there is', async (t) => {
     const { code, output } = await start(t, '--help').ended
     assert.equal(code, 0)
-    const options = ['only', 'heartbeat-timeout', 'server', 'ca', 'token-file', 'cert', 'key', 'servername', 'help']
+    const options = ['only', 'heartbeat-timeout', 'server', 'ca', 'token-file', 'cert', 'key', 'servername', 'proxy',
+      'kubeconfig', 'help']
     for (const option of options) {
-      assert.match(output, new RegExp(`^  --${option}[ ]`, 'm'))
+      assert.match(output, new RegExp(`^  (--\\S+, )?--${option}[ ,]`, 'm'))
     }
   })
 
@@ -122,6 +150,10 @@ describe('npm start', () => {
     ['a timeout that is no number', ['--heartbeat-timeout', 'long'],
       /--heartbeat-timeout must be a positive whole number of milliseconds. Received 'long'/],
     ['a certificate authority without a server', ['--ca', 'x'], /--ca needs --server/],
+    ['a kubeconfig beside a server', ['--server', 'https://127.0.0.1:1', '--kubeconfig', 'x'],
+      /--kubeconfig and --server exclude each other/],
+    ['a kubeconfig in YAML', ['--kubeconfig', fileURLToPath(import.meta.url)], /kubectl config view --raw --minify -o json/],
+    ['a proxy that is none', ['--server', 'https://127.0.0.1:1', '--proxy', 'x'], /--proxy must be/],
     ['a server without TLS', ['--server', 'http://127.0.0.1:1'], /--server must be/],
     ['a file that is not there', ['--server', 'https://127.0.0.1:1', '--ca', '/nowhere/ca.crt'], /\/nowhere\/ca\.crt/],
     ['a certificate without its key', ['--server', 'https://127.0.0.1:1', '--cert', PROGRAM], /--(cert|key)/],

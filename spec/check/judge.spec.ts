@@ -160,8 +160,8 @@ describe('what a check advises', () => {
       'the proxy does not lead to it. Look at what the proxy lets through.'],
     ["this machine's own limits", failed('nothing', 'local', 'EMFILE'),
       'this machine could not make the connection. Look at its limits (ulimit -n) and its memory.'],
-    ['a handshake without an answer', failed('route', 'silence'), 'it accepts connections and does not answer the TLS ' +
-      'handshake. It hangs, or something else listens there: look at the process.'],
+    ['a handshake without an answer', failed('route', 'silence'), 'its TLS handshake hangs. A kernel accepts connections ' +
+      'for a process that is stopped or stuck: look at the apiserver there (is it running, what does its log say), and restart it.'],
     ['no TLS', failed('route', 'broken'), 'it accepts connections and speaks no TLS that this client does. Look at whether ' +
       'an apiserver listens there.'],
     ['a certificate that lacks the names: which to add', failed('tls', 'identity', 'ERR_TLS_CERT_ALTNAME_INVALID'),

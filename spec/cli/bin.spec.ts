@@ -1,6 +1,6 @@
 /** The program itself, in processes: its exit status, its signals, and what its environment makes of it. */
 import assert from 'node:assert/strict'
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import https from 'node:https'
@@ -20,10 +20,16 @@ interface Run {
   readonly ended: Promise<{ status: number | NodeJS.Signals | null; output: string; errors: string }>
 }
 
-function start(t: TestContext, args: readonly string[], env: NodeJS.ProcessEnv = {}): Run {
+function start(
+  t: TestContext,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  wrap: (command: readonly string[]) => readonly string[] = (command) => command,
+): Run {
   const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...inherited } = process.env
   const loader = process.features.typescript ? [] : ['--import', import.meta.resolve('tsx')]
-  const child = spawn(process.execPath, [...loader, '--disable-warning=ExperimentalWarning', PROGRAM, ...args], {
+  const [file = '', ...rest] = wrap([process.execPath, ...loader, '--disable-warning=ExperimentalWarning', PROGRAM, ...args])
+  const child = spawn(file, rest, {
     stdio: ['pipe', 'pipe', 'pipe'], env: { ...inherited, ...env },
   })
   t.after(() => child.kill('SIGKILL'))
@@ -87,6 +93,19 @@ describe('the program kube-multidialer', () => {
     assert.match(errors, /kubectl config view --raw --minify -o json \| kube-multidialer/)
   })
 
+  const unshared = process.platform === 'linux' && spawnSync('unshare', ['--map-root-user', '--mount', 'true']).status === 0
+  it('needs nothing at all in a pod', { skip: unshared ? false : 'it needs unshare, for a pod\'s files' }, async (t) => {
+    const files = '/run/secrets/kubernetes.io/serviceaccount'
+    const script = `mount -t tmpfs none /run && mkdir -p ${files} && cp "$0" ${files}/ca.crt && printf %s "$1" > ${files}/token && shift && exec "$@"`
+    const { host, port } = at(plane, 0)
+    const env = { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: String(port) }
+    const { status, output, errors } = await start(t, ['check'], env, (command) => (
+      ['unshare', '--map-root-user', '--mount', 'sh', '-c', script, plane.caFile, plane.token, ...command]
+    )).ended
+    assert.deepEqual([status, errors], [0, ''])
+    assert.match(output, /discovery: ok/)
+  })
+
   it('forward says where it listens; SIGINT ends it at once, pipes and all', async (t) => {
     const run = forward(t)
     const [, port] = await run.prints(/forwarding from 127\.0\.0\.1:(\d+)/)
@@ -101,7 +120,7 @@ describe('the program kube-multidialer', () => {
     const [, port] = await run.prints(/forwarding from 127\.0\.0\.1:(\d+)/)
     const watching = await watch(Number(port))
     run.child.kill('SIGTERM')
-    await run.prints(/SIGTERM: listening no longer; 1 connections have 10 s to end/)
+    await run.prints(/SIGTERM: listening no longer; 1 connection has 10 s to end/)
     watching.stop()
     assert.equal((await run.ended).status, 0)
 

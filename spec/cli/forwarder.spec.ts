@@ -11,8 +11,11 @@ import type { ForwarderOptions } from '../../lib/cli/forwarder.ts'
 import type { Endpoint } from '../../lib/index.ts'
 import { Multidialer } from '../../lib/multidialer.ts'
 import type { MultidialerOptions } from '../../lib/multidialer.ts'
+import { throughProxy } from '../../lib/adapters/proxy.ts'
+import { Balancer } from '../support/balancer.ts'
 import { at } from '../support/client.ts'
 import { ControlPlane } from '../support/control-plane.ts'
+import { HTTPProxy } from '../support/http-proxy.ts'
 import { withoutLeaks } from '../support/leaks.ts'
 
 interface Given {
@@ -105,6 +108,12 @@ function endOf(socket: Socket): Promise<string> {
   })
 }
 
+/** A balancer that the certificates prove, too. */
+async function frontOf(plane: ControlPlane): Promise<Balancer> {
+  await Promise.all(plane.servers.map((server) => server.misbehave({ certificate: 'every-ip' })))
+  return Balancer.start(plane.servers.map(({ address }) => address))
+}
+
 /** Resolves when it holds. */
 async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5))
@@ -122,6 +131,7 @@ describe('forward', () => {
     await Promise.all(plane.servers.map((server) => (server.state === 'stopped' ? server.cont() : undefined)))
     for (const server of plane.servers) if (server.state === 'gone') await server.restart()
     await Promise.all(plane.servers.map((server) => server.misbehave()))
+    await plane.setEndpoints(undefined)
   })
 
   it('pipes programs to an apiserver, TLS end to end', () => forwarding(plane, async ({ get, lines, dialer }) => {
@@ -178,6 +188,67 @@ describe('forward', () => {
     await at(plane, 0).misbehave({ certificate: 'wrong-name' })
     assert.equal(await get().catch(codeOf), 'ECONNRESET')
     await said(/^connections are closed at once until an apiserver can be reached: .*proves none of/)
+  }))
+
+  it('I4 adds no credential to what programs send', () => forwarding(plane, async ({ listening, get }) => {
+    assert.equal(await get(), at(plane, 0).name)
+    const { host, port } = listening
+    const anonymous = https.get({ host, port, path: '/api/v1/namespaces', servername: 'kubernetes', ca: plane.ca, agent: false })
+    const [response]: IncomingMessage[] = await once(anonymous, 'response')
+    assert.equal(response?.resume().statusCode, 401)
+  }))
+
+  it('F1 leaves a front for the apiservers behind it', async () => {
+    await using balancer = await frontOf(plane)
+    await forwarding(plane, async ({ get, dialer }) => {
+      await dialer.refresh()
+      await until(() => dialer.snapshot().endpoints.some(({ listed, status }) => listed && status === 'ready'))
+      const { accepted } = await balancer.stats()
+      await get()
+      await get()
+      assert.ok(plane.servers.some(({ address }) => address === dialer.snapshot().current))
+      assert.equal((await balancer.stats()).accepted, accepted)
+    }, { server: `https://${balancer.address}` })
+  })
+
+  it('F1, D2 falls back to a front where nobody listed can be reached', async () => {
+    await using balancer = await frontOf(plane)
+    await plane.setEndpoints({ addresses: ['127.0.0.8:1', '127.0.0.7:1'] })
+    await forwarding(plane, async ({ get, dialer }) => {
+      await dialer.refresh()
+      assert.ok(plane.servers.map(({ name }) => name).includes(await get()))
+      assert.equal(dialer.snapshot().current, balancer.address)
+    }, { server: `https://${balancer.address}` })
+  })
+
+  it('goes through the HTTP proxy that it is told, in plain text or by TLS', async () => {
+    for (const certificate of [undefined, 'name-localhost']) {
+      const proxy = await HTTPProxy.start(certificate)
+      try {
+        const url = `${certificate === undefined ? 'http' : 'https'}://localhost:${proxy.port}`
+        await forwarding(plane, async ({ get }) => {
+          assert.equal(await get(), at(plane, 0).name)
+          assert.ok(proxy.heads.every((head) => head.startsWith(`CONNECT ${at(plane, 0).address} `) || head.startsWith('CONNECT 127.')))
+        }, { connectSocket: throughProxy(url, { ca: plane.ca }) })
+      } finally {
+        await proxy.stop()
+      }
+    }
+  })
+
+  it('a program that never reads holds up nobody else', () => forwarding(plane, async ({ listening, get, forwarder }) => {
+    const { host, port } = listening
+    const request = https.get({
+      host, port, path: '/tick?ms=1', servername: 'kubernetes', ca: plane.ca, agent: false,
+      headers: { authorization: `Bearer ${plane.token}` },
+    })
+    const [response]: IncomingMessage[] = await once(request, 'response')
+    response?.pause()
+    request.on('error', () => {})
+    response?.on('error', () => {})
+    for (let i = 0; i < 5; i += 1) assert.equal(await get(), at(plane, 0).name)
+    request.destroy()
+    await until(() => forwarder.connections === 0)
   }))
 
   it('no apiserver at all: accepts, closes at once, says so once, and that it is over', async () => {

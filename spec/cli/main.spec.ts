@@ -8,6 +8,7 @@ import { main } from '../../lib/cli/main.ts'
 import { painter, printable, table } from '../../lib/cli/text.ts'
 import { at } from '../support/client.ts'
 import { certificateFile, ControlPlane } from '../support/control-plane.ts'
+import { HTTPProxy } from '../support/http-proxy.ts'
 
 interface Run {
   readonly status: number
@@ -138,6 +139,33 @@ describe('kube-multidialer check', () => {
     assert.match((await run(['check', ...connection], { isTerminal: true })).out, /\u001b\[32m/)
     assert.ok(!(await run(['check', ...connection], { isTerminal: true, env: { NO_COLOR: '1' } })).out.includes('\u001b'))
     assert.match((await run(['check', ...connection], { isTerminal: true, env: { NO_COLOR: '' } })).out, /\u001b\[32m/)
+    assert.equal(painter(true, { TERM: 'dumb' })('text', 'bad'), 'text')
+  })
+
+  it('goes through a proxy, takes a name to prove, and a client certificate', async () => {
+    const proxy = await HTTPProxy.start()
+    try {
+      assert.equal((await run(['check', ...connection, '--proxy', `http://127.0.0.1:${proxy.port}`])).status, 0)
+      assert.ok(proxy.heads.length >= plane.servers.length)
+    } finally {
+      await proxy.stop()
+    }
+    assert.equal((await run(['check', ...connection, '--servername', 'kubernetes'])).status, 0)
+    const { out, status } = await run(['check', ...connection, '--servername', 'other.test.example'])
+    assert.equal(status, 2)
+    assert.match(out, /Add the DNS name 'other\.test\.example'/)
+    await Promise.all(plane.servers.map((server) => server.resetStats()))
+    const pair = ['--cert', certificateFile('client-a.crt'), '--key', certificateFile('client-a.key')]
+    assert.equal((await run(['check', ...connection, ...pair])).status, 0)
+    assert.ok((await at(plane, 1).stats()).clients.length > 0, 'no client certificate was shown')
+  })
+
+  it('asks every server that is given, where there is no list', async () => {
+    await plane.forbid('endpoints', 'endpointslices')
+    const { out, status } = await run(['check', ...connection, '--server', at(plane, 1).url])
+    await plane.forbid()
+    assert.equal(status, 0)
+    for (const { address } of plane.servers) assert.match(out, new RegExp(`^${address} +seed +- +answer 403`, 'm'))
   })
 
   it('gives JSON to machines', async () => {
