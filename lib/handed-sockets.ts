@@ -49,7 +49,8 @@ export class HandedSockets {
     }
     this.#handed.set(id, handed)
     this.#bySocket.set(socket, handed)
-    socket.once('close', () => this.#closed(handed))
+    // Not `once`: that would weigh more for as long as the socket lives.
+    socket.on('close', () => this.#closed(handed))
   }
 
   /** Gives the id of a socket that was handed out; undefined for any other. */
