@@ -16,7 +16,7 @@ export { throughProxy } from './adapters/proxy.ts'
 export type { ProxyOptions } from './adapters/proxy.ts'
 export { Multidialer } from './multidialer.ts'
 export type {
-  CreateConnection, FailedEvent, FailoverEvent, MultidialerEvents, MultidialerOptions,
+  CreateConnection, FailedEvent, FailoverEvent, MultidialerChannels, MultidialerEvents, MultidialerOptions,
 } from './multidialer.ts'
 export type { DialCallback, DialRequest } from './pool.ts'
 export type { EndpointStore } from './discovery/lists.ts'
