@@ -156,6 +156,20 @@ describe('withMultidialer and what programs take out of the options', () => {
     assert.equal(dialer.snapshot().counters.dials, 2, 'each is a connection of its own')
   })
 
+  it('lets no program end the agent of all others: what is idle is closed, and the rest goes on', async () => {
+    const { config, dialer } = configOf(A)
+    const url = `${config.cluster?.server}/`
+    const { agent } = await applied(config)
+    assert.equal((await request(url, { agent })).servedBy, names.a)
+    const underWay = request(url, { agent })
+    agent.destroy()
+    assert.equal((await underWay).servedBy, names.a)
+    agent.destroy()
+    assert.ok(Object.values(agent.freeSockets).flat().every((socket) => socket?.destroyed))
+    assert.equal((await call(config)).servedBy, names.a)
+    assert.equal(dialer.snapshot().counters.dials, 2)
+  })
+
   it('takes options that a program has changed for that program\'s own', async () => {
     const { config, dialer } = configOf(A)
     const options = await applied(config)
