@@ -4,12 +4,15 @@
  */
 import assert from 'node:assert/strict'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { once } from 'node:events'
 import { after, before, describe, it } from 'node:test'
+import { withMultidialer } from '../lib/adapters/client-node.ts'
 import { publish } from '../lib/channels.ts'
 import type { MultidialerChannels } from '../lib/index.ts'
 import { Multidialer } from '../lib/index.ts'
 import { at, rejection } from './support/client.ts'
 import { ControlPlane } from './support/control-plane.ts'
+import { kubeConfigOf } from './support/kube-config.ts'
 import { startProgram } from './support/program.ts'
 
 const NAMES = ['endpoints', 'failover', 'failed', 'warning'] as const
@@ -87,6 +90,17 @@ describe('the channels', () => {
     assert.ok(message !== undefined)
     assert.equal(message.error, warnings[0])
     assert.deepEqual([messages.length, message.error.kind, message.dialer === dialer], [1, 'list', true])
+  })
+
+  it('kube-multidialer:warning has what an adapter warns of, too', async () => {
+    let warned: unknown
+    let dialer: unknown
+    const messages = await published('warning', async () => {
+      using made = withMultidialer(kubeConfigOf(plane, {}, { proxyUrl: 'socks5://127.0.0.1:9' }))
+      dialer = made
+      ;[warned] = await once(made, 'warning')
+    })
+    assert.deepEqual(messages.map((message) => [message.dialer === dialer, message.error === warned]), [[true, true]])
   })
 
   it('makes nothing where nobody subscribes, and again nothing when the last one has left', async () => {

@@ -170,6 +170,24 @@ describe('withMultidialer and what programs take out of the options', () => {
     assert.equal(dialer.snapshot().counters.dials, 2)
   })
 
+  it('gives the next call another dispatcher where a program has closed the one it was given', async () => {
+    const { config } = configOf(A)
+    const given = new Set<object | undefined>()
+    for (let i = 0; i < 3; i += 1) {
+      const context = new DispatcherContext()
+      await config.applySecurityAuthentication(context)
+      const { dispatcher } = context
+      given.add(dispatcher)
+      const init: object = { headers: context.headers, dispatcher }
+      const answer = await fetch(`${config.cluster?.server}/`, init)
+      await answer.arrayBuffer()
+      assert.equal(answer.headers.get('x-served-by'), names.a)
+      assert.ok(dispatcher !== undefined)
+      if (i === 1) await Reflect.apply(Reflect.get(dispatcher, 'close'), dispatcher, [])
+    }
+    assert.equal(given.size, 2)
+  })
+
   it('takes options that a program has changed for that program\'s own', async () => {
     const { config, dialer } = configOf(A)
     const options = await applied(config)
