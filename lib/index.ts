@@ -5,7 +5,7 @@ export type { CheckOptions } from './check.ts'
 export type { CertificateCheck, Check, EndpointCheck, Reached, Survival } from './check/facts.ts'
 export type { Endpoint } from './core/endpoint.ts'
 export type { EndpointSnapshot, Snapshot } from './core/snapshot.ts'
-export type { Counters, Origin, Status, Via } from './core/state.ts'
+export type { Counters, FailureKind, Origin, Status, Via } from './core/state.ts'
 export { AttemptError, MultidialError } from './errors.ts'
 export type { AttemptFailure } from './errors.ts'
 export { fileStore } from './adapters/file-store.ts'
@@ -16,7 +16,7 @@ export { throughProxy } from './adapters/proxy.ts'
 export type { ProxyOptions } from './adapters/proxy.ts'
 export { Multidialer } from './multidialer.ts'
 export type {
-  CreateConnection, FailedEvent, FailoverEvent, MultidialerEvents, MultidialerOptions,
+  CreateConnection, FailedEvent, FailoverEvent, MultidialerChannels, MultidialerEvents, MultidialerOptions,
 } from './multidialer.ts'
 export type { DialCallback, DialRequest } from './pool.ts'
 export type { EndpointStore } from './discovery/lists.ts'

@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import { debuglog } from 'node:util'
+import { publish } from './channels.ts'
 import type { CheckOptions } from './check.ts'
 import type { Check } from './check/facts.ts'
 import type { Endpoint } from './core/endpoint.ts'
@@ -84,6 +85,17 @@ export interface MultidialerEvents {
   failed: [failed: FailedEvent]
   /** Something that a person should look at: each kind once until it changes. */
   warning: [warning: Error & { kind: string }]
+}
+
+/**
+ * The messages of node:diagnostics_channel, by the names of the channels: what the events carry, and whose event it is.
+ * They tell a program of the dialers that its dependencies made.
+ */
+export interface MultidialerChannels {
+  'kube-multidialer:endpoints': { readonly dialer: Multidialer; readonly endpoints: readonly Endpoint[] }
+  'kube-multidialer:failover': { readonly dialer: Multidialer } & FailoverEvent
+  'kube-multidialer:failed': { readonly dialer: Multidialer } & FailedEvent
+  'kube-multidialer:warning': { readonly dialer: Multidialer; readonly error: Error & { kind: string } }
 }
 
 /**
@@ -193,24 +205,34 @@ export class Multidialer extends EventEmitter<MultidialerEvents> {
 
   #emit(report: Report): void {
     switch (report.event) {
-      case 'endpoints':
+      case 'endpoints': {
         debug('endpoints %j', report.endpoints)
-        this.emit('endpoints', report.endpoints.map((endpoint) => ({ ...endpoint })))
+        const endpoints = report.endpoints.map((endpoint) => ({ ...endpoint }))
+        publish('endpoints', () => ({ dialer: this, endpoints }))
+        this.emit('endpoints', endpoints)
         return
-      case 'failover':
-        debug('failover from %s to %s: %s', report.from, report.to, report.reason)
-        this.emit('failover', { from: report.from, to: report.to, reason: report.reason })
+      }
+      case 'failover': {
+        const { from, to, reason } = report
+        debug('failover from %s to %s: %s', from, to, reason)
+        publish('failover', () => ({ dialer: this, from, to, reason }))
+        this.emit('failover', { from, to, reason })
         return
+      }
       case 'failed': {
         const { address, failure } = report
         debug('failed %s: %s', address, failure.message)
-        this.emit('failed', { address, error: failureError(failure) })
+        const error = failureError(failure)
+        publish('failed', () => ({ dialer: this, address, error }))
+        this.emit('failed', { address, error })
         return
       }
       case 'warning': {
         debug('warning: %s', report.message)
         const cause = report.error === undefined ? undefined : { cause: report.error }
-        this.emit('warning', Object.assign(new Error(report.message, cause), { kind: report.kind }))
+        const error = Object.assign(new Error(report.message, cause), { kind: report.kind })
+        publish('warning', () => ({ dialer: this, error }))
+        this.emit('warning', error)
         return
       }
     }

@@ -8,12 +8,13 @@
 import { setImmediate } from 'node:timers/promises'
 import { NoToken } from '../credentials/token.ts'
 import { debuglog } from 'node:util'
+import { publish } from '../channels.ts'
 import type { ConnectSocket } from '../connect/attempt.ts'
 import { causeText, optionError } from '../errors.ts'
 import type { MultidialerOptions } from '../multidialer.ts'
 import { Multidialer, poolOf, renewCertificates } from '../multidialer.ts'
 import { KubeConfigAgent } from './kube-config-agent.ts'
-import type { Dispatcher } from './kube-config-dispatcher.ts'
+import type { ApplySecurityAuthentication, Dispatcher } from './kube-config-dispatcher.ts'
 import { makeDispatcher, unknownVersion } from './kube-config-dispatcher.ts'
 import {
   bearerOf, certificatesOf, contextOf, dialerOptionsOf, hasPlugin, headersOf, identityOfContext,
@@ -210,8 +211,7 @@ class Link {
     if (context === undefined) return apply.call(kubeConfig, request)
     const applied = await this.#authenticate(kubeConfig, context, apply, request)
     if (takesDispatcher(request)) {
-      this.#dispatcher ??= makeDispatcher(kubeConfig, apply, this.#dialer, IDLE)
-      request.setDispatcher(await this.#dispatcher)
+      request.setDispatcher(await this.#dispatcherNow(kubeConfig, apply))
     } else if (takesAgent(request)) {
       request.setAgent(this.#agent)
     } else {
@@ -274,6 +274,16 @@ class Link {
     this.#agent.show(applied)
   }
 
+  /** The one of all calls; another where a program has closed it, as it may do with one that is its own. */
+  async #dispatcherNow(kubeConfig: KubeConfigLike, apply: ApplySecurityAuthentication): Promise<Dispatcher> {
+    const made = this.#dispatcher
+    const dispatcher = await made
+    const isOver = dispatcher?.closed === true || dispatcher?.destroyed === true
+    if (isOver && this.#dispatcher === made) this.#dispatcher = undefined
+    this.#dispatcher ??= makeDispatcher(kubeConfig, apply, this.#dialer, IDLE)
+    return this.#dispatcher
+  }
+
   #closeDispatcher(): void {
     const ignore = (): void => {}
     this.#dispatcher?.then((dispatcher) => dispatcher.close()).catch(ignore)
@@ -302,6 +312,7 @@ function warn(dialer: Multidialer, kind: string, message: string): void {
   const warning = Object.assign(new Error(message), { kind })
   debug('warning: %s', message)
   process.nextTick(() => {
+    publish('warning', () => ({ dialer, error: warning }))
     if (!dialer.emit('warning', warning)) process.emitWarning(message)
   })
 }

@@ -7,7 +7,6 @@ import type { Duplex } from 'node:stream'
 import type { PooledOptions } from '../agent/pooled-agent.ts'
 import { PooledAgent } from '../agent/pooled-agent.ts'
 import type { PooledRequest } from '../agent/waiting-request.ts'
-import { sameValue } from '../connect/own-tls.ts'
 import type { DialerPool } from '../pool.ts'
 
 /** What client-node tells an agent of TLS. */
@@ -63,6 +62,14 @@ export class KubeConfigAgent extends PooledAgent {
     this.closeIdle()
   }
 
+  /**
+   * What is idle is closed; what is in use goes on, as it may be others', and later requests are served. Programs end an
+   * agent that they take for their own. The end of all is the dialer's `close()`.
+   */
+  override destroy(): void {
+    this.closeIdle()
+  }
+
   protected override get pool(): DialerPool {
     return this.#pool
   }
@@ -94,20 +101,13 @@ export class KubeConfigAgent extends PooledAgent {
   /** The options without those that are the same as the dialer's own. */
   #marked(options: MarkedOptions): MarkedOptions {
     if (options[GIVEN] !== undefined) return options
-    const marked: MarkedOptions = { ...options }
+    const marked: MarkedOptions = { ...this.#pool.plain(options) }
+    // Servers are verified unless the KubeConfig says otherwise.
+    if (marked.rejectUnauthorized === (this.#shown.rejectUnauthorized ?? true)) delete marked.rejectUnauthorized
+    if (marked.servername === this.#shown.servername) delete marked.servername
     const given: Shown = {}
-    for (const name of SHOWN) {
-      const value: unknown = options[name]
-      if (value === undefined || value === null) continue
-      if (sameValue(value, this.#ownValue(name))) Reflect.deleteProperty(marked, name)
-      else given[name] = value
-    }
+    for (const name of SHOWN) if (marked[name] !== undefined && marked[name] !== null) given[name] = marked[name]
     marked[GIVEN] = given
     return marked
-  }
-
-  #ownValue(name: (typeof SHOWN)[number]): unknown {
-    // Servers are verified unless the KubeConfig says otherwise.
-    return this.#shown[name] ?? (name === 'rejectUnauthorized' ? true : undefined)
   }
 }

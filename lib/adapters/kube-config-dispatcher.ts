@@ -11,6 +11,9 @@ import { undiciConnector } from './undici.ts'
 export interface Dispatcher {
   dispatch(...args: readonly unknown[]): unknown
   close(): Promise<void>
+  /** Somebody has called close() or destroy(): it takes no more requests. */
+  readonly closed?: boolean
+  readonly destroyed?: boolean
 }
 
 /** @param idleTimeout ms after which an idle connection is closed, whatever the server says */

@@ -33,6 +33,9 @@ export interface ProxyOptions extends tls.SecureContextOptions {
 const MAX_HEAD = 16 * 1024
 const TIMEOUT = 4_500
 
+/** Not as a whole URL: of one, no message shows the user and the password, not even these. */
+const HOW_TO_AUTHORIZE = "before the host: 'user:password@host:port'"
+
 /** What to do where a proxy speaks SOCKS. */
 export const SOCKS_ADVICE: string = "Give the option 'connectSocket' a function that connects through it. With the " +
   "package 'socks': ({ host, port }) => SocksClient.createConnection({ proxy, command: 'connect', destination: " +
@@ -173,7 +176,7 @@ function adviceFor(status: number, authorized: boolean): string {
     case 407:
       return authorized
         ? ': it does not take this user and password, or wants another kind of authorization than basic'
-        : ": it asks for authorization. Give it in its URL, as 'http://user:password@host:port'"
+        : `: it asks for authorization. Give it in its URL, ${HOW_TO_AUTHORIZE}`
     case 403:
     case 405:
     case 501:
@@ -234,8 +237,8 @@ function parsed(url: unknown): URL {
   if (typeof url !== 'string') throw optionError("throughProxy() must be given the URL of a proxy, 'http://host:port'")
   // 'proxy:3128' is a URL as well, of the scheme 'proxy:'.
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(url) || !URL.canParse(url)) {
-    throw optionError("throughProxy() must be given a whole URL, 'http://host:port' or " +
-      "'http://user:password@host:port'. A user and a password are written as encodeURIComponent() gives them")
+    throw optionError("throughProxy() must be given a whole URL, 'http://host:port'. A user and a password go " +
+      `${HOW_TO_AUTHORIZE}, each as encodeURIComponent() gives it`)
   }
   return new URL(url)
 }

@@ -35,8 +35,8 @@ export interface Wanted {
   readonly differs: boolean
 }
 
-/** What programs take from one agent or KubeConfig for requests of their own. */
-const SHAREABLE = ['ca', 'cert', 'key', 'pfx', 'passphrase'] as const
+/** What programs take from one agent or KubeConfig for requests of their own, in groups of what belongs together. */
+const SHAREABLE = [['ca'], ['cert', 'key', 'pfx', 'passphrase']] as const
 
 export class Connections {
   readonly #options: ConnectionOptions
@@ -55,7 +55,10 @@ export class Connections {
 
   /** Gives the request without what is just the dialer's own: it is no option of its caller's. */
   plain<Request extends DialRequest>(request: Request): Request {
-    const same = SHAREABLE.filter((name) => request[name] && this.#options.credentials.holds(name, request[name]))
+    const same = SHAREABLE.flatMap((group) => {
+      const given = group.filter((name) => request[name])
+      return given.every((name) => this.#options.credentials.holds(name, request[name])) ? given : []
+    })
     if (same.length === 0) return request
     const plain = { ...request }
     for (const name of same) Reflect.deleteProperty(plain, name)

@@ -4,12 +4,13 @@
  * is known who is listed (F3) is in holding.ts.
  */
 import { firstCandidate, nextCandidate } from './candidates.ts'
+import { countDialTime, countFailedAttempt } from './counting.ts'
 import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import { doubt, replaced, wonder } from './asking.ts'
+import { blamesNobody, workedAt } from './failover.ts'
 import {
-  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isDoubted, isFront, isListed, lastErrorOf,
-  MUTE_DELAYS, statusOf,
+  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isListed, MUTE_DELAYS,
 } from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, HandedSocket, Id, Peer, Rejection, State } from './state.ts'
 import { retire } from './retiring.ts'
@@ -42,6 +43,7 @@ export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean, 
     own,
     plain,
     ...(bare === undefined ? {} : { bare }),
+    startedAt: turn.now,
     deadline: turn.now + turn.state.settings.dialTimeout,
     graced: false,
     tried: [],
@@ -156,7 +158,7 @@ function dialDue(turn: Turn, given: Dial): void {
 function timeOut(turn: Turn, dial: Dial, dialTimeout: number): void {
   const held = dial.attempts.find(({ phase }) => phase === 'held')
   if (held !== undefined) return deliver(turn, dial, held)
-  const causes = dial.attempts.map(({ address }): Cause => ({ address, failure: silence(dialTimeout) }))
+  const causes = dial.attempts.map(({ address }) => givenUp(turn, address, dialTimeout))
   endDial(turn, dial, { kind: 'timedOut', causes: [...dial.causes, ...causes] })
 }
 
@@ -228,8 +230,8 @@ function futileAt(state: State, dial: Dial): number {
 /** D7: Ends a dial for which nothing is left but what was never reached. */
 function endFutile(turn: Turn, dial: Dial): void {
   const least = turn.state.settings.attemptDelay
-  const causes = dial.attempts.map(({ address, startedAt }): Cause => (
-    { address, failure: silence(Math.round(Math.max(turn.now - startedAt, least))) }
+  const causes = dial.attempts.map(({ address, startedAt }) => (
+    givenUp(turn, address, Math.round(Math.max(turn.now - startedAt, least)))
   ))
   endDial(turn, dial, { kind: 'failed', causes: [...dial.causes, ...causes] })
 }
@@ -237,6 +239,7 @@ function endFutile(turn: Turn, dial: Dial): void {
 function endDial(turn: Turn, dial: Dial, rejection: Rejection): void {
   for (const attempt of dial.attempts) releaseAttempt(turn, dial, attempt)
   turn.emit({ type: 'reject', dial: dial.id, rejection })
+  if (rejection.kind === 'failed' || rejection.kind === 'timedOut') turn.count('dialsFailed')
   turn.set({ dials: withoutRow(turn.state.dials, dial.id) })
 }
 
@@ -262,6 +265,7 @@ export function deliver(turn: Turn, dial: Dial, attempt: Attempt): void {
   turn.emit({ type: 'deliver', dial: dial.id, attempt: attempt.id, address: attempt.address })
   for (const other of dial.attempts) if (other.id !== attempt.id) releaseAttempt(turn, dial, other)
   turn.set({ dials: withoutRow(turn.state.dials, dial.id) })
+  countDialTime(turn, dial)
   const socket = handOver(turn, attempt)
   if (isUnchosen(turn.state, dial)) retire(turn, socket)
   workedAt(turn, dial, attempt.address)
@@ -316,38 +320,6 @@ export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
   turn.unwarn(`identity ${address}`)
 }
 
-/**
- * D2: Makes the endpoint that served the current one. A dial that began before the last change of mind, and did not
- * itself find the current one wanting, changes nothing: two dials must not undo each other's failover.
- */
-function workedAt(turn: Turn, dial: Dial, to: Address): void {
-  const { state } = turn
-  const isSpread = state.settings.balance === 'spread'
-  const from = isSpread ? dial.tried[0] : state.current
-  if (from === undefined || from === to) return void (state.current !== to && turn.set({ current: to }))
-  const peer = turn.peer(from)
-  const status = peer && statusOf(peer)
-  const isLeft = peer !== undefined && (isDoubted(peer) || isFront(state, peer))
-  if (!isSpread && status === 'ready' && !isLeft && !dial.tried.includes(from)) return
-  const failure = dial.causes.find(({ address }) => address === from)?.failure
-  if (status === 'ready' && failure !== undefined && blamesNobody(failure, dial)) return
-  turn.report({ event: 'failover', from, to, reason: reasonToLeave(turn, peer, failure, to) })
-  turn.count('failovers')
-  turn.set({ current: to })
-}
-
-function reasonToLeave(turn: Turn, peer: Peer | undefined, failure: Failure | undefined, to: Address): string {
-  const known = failure?.message ?? (peer && lastErrorOf(peer))
-  if (known !== undefined) return known
-  if (peer !== undefined && statusOf(peer) === 'leaving') return 'leaving'
-  if (peer !== undefined && isDoubted(peer)) return 'callers gave up on it'
-  const target = turn.peer(to)
-  if (peer !== undefined && target !== undefined && isFront(turn.state, peer) && isListed(target)) {
-    return 'a listed apiserver can be reached itself'
-  }
-  return `no connection within ${turn.state.settings.attemptDelay} ms`
-}
-
 /** H11: An endpoint that lost a race by silence is asked whether it lives, so that the next dial need not find out. */
 function doubtLosers(turn: Turn, dial: Dial, winner: Attempt): void {
   for (const { id, address, startedAt, phase } of dial.attempts) {
@@ -375,9 +347,11 @@ function blame(turn: Turn, dial: Dial, address: Address, failure: Failure): void
   refreshSoon(turn, turn.now + REFRESH_PAUSE)
 }
 
-/** H1: Tells whether a failure says nothing of its endpoint. */
-function blamesNobody(failure: Failure, dial: { readonly own: boolean }): boolean {
-  return dial.own || failure.kind === 'local' || failure.kind === 'mistake'
+/** D5, D7: Counts an attempt that its dial waits for no longer, and gives it as a cause. */
+function givenUp(turn: Turn, address: Address, after: number): Cause {
+  const failure = silence(after)
+  countFailedAttempt(turn, failure)
+  return { address, failure }
 }
 
 function silence(after: number): Failure {
@@ -390,9 +364,10 @@ export function withAttempt(dial: Dial, attempt: Attempt): Dial {
   return { ...dial, attempts: dial.attempts.map((each) => (each.id === attempt.id ? attempt : each)) }
 }
 
-/** D7: Takes a failed attempt out of its dial, and notes when the last one failed that was worth waiting for. */
+/** D7: Takes a failed attempt out of its dial, counts it, and notes when the last one failed that was worth waiting for. */
 function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failure): Dial {
   const isFutile = futileFrom(turn.state, turn.peer(attempt.address)) <= turn.now
+  countFailedAttempt(turn, failure)
   return {
     ...dial,
     attempts: dial.attempts.filter((each) => each.id !== attempt.id),

@@ -112,6 +112,7 @@ function moveOn(turn: Turn, round: Round): void {
 /** R2, R5: Ends a round that came to no list. */
 function endRound(turn: Turn, status: 'failing' | 'forbidden', causes: readonly Cause[]): void {
   const { discovery, settings } = turn.state
+  turn.count('refreshesFailed')
   for (const refresh of discovery.waiting) {
     turn.emit({ type: 'settleRefresh', refresh, outcome: { kind: 'failed', causes } })
   }

@@ -162,6 +162,7 @@ export function questionsDue(turn: Turn): void {
 /** H2, H12: Asks again on another connection, or gives the verdict. */
 function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): void {
   const { address } = peer
+  turn.count('heartbeatsFailed')
   // The connection that it was on is kept no longer. One that was there before is, where a fresh one was not made.
   const hadKept = question.connectedAt !== undefined && question.on !== 'full' && question.attempt === undefined
   if (hadKept) turn.changePeer(address, { kept: undefined })

@@ -8,6 +8,7 @@
  * again)
  */
 import { nextCandidate } from './candidates.ts'
+import { countFailedAttempt } from './counting.ts'
 import {
   connected, deliver, releaseAttempt, setDial, startNext, withAttempt, withStarted,
 } from './dialling.ts'
@@ -57,6 +58,7 @@ export function questionLost(turn: Turn, attemptId: Id, failure: Failure): void 
     const attempt = dial.attempts.find(({ id, phase }) => id === attemptId && phase === 'asking')
     if (attempt === undefined) continue
     turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
+    countFailedAttempt(turn, failure)
     const rest: Dial = { ...dial, attempts: dial.attempts.filter((each) => each !== attempt) }
     const isAlone = dial.hold.is === 'list' && rest.attempts.every(({ phase }) => phase === 'connecting')
     if (isAlone) return setDial(turn, withStarted(turn, { ...rest, hold: OVER }, attempt))

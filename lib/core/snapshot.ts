@@ -50,8 +50,13 @@ export function snapshotOf(state: State, now: number): Snapshot {
       ...listed,
       ...(discovery.lastError === undefined ? {} : { lastError: discovery.lastError }),
     },
-    counters: state.counters,
+    counters: countersOf(state),
   }
+}
+
+function countersOf({ counters }: State): Counters {
+  const { count, sumMs } = counters.dialTimes
+  return { ...counters, dialTimes: { count, sumMs: Math.round(sumMs) } }
 }
 
 function endpointOf(peer: Peer, now: number): EndpointSnapshot {

@@ -101,6 +101,7 @@ export interface Dial extends Row {
   readonly plain: boolean
   /** It makes a bare TCP connection, for somebody else's TLS: only to an endpoint that is verified (D4). */
   readonly bare?: true
+  readonly startedAt: number
   readonly deadline: number
   /** The deadline was met late once, and put off (H4). */
   readonly graced: boolean
@@ -306,13 +307,24 @@ export interface Discovery {
   readonly failedBy: FailureKind | undefined
 }
 
+/** What has been done so far, for a metrics exporter. Nothing of it ever goes down. */
 export interface Counters {
   readonly dials: number
+  /** Those that ended without a connection, other than by their caller or by `close()`. */
+  readonly dialsFailed: number
+  /** How many gave a connection, and how many milliseconds these took in all. */
+  readonly dialTimes: { readonly count: number; readonly sumMs: number }
   readonly attempts: number
+  /** Those that made no connection, or lost it before it was handed over, by what happened to them. */
+  readonly attemptsFailed: Readonly<Record<FailureKind, number>>
   readonly failovers: number
   readonly severed: number
   readonly heartbeats: number
+  /** Tries that got no HTTP answer at all. */
+  readonly heartbeatsFailed: number
   readonly refreshes: number
+  /** Those that came to no list. */
+  readonly refreshesFailed: number
 }
 
 export interface State {

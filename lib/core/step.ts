@@ -3,6 +3,7 @@
  * folder, and `deadlines.ts` for when the clock is to be looked at again.
  */
 import { hint } from './asking.ts'
+import { NOTHING_COUNTED } from './counting.ts'
 import { deadlineReached } from './deadlines.ts'
 import { attemptFailed, dialCancelled, dialRequested, endAllDials, newcomersDue, settleFutile } from './dialling.ts'
 import { hintsLoaded, refreshRequested, settleRound, settleWarnings } from './discovery.ts'
@@ -60,7 +61,7 @@ export function initialState(
       failedBy: undefined,
     },
     warned: new Map(),
-    counters: { dials: 0, attempts: 0, failovers: 0, severed: 0, heartbeats: 0, refreshes: 0 },
+    counters: NOTHING_COUNTED,
   }, 0)
   addPeers(turn, seeds, 'seed')
   addPeers(turn, alternates, 'alternate')

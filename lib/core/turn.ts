@@ -10,6 +10,9 @@ import type { Counters, Discovery, Effect, Id, Peer, Report, Seed, State } from 
 /** H4: A deadline handled later than this says that this machine was away, and nothing of the endpoint. */
 export const LATE = 1_000
 
+/** A counter that is one number. */
+type CounterName = { [Name in keyof Counters]: Counters[Name] extends number ? Name : never }[keyof Counters]
+
 export class Turn {
   state: State
   readonly now: number
@@ -67,7 +70,7 @@ export class Turn {
     }
   }
 
-  count(name: keyof Counters, more: number = 1): void {
+  count(name: CounterName, more: number = 1): void {
     const { counters } = this.state
     this.set({ counters: { ...counters, [name]: counters[name] + more } })
   }

@@ -11,6 +11,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import type { ClientNodeOptions } from '../../lib/adapters/client-node.ts'
 import { withMultidialer } from '../../lib/adapters/client-node.ts'
 import type { Multidialer } from '../../lib/index.ts'
+import { MultidialerAgent } from '../../lib/index.ts'
 import { certificateFile, ControlPlane } from '../support/control-plane.ts'
 import type { Applied, User } from '../support/kube-config.ts'
 import { AgentContext, base64, call, DispatcherContext, FakeKubeConfig, request } from '../support/kube-config.ts'
@@ -137,6 +138,54 @@ describe('withMultidialer and what programs take out of the options', () => {
     assert.equal(String(again.agent.options.ca), pem('ca.crt'))
     assert.equal(again.agent.options.rejectUnauthorized, undefined)
     assert.equal(dialer.snapshot().counters.dials, 1)
+  })
+
+  it('keeps a certificate and a key together where a request brings but one of them in other words', async () => {
+    const { config, dialer } = configOf(A)
+    const options = await applied(config)
+    const url = `${config.cluster?.server}/`
+    assert.equal((await request(url, { ...options, key: `\n${String(options.key)}` })).servedBy, names.a)
+    assert.equal((await request(url, { ...options, cert: `\n${String(options.cert)}` })).servedBy, names.a)
+    const agent = new MultidialerAgent({
+      server: config.cluster?.server ?? '', ca: pem('ca.crt'), cert: pem('client-a.crt'), key: pem('client-a.key'),
+      ...CALLS_ALONE,
+    })
+    const own = { agent, cert: pem('client-a.crt'), key: `\n${pem('client-a.key')}` }
+    assert.equal((await request(url, own)).servedBy, names.a)
+    agent.destroy()
+    assert.equal(dialer.snapshot().counters.dials, 2, 'each is a connection of its own')
+  })
+
+  it('lets no program end the agent of all others: what is idle is closed, and the rest goes on', async () => {
+    const { config, dialer } = configOf(A)
+    const url = `${config.cluster?.server}/`
+    const { agent } = await applied(config)
+    assert.equal((await request(url, { agent })).servedBy, names.a)
+    const underWay = request(url, { agent })
+    agent.destroy()
+    assert.equal((await underWay).servedBy, names.a)
+    agent.destroy()
+    assert.ok(Object.values(agent.freeSockets).flat().every((socket) => socket?.destroyed))
+    assert.equal((await call(config)).servedBy, names.a)
+    assert.equal(dialer.snapshot().counters.dials, 2)
+  })
+
+  it('gives the next call another dispatcher where a program has closed the one it was given', async () => {
+    const { config } = configOf(A)
+    const given = new Set<object | undefined>()
+    for (let i = 0; i < 3; i += 1) {
+      const context = new DispatcherContext()
+      await config.applySecurityAuthentication(context)
+      const { dispatcher } = context
+      given.add(dispatcher)
+      const init: object = { headers: context.headers, dispatcher }
+      const answer = await fetch(`${config.cluster?.server}/`, init)
+      await answer.arrayBuffer()
+      assert.equal(answer.headers.get('x-served-by'), names.a)
+      assert.ok(dispatcher !== undefined)
+      if (i === 1) await Reflect.apply(Reflect.get(dispatcher, 'close'), dispatcher, [])
+    }
+    assert.equal(given.size, 2)
   })
 
   it('takes options that a program has changed for that program\'s own', async () => {

@@ -223,6 +223,8 @@ describe('withMultidialer', () => {
         error instanceof TypeError && /'c'.*proxyUrl that cannot be used/.test(error.message) &&
         !error.message.includes('canary'))
     }
+    assert.throws(() => withMultidialer(kubeConfigOf(plane, {}, { proxyUrl: 'proxy:3128' })),
+      /a whole URL, 'http:\/\/host:port'. A user and a password go before the host: 'user:password@host:port'/)
   })
 
   it('NODE_DEBUG=multidialer prints its warnings, too', async () => {

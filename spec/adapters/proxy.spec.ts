@@ -165,8 +165,12 @@ describe('throughProxy', () => {
 
   it('says how to give a user and a password where the proxy asks for authorization and there are none', async () => {
     plain.answer = (socket) => socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n')
-    const error = await refusalOf(() => throughProxy(urlOf(plain))(AWAY, { signal: never }))
-    assert.match(error.message, /asks for authorization.*http:\/\/user:password@host:port/)
+    const connectSocket = throughProxy(urlOf(plain))
+    using dialer = new Multidialer({ server: 'https://10.77.0.1:6443', connectSocket, refreshInterval: 0 })
+    for (const ask of [() => connectSocket(AWAY, { signal: never }), () => dialer.connect()]) {
+      const error = await refusalOf(ask)
+      assert.match(error.message, /asks for authorization.*before the host: 'user:password@host:port'/)
+    }
   })
 
   it('keeps the code of the cause where the proxy cannot be reached', async () => {

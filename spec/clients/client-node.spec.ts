@@ -1,10 +1,10 @@
 /**
  * @kubernetes/client-node, 1.x and 2.x, on a dialer: all that is made of a KubeConfig, from whatever it holds, and what
- * it costs with and without. Of 0.2x, what it does in another way than those.
+ * it costs with and without. 0.2x is client-node-0.spec.ts's.
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,13 +13,12 @@ import { after, afterEach, before, describe, it } from 'node:test'
 import { withMultidialer } from '../../lib/adapters/client-node.ts'
 import type { Multidialer } from '../../lib/index.ts'
 import type { ApiServer } from '../support/control-plane.ts'
-import { certificateFile, ControlPlane } from '../support/control-plane.ts'
+import { ControlPlane } from '../support/control-plane.ts'
 import type { ClientNode } from './clients.ts'
 import { clientNode, kubeConfigOf, runsHere } from './clients.ts'
+import { KubeConfigs, statusOf, waysOf } from './kube-configs.ts'
 import { record } from './matrix.ts'
 
-type ClientNode0 = typeof import('client-node-0')
-type KubeConfig0 = InstanceType<ClientNode0['KubeConfig']>
 type KubeConfig = InstanceType<ClientNode['KubeConfig']>
 
 const QUICK = { heartbeatInterval: 500, heartbeatTimeout: 300 }
@@ -29,11 +28,13 @@ const CALLS = 20
 
 let plane: ControlPlane
 let folder: string
+let configs: KubeConfigs
 const awake = setInterval(() => {}, 60_000)
 const dialers: Multidialer[] = []
 before(async () => {
   plane = await ControlPlane.start()
   folder = mkdtempSync(join(tmpdir(), 'client-node-'))
+  configs = new KubeConfigs(plane, folder)
 })
 after(async () => {
   clearInterval(awake)
@@ -234,38 +235,10 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
     })
 
     verify('credentials', 'connects with all that a KubeConfig may hold', async () => {
-      const kinds: Record<string, { cluster?: object; user: object }> = {
-        token: { user: { token: plane.token } },
-        'token-file': { user: { 'auth-provider': { name: 'tokenFile', config: { tokenFile: plane.tokenFile } } } },
-        certificate: { user: {
-          'client-certificate': certificateFile('client-a.crt'), 'client-key': certificateFile('client-a.key'),
-        } },
-        'certificate data': { user: {
-          'client-certificate-data': readFileSync(certificateFile('client-a.crt'), 'base64'),
-          'client-key-data': readFileSync(certificateFile('client-a.key'), 'base64'),
-        } },
-        'exec, a token': { user: { exec: execOf({ token: plane.token }) } },
-        'exec, a certificate': { user: { exec: execOf({
-          clientCertificateData: readFileSync(certificateFile('client-b.crt'), 'utf8'),
-          clientKeyData: readFileSync(certificateFile('client-b.key'), 'utf8'),
-        }) } },
-        'tls-server-name': { cluster: { 'tls-server-name': 'kubernetes.default.svc' }, user: { token: plane.token } },
-        skipTLSVerify: {
-          cluster: { 'certificate-authority': undefined, 'insecure-skip-tls-verify': true },
-          user: { token: plane.token },
-        },
-      }
-      for (const [kind, { cluster, user }] of Object.entries(kinds)) {
-        const file = join(folder, 'kubeconfig')
-        writeFileSync(file, JSON.stringify({
-          apiVersion: 'v1', kind: 'Config', 'current-context': 'c',
-          clusters: [{
-            name: 'c', cluster: { server: target().server, 'certificate-authority': plane.caFile, ...cluster },
-          }],
-          users: [{ name: 'u', user }], contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
-        }))
+      const { kinds } = configs
+      for (const [kind, parts] of Object.entries(kinds)) {
         const config = new k8s.KubeConfig()
-        config.loadFromFile(file)
+        config.loadFromFile(configs.write(parts))
         const dialer = withMultidialer(config, QUICK)
         try {
           const { items } = await config.makeApiClient(k8s.CoreV1Api).listNamespacedPod({ namespace: 'default' })
@@ -299,21 +272,15 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
       const config = dialled(kubeConfigOf(k8s, target()))
       const options: https.RequestOptions = {}
       await config.applyToHTTPSOptions(options)
-      const { agent, ca, headers } = options
-      assert.ok(agent instanceof https.Agent && ca !== undefined && headers !== undefined)
-      assert.deepEqual(agent.options.ca, ca)
-      const ways: https.RequestOptions[] = [
-        options, { headers, agent: new https.Agent({ ca }) }, { headers, agent: new https.Agent({ ...agent.options }) },
-        { headers, ca: agent.options.ca },
-      ]
-      for (const way of ways) assert.equal(await statusOf(`${target().server}/version`, way), 200)
+      assert.deepEqual(options.agent instanceof https.Agent && options.agent.options.ca, options.ca)
+      for (const way of waysOf(options)) assert.equal(await statusOf(`${target().server}/version`, way), 200)
       await config.makeApiClient(k8s.VersionApi).getCode()
       assert.ok((dialers[0]?.snapshot().counters.dials ?? 0) <= 2, 'what is the dialer\'s own shares its pool')
     })
 
     verify('plugin', 'runs a plugin once a call and once for discovery, though what it gives is over at once', async () => {
       const log = join(folder, `runs-${major}`)
-      const exec = execOf({ token: plane.token, expirationTimestamp: '2020-01-01T00:00:00Z' }, log)
+      const exec = configs.plugin({ token: plane.token, expirationTimestamp: '2020-01-01T00:00:00Z' }, log)
       const config = new k8s.KubeConfig()
       const caData = Buffer.from(plane.ca).toString('base64')
       config.loadFromClusterAndUser(
@@ -338,78 +305,4 @@ for (const [major, version, needs] of [['1', '1.4.0', undefined], ['2', '2.0.1',
       assert.equal(dialer.snapshot().counters.dials, 1)
     })
   })
-}
-
-describe('@kubernetes/client-node 0.22.3', { timeout: LIMIT }, () => {
-  const verify = (what: string, rule: string, body: () => Promise<void>): void => {
-    it(rule, { timeout: LIMIT }, async () => {
-      await body()
-      record('@kubernetes/client-node 0.22.3 ', what, 'ok')
-    })
-  }
-  const opened = async (): Promise<{ k8s: ClientNode0; config: KubeConfig0; dialer: Multidialer }> => {
-    const k8s = await import('client-node-0')
-    const config = new k8s.KubeConfig()
-    const { server, ca, token } = target()
-    config.loadFromClusterAndUser(
-      { name: 'c', server, caData: Buffer.from(ca).toString('base64'), skipTLSVerify: false }, { name: 'u', token },
-    )
-    const dialer = withMultidialer(config, QUICK)
-    dialers.push(dialer)
-    return { k8s, config, dialer }
-  }
-
-  verify('watch', 'watches over the dialer, and the watch ends when the server in use is stopped', async () => {
-    const { k8s, config, dialer } = await opened()
-    await dialer.refresh()
-    const ended = new Promise<unknown>((resolve) => {
-      void new k8s.Watch(config).watch(CONFIGMAPS, {}, () => {}, resolve)
-    })
-    const server = await watched()
-    assert.equal(dialer.snapshot().counters.dials, 1)
-    await server.stop()
-    try {
-      assert.equal(Reflect.get(Object(await ended), 'code'), 'ECONNRESET')
-      await config.makeApiClient(k8s.CoreV1Api).listNamespacedPod('default')
-    } finally {
-      await server.cont()
-    }
-  })
-
-  verify('exec', 'executes over a WebSocket', async () => {
-    const { k8s, config, dialer } = await opened()
-    const out = new PassThrough()
-    const status = await new Promise<{ status?: string }>((resolve, reject) => {
-      new k8s.Exec(config).exec('default', 'echo', 'echo', ['echo', 'hello'], out, null, null, false, resolve)
-        .catch(reject)
-    })
-    assert.equal(status.status, 'Success')
-    assert.equal(String(out.read()), 'echo hello\n')
-    assert.equal(dialer.snapshot().counters.dials, 1)
-  })
-
-  verify('undone', 'is as it was after close()', async () => {
-    const { k8s, config, dialer } = await opened()
-    dialer.close()
-    assert.ok(!Object.hasOwn(config, 'applyToRequest') && !Object.hasOwn(config, 'applyToHTTPSOptions'))
-    await config.makeApiClient(k8s.CoreV1Api).listNamespacedPod('default')
-    assert.equal(dialer.snapshot().counters.dials, 0)
-  })
-})
-
-function statusOf(url: string, options: https.RequestOptions): Promise<number | undefined> {
-  return new Promise((resolve, reject) => {
-    https.get(url, options, (response) => {
-      response.resume().on('end', () => resolve(response.statusCode))
-    }).on('error', reject)
-  })
-}
-
-/** A plugin of the user's, as a program; each run of it adds a line to the log. */
-function execOf(status: object, log = '/dev/null'): { apiVersion: string; command: string } {
-  const program = join(folder, `plugin-${Math.random().toString(36).slice(2)}`)
-  const credential = { kind: 'ExecCredential', apiVersion: 'client.authentication.k8s.io/v1', status }
-  writeFileSync(program, `#!/bin/sh\necho run >> '${log}'\ncat <<'END'\n${JSON.stringify(credential)}\nEND\n`)
-  chmodSync(program, 0o700)
-  return { apiVersion: 'client.authentication.k8s.io/v1', command: program }
 }

@@ -137,7 +137,7 @@ const builtInFetch: Client = {
 
 const ky: Client = {
   // On the fetch that is part of Node, as that above. It asks again by itself.
-  name: 'ky', needs: '22.0.0', reuse: 2, abort: 'request ended', codeOf: ofAny,
+  name: 'ky', reuse: 2, abort: 'request ended', codeOf: ofAny,
   open: async (target) => {
     const [{ Agent }, { default: ky }] =
       await Promise.all([undici((process.versions['undici'] ?? '').split('.')[0] ?? ''), import('ky')])

@@ -9,6 +9,7 @@ import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -21,6 +22,7 @@ const LIMIT = { timeout: 90_000 }
 const recent = runsHere({ needs: '22.19.0' })
 const skip = recent ? false : 'client-node 2 needs Node 22.19'
 const SELF = new URL('self.mjs', import.meta.url).href
+const EXAMPLES = new URL('examples/', import.meta.url).href
 
 let plane: ControlPlane
 let folder: string
@@ -48,10 +50,12 @@ class Running {
   readonly #child
   #seen: (() => void) | undefined
 
-  constructor(name: string, env: Record<string, string | undefined>) {
+  /** @param beside an example that is loaded before it */
+  constructor(name: string, env: Record<string, string | undefined>, beside?: string) {
     const { NODE_OPTIONS, NODE_TEST_CONTEXT, ...rest } = process.env
     this.#child = spawn(process.execPath, [
-      '--import', 'tsx', '--import', SELF, fileURLToPath(new URL(`examples/${name}`, import.meta.url)),
+      '--import', 'tsx', '--import', SELF, ...(beside === undefined ? [] : ['--import', EXAMPLES + beside]),
+      fileURLToPath(EXAMPLES + name),
     ], { env: { ...rest, ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
     this.exited = once(this.#child, 'close')
     createInterface(this.#child.stdout).on('line', (line) => {
@@ -147,6 +151,43 @@ async function throughFaults(program: Running, prefix: string, shown: (name: str
   }
 }
 
+/** The server that has just been asked for the ConfigMaps, which is not the other one. */
+async function listing(other?: ApiServer): Promise<ApiServer> {
+  const asked = async (server: ApiServer): Promise<number> =>
+    (await server.stats()).byPath['/api/v1/namespaces/default/configmaps'] ?? 0
+  const servers = plane.servers.filter((server) => server !== other)
+  const before = await Promise.all(servers.map(asked))
+  for (;;) {
+    for (const [index, server] of servers.entries()) if (await asked(server) > (before[index] ?? 0)) return server
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/** Resolves when it has printed an answer after that many lines. */
+function answersBeyond(program: Running, lines: number): Promise<void> {
+  return program.until((line, index) => index >= lines && line.startsWith('200 '))
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  server.close()
+  await once(server, 'close')
+  return address.port
+}
+
+/** What is measured of the dialers, by what follows kube_multidialer_ in its name. */
+async function scraped(port: number): Promise<Map<string, number>> {
+  const response = await fetch(`http://127.0.0.1:${port}/metrics`)
+  const lines = (await response.text()).split('\n').filter((line) => line.startsWith('kube_multidialer_'))
+  return new Map(lines.map((line): [string, number] => {
+    const [name = '', value] = line.slice('kube_multidialer_'.length).split(' ')
+    return [name, Number(value)]
+  }))
+}
+
 describe('the examples of the README', () => {
   if (skip) for (const name of ['client-node.mjs', 'controller.mjs']) record(`example ${name}`, 'runs', skip)
 
@@ -175,16 +216,11 @@ describe('the examples of the README', () => {
 
   it('http2.mjs has a new session when its endpoint is severed',
     LIMIT, () => running('http2.mjs', envOf(), async (program) => {
-    await program.until((line, index) => index >= 3 && line.startsWith('200 '))
-    const all = await Promise.all(plane.servers.map(async (server) => ({
-      server, open: (await server.stats()).byPath['/api/v1/namespaces/default/configmaps'] ?? 0,
-    })))
-    const used = all.find(({ open }) => open > 0)?.server
-    assert.ok(used !== undefined)
+    await answersBeyond(program, 3)
+    const used = await listing()
     await used.stop()
     await program.until((line) => line === 'ECONNRESET')
-    const severed = program.lines.indexOf('ECONNRESET')
-    await program.until((line, index) => index > severed && line.startsWith('200 '))
+    await answersBeyond(program, program.lines.indexOf('ECONNRESET'))
     await used.cont()
   }))
 
@@ -194,6 +230,37 @@ describe('the examples of the README', () => {
   it('controller.mjs: no event is lost or doubled when the server in use is killed and stopped',
     { ...LIMIT, skip }, () =>
     running('controller.mjs', envOf(), (program) => throughFaults(program, 'controlled', (name) => `ADDED ${name}`)))
+
+  it('prometheus.mjs: shows what a dialer in another program counted, failures too', LIMIT, async () => {
+    const port = await freePort()
+    const program = new Running('http2.mjs', { ...envOf(), METRICS_PORT: String(port) }, 'prometheus.mjs')
+    try {
+      await answersBeyond(program, 3)
+      const stopped = await listing()
+      await stopped.stop()
+      await program.until((line) => line === 'ECONNRESET')
+      await answersBeyond(program, program.lines.length)
+      await stopped.cont()
+      const killed = await listing(stopped)
+      await killed.kill()
+      let metrics = await scraped(port)
+      // It tells of the server that was killed as soon as that has refused a dial, however soon that is.
+      while (metrics.get('attempts_failed_total{kind="refused"}') === 0) metrics = await scraped(port)
+      await answersBeyond(program, program.lines.length)
+      await killed.restart()
+      const kinds = [...metrics.keys()].filter((name) => name.startsWith('attempts_failed_total{'))
+      assert.equal(kinds.length, 10, 'each kind is shown, whether it happened or not')
+      assert.ok((metrics.get('attempts_failed_total{kind="refused"}') ?? 0) > 0)
+      assert.equal(metrics.get('dials_failed_total'), 0, 'every dial was served')
+      for (const name of ['dials', 'dials_made', 'dial_seconds', 'failovers', 'severed', 'heartbeats_failed']) {
+        assert.ok((metrics.get(`${name}_total`) ?? 0) > 0, name)
+      }
+      assert.ok((metrics.get('heartbeats_total') ?? 0) > (metrics.get('heartbeats_failed_total') ?? 0))
+      record('example prometheus.mjs', 'runs', 'ok')
+    } finally {
+      await program.end()
+    }
+  })
 
   it('controller.mjs: a version that is too old (410) is listed anew, and nothing is lost or doubled',
     { ...LIMIT, skip }, () =>

@@ -8,7 +8,21 @@ import {
   A, B, C, D, failing, given, pending, ready, removed, seed, sickSince, slowSince, unlisted, unready,
 } from '../support/core-given.ts'
 
-const counters = { dials: 0, attempts: 0, failovers: 0, severed: 0, heartbeats: 0, refreshes: 0 }
+const counters = {
+  dials: 0,
+  dialsFailed: 0,
+  dialTimes: { count: 0, sumMs: 0 },
+  attempts: 0,
+  attemptsFailed: {
+    local: 0, mistake: 0, identity: 0, refused: 0, unreachable: 0, name: 0, silence: 0, late: 0, broken: 0, answer: 0,
+  },
+  failovers: 0,
+  severed: 0,
+  heartbeats: 0,
+  heartbeatsFailed: 0,
+  refreshes: 0,
+  refreshesFailed: 0,
+}
 const plain = { sockets: 0, failures: 0 }
 
 interface Row {
@@ -87,6 +101,16 @@ const rows: readonly Row[] = [
       ],
       discovery: { status: 'pending' },
       counters,
+    },
+  },
+  {
+    name: 'D3 the sum of dial times is in whole milliseconds',
+    state: { ...given({ peers: {} }), counters: { ...counters, dials: 2, dialTimes: { count: 2, sumMs: 30.5 } } },
+    at: 5,
+    snapshot: {
+      endpoints: [],
+      discovery: { status: 'off', via: 'endpoints', ageMs: 5 },
+      counters: { ...counters, dials: 2, dialTimes: { count: 2, sumMs: 31 } },
     },
   },
 ]

@@ -113,6 +113,7 @@ function madeDial(settings: Settings, change: Partial<Dial> & { readonly id: Id 
     own: false,
     plain: true,
     deadline: settings.dialTimeout,
+    startedAt: 0,
     graced: false,
     tried: [],
     attempts: [],
