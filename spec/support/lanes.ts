@@ -33,13 +33,24 @@ export interface Row {
   readonly body: (scene: Scene) => Promise<void>
 }
 
+/** The planes of this process. To start one takes more of the machine than any row does, and rows measure time. */
+const starting: Promise<ControlPlane>[] = []
+
+/** Resolves when all planes are there that are wanted by now. */
+async function started(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const plane = ControlPlane.start(options)
+  starting.push(plane)
+  await Promise.allSettled(starting)
+  return plane
+}
+
 /** Rows one after another on one plane, which is as new before each; planes run beside each other. */
 export function lane(name: string, options: ControlPlaneOptions, rows: readonly Row[]): void {
   describe(name, { concurrency: 1 }, () => {
     let plane: ControlPlane
     // A plane for nobody costs as much as one for all.
     const needed = rows.some(({ skip }) => skip === undefined || skip === false)
-    before(async () => { if (needed) plane = await ControlPlane.start(options) })
+    before(async () => { if (needed) plane = await started(options) })
     after(async () => { if (needed) await plane.stop() })
     for (const row of rows) {
       it(row.name, { skip: row.skip ?? false }, async () => {

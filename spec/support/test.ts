@@ -16,8 +16,8 @@ const LOADER = new URL('compiled/loader.mjs', import.meta.url).href
 const OTHERS = ['spec/cluster/', 'spec/clients/']
 /** These take longest, mostly by waiting. They begin first, so that nothing is left to wait for them alone. */
 const LONGEST = ['spec/properties/', 'spec/faults/', 'spec/package/']
-/** More would make each other late, and some of them assert how long things take. */
-const AT_ONCE = availableParallelism() + 1
+/** More would make each other late, and some of them assert how long things take. CI has the time to be careful. */
+const AT_ONCE = availableParallelism() + (process.env['CI'] === 'true' ? 0 : 1)
 
 function compile(): boolean {
   rmSync(COMPILED, { recursive: true, force: true })
