@@ -101,6 +101,7 @@ function newPeer(turn: Turn, endpoint: Endpoint, origin: Origin): Peer {
     askedAt: -Infinity,
     askedDeepAt: -Infinity,
     askedFullAt: -Infinity,
+    askedOwedAt: -Infinity,
     hintedAt: -Infinity,
     patience: drawPatience(turn),
     owedSince: Infinity,

@@ -243,6 +243,8 @@ export interface Peer {
   readonly askedAt: number
   readonly askedDeepAt: number
   readonly askedFullAt: number
+  /** When it was last asked deep for what is owed. */
+  readonly askedOwedAt: number
   /** When a caller's 429 or 5xx last had it asked (H7). */
   readonly hintedAt: number
   /** The jittered silence after which it is asked. */

@@ -224,7 +224,7 @@ const rows: readonly Row[] = [
     }),
     phases: [
       [7_001, missed(A, 9, local), []],
-      [12_000, tick, [askDeep(100, A)]],
+      [12_000, tick, [ask(100, A)]],
       [12_005, questionConnected(A, 100), []],
       [12_010, answered(A, 100), [], { peers: { [A]: { deaf: { question: 8, since: 12_005, until: 14_010 } } } }],
       [14_010, tick, [abandon(A, 8), severDeaf(1, A)]],

@@ -123,11 +123,27 @@ const lostEtcd: readonly Row[] = [
     ],
   },
   {
-    name: 'H12 a silent watch has its endpoint asked deep after 15 s at the latest',
-    given: given({ peers: { [A]: { ...kept, askedAt: 13_000, usedSince: 0 } }, sockets: { 1: { address: A } } }),
+    name: 'H12 a silent watch has its endpoint asked deep with the first question from 15 s on',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 10_000, heardAt: 10_000 } }, sockets: { 1: { address: A, heardAt: 10_000 } },
+    }),
+    phases: [[15_000, tick, [askDeep(100, A)]]],
+  },
+  {
+    name: 'H12 and with none before that',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 9_999, heardAt: 9_999 } }, sockets: { 1: { address: A, heardAt: 9_999 } },
+    }),
+    phases: [[14_999, tick, [ask(100, A)]]],
+  },
+  {
+    name: 'H12 a deep question that is due waits 5 s for one that comes anyway, and no longer',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 18_000, heardAt: 18_000 } }, sockets: { 1: { address: A, heardAt: 18_000 } },
+    }),
     phases: [
-      [14_999, tick, []],
-      [15_000, tick, [askDeep(100, A)]],
+      [19_999, tick, []],
+      [20_000, tick, [askDeep(100, A)]],
     ],
   },
   {
@@ -167,7 +183,7 @@ const witnesses: readonly Row[] = [
   {
     name: 'H12 the search for one that answers deep asks each, rests 15 s, and asks again',
     given: given({
-      peers: { [A]: { ...kept, ...hollowSince(0), askedAt: 0, askedDeepAt: 0, patience: 1e6 }, [B]: ready, [C]: ready },
+      peers: { [A]: { ...kept, ...hollowSince(0), askedAt: 0, askedDeepAt: 0 }, [B]: ready, [C]: ready },
       sockets: { 1: { address: A, idle: true } }, current: A,
     }),
     phases: [
@@ -176,7 +192,7 @@ const witnesses: readonly Row[] = [
       [30, answered(B, 101), [askDeep(102, C)], { peers: { [B]: hollowSince(30, 1) } }],
       [40, answered(C, 102, { status: 500 }), [ask(103, C)]],
       [50, answered(C, 103), []],
-      [280, tick, [], { deadline: { at: 15_000, why: 'silence' } }],
+      [280, tick, [], { state: { witness: { depth: 'deep', asked: [], nextAt: 15_280 } } }],
     ],
   },
   {
@@ -236,6 +252,43 @@ const witnesses: readonly Row[] = [
     phases: [
       [9_000, tick, []],
       [9_010, answered(A, 9), [severSick(1, A)], { peers: { [A]: { sockets: 1 } } }],
+    ],
+  },
+]
+
+const owedOften: readonly Row[] = [
+  {
+    name: 'H12 what is owed again within 15 s is asked about in the cache: a pool that is never idle costs etcd little',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 5_000, askedDeepAt: 5_000, askedOwedAt: 5_000 } },
+      sockets: { 1: { address: A, heardAt: 6_000, owedSince: 6_000 } },
+    }),
+    phases: [
+      [6_999, tick, []],
+      [7_000, tick, [ask(100, A)], { peers: { [A]: { askedOwedAt: 5_000 } } }],
+      [7_010, answered(A, 100), [], { peers: { [A]: { owedSince: Infinity } } }],
+    ],
+  },
+  {
+    name: 'H12 what is owed 15 s later is asked about deep, although another deep question came between',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 18_000, askedDeepAt: 18_000, askedOwedAt: 5_000 } },
+      sockets: { 1: { address: A, heardAt: 19_000, owedSince: 19_000 } },
+    }),
+    phases: [[20_000, tick, [askDeep(100, A)], { peers: { [A]: { askedOwedAt: 20_000 } } }]],
+  },
+  {
+    name: 'H12 what is surely owed for 4 s is asked about deep, however short it is since the last time',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 5_000, askedDeepAt: 5_000, askedOwedAt: 5_000 } },
+      sockets: { 1: { address: A, heardAt: 6_000, owedSince: 6_000, surelyOwed: true } },
+    }),
+    phases: [
+      [7_000, tick, [ask(100, A)]],
+      [7_010, answered(A, 100), []],
+      [9_999, tick, []],
+      [10_000, tick, [askDeep(101, A)], { peers: { [A]: { askedOwedAt: 10_000 } } }],
+      [10_010, answered(A, 101), [], { deadline: { at: 11_000, why: 'silence' } }],
     ],
   },
 ]
@@ -421,5 +474,6 @@ const load: readonly Row[] = [
 
 runRows('etcd is lost', lostEtcd)
 runRows('another that does better', witnesses)
+runRows('what is owed often', owedOften)
 runRows('full packets are lost', packets)
 runRows('load', load)
