@@ -16,7 +16,7 @@ import type { Turn } from './turn.ts'
 /** H2: For how long a written request may be without any answer before its endpoint is asked. */
 const OWED_AFTER = 1_000
 /** H12: For how long, although small answers come, before its endpoint is asked deep; it is found out within 10 s. */
-const OWED_DEEP = 4_000
+const OWED_DEEP = 3_000
 /** H12: For how long, although the kept connection answers, before it is asked with a full handshake. */
 const OWED_LONG = 5_000
 /**
@@ -39,6 +39,7 @@ const DOUBT_AGAIN = 1_000
 /** What is asked, and what went before. */
 export interface Asking {
   readonly misses: Question['misses']
+  readonly missedAt: Question['missedAt']
   readonly depth: Depth
   readonly on: Question['on']
   readonly after: Question['after']
@@ -96,7 +97,10 @@ export function hint(turn: Turn, address: Address): void {
 
 function firstOf(turn: Turn, depth: Depth, on: Question['on']): Asking {
   const { via } = turn.state.discovery
-  return { misses: 0, depth, on, after: undefined, silent: true, via, reauthorized: false, otherStatus: undefined }
+  return {
+    misses: 0, missedAt: undefined, depth, on, after: undefined, silent: true, via, reauthorized: false,
+    otherStatus: undefined,
+  }
 }
 
 /** R2: Asks again what was answered, in another way, on the same connection. */
@@ -167,7 +171,7 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
   }
   consider(isHollow ? deepAt : deepAt + DEEP_WAITS, 'deep', deepOn)
   if (isHollow) {
-    if (voice.strikes < 2) consider(askedAt + heartbeatTimeout, 'deep', deepOn)
+    if (voice.strikes < 2) consider(Math.max(askedAt, voice.since) + heartbeatTimeout, 'deep', deepOn)
     return next
   }
   // Whoever is known to be silent or slow is asked at the normal interval, even while requests wait.

@@ -264,20 +264,23 @@ export function becomeSlow(turn: Turn, address: Address, failure: Failure): void
   })
 }
 
-/** H12: Counts a deep question that went without an answer where a shallow one was answered. */
-export function becomeHollow(turn: Turn, address: Address, misses: 1 | 2, full: boolean): void {
+/** H12: Counts deep questions that went without an answer, the first of them then, where a shallow one was answered. */
+export function becomeHollow(turn: Turn, address: Address, since: number, misses: 1 | 2, full: boolean): void {
   changeVoice(turn, address, (voice) => {
     if (voice.is === 'hollow' || voice.is === 'sick') {
       return { ...voice, strikes: voice.strikes + misses, full: voice.full || full }
     }
-    return { is: 'hollow', since: voice.is === 'suspect' ? voice.since : turn.now, strikes: misses, full }
+    return { is: 'hollow', since, strikes: misses, full }
   })
 }
 
-/** H12: Makes a hollow one sick: another has answered what it does not. */
-export function becomeSick(turn: Turn, address: Address, voice: Voice & { is: 'hollow' }): void {
-  turn.report({ event: 'failed', address, failure: { kind: 'silence', message: hollowReason(voice.full) } })
-  turn.changePeer(address, { voice: { ...voice, is: 'sick' } })
+/** H12: Makes a hollow one sick, from now on and with so many strikes: another has answered what it does not. */
+export function becomeSick(turn: Turn, address: Address, strikes: number): void {
+  changeVoice(turn, address, (voice) => {
+    if (voice.is !== 'hollow') return undefined
+    turn.report({ event: 'failed', address, failure: { kind: 'silence', message: hollowReason(voice.full) } })
+    return { is: 'sick', since: turn.now, strikes, full: voice.full }
+  })
 }
 
 /** H7: Makes it refusing. */

@@ -31,8 +31,20 @@ export function settleDoubts(turn: Turn): void {
   else if (turn.state.witness !== undefined) turn.set({ witness: undefined })
 }
 
+/**
+ * H12: Takes a strike into account. All of them count where another answered deep since the suspicion began, and before
+ * this strike. Whoever is the first to come back when all had lost their etcd proves nothing of the others (condemn).
+ */
+export function struck(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
+  if (peer?.voice.is === 'hollow' && isWitnessed(turn.state, peer, { depth: 'deep', since: peer.voice.since })) {
+    becomeSick(turn, address, peer.voice.strikes)
+  }
+  cutSick(turn, address)
+}
+
 /** H12, H4: Cuts what a sick endpoint owes, or has long been silent on, and closes what is idle. */
-export function cutSick(turn: Turn, address: Address): void {
+function cutSick(turn: Turn, address: Address): void {
   const peer = turn.peer(address)
   if (peer?.voice.is !== 'sick' || peer.voice.strikes < 2) return
   const { backAt, settings } = turn.state
@@ -75,10 +87,13 @@ interface Doubt {
 }
 
 /** H3, H12: Gives what a witness must have answered; undefined where none is needed. */
-function doubtOf({ voice }: Peer): Doubt | undefined {
-  if (voice.is === 'hollow' || (voice.is === 'sick' && voice.strikes < 2)) return { depth: 'deep', since: voice.since }
-  const isMissing = voice.is === 'suspect' || voice.is === 'silent' || voice.is === 'slow'
-  return isMissing ? { depth: 'shallow', since: voice.since } : undefined
+function doubtOf({ voice, question }: Peer): Doubt | undefined {
+  if (voice.is === 'hollow') return { depth: 'deep', since: voice.since }
+  if (voice.is === 'silent' || voice.is === 'slow') return { depth: 'shallow', since: voice.since }
+  // It may turn out to be hollow, and then another is to have answered deep by that time. A byte says nothing of etcd.
+  const isOpen = question?.missedAt !== undefined && (question.depth === 'deep' || question.after !== undefined)
+  if (isOpen && voice.is !== 'sick') return { depth: 'deep', since: question.missedAt }
+  return voice.is === 'suspect' ? { depth: 'shallow', since: voice.since } : undefined
 }
 
 /** H3, H12: Tells whether another endpoint has itself answered since. */
@@ -93,10 +108,8 @@ function isWitnessed(state: State, suspect: Peer, { depth, since }: Doubt): bool
 /** H3, H9, H12: What is witnessed has its consequences. */
 function condemn(turn: Turn, peer: Peer): void {
   const { voice, address } = peer
-  if (voice.is === 'hollow') {
-    becomeSick(turn, address, voice)
-    return cutSick(turn, address)
-  }
+  // What answered only after the last strike makes dials go elsewhere; it has to be at fault once more to be cut.
+  if (voice.is === 'hollow') return becomeSick(turn, address, 1)
   if (peer.sockets === 0 || (voice.is !== 'silent' && voice.is !== 'slow')) return
   const error = lastErrorOf(peer)
   const reason = voice.is === 'silent'

@@ -186,6 +186,8 @@ export interface Question {
   readonly id: Id
   /** How many before it went unanswered: 0, 1 (this one is on a fresh connection), or 2 (H12's shallow one). */
   readonly misses: 0 | 1 | 2
+  /** When the first of those before it went unanswered; undefined where none did. */
+  readonly missedAt: number | undefined
   readonly depth: Depth
   /**
    * Kept: on the connection that is kept, if there is one; fresh: on a new one; full: beside it, with a full handshake.

@@ -14,7 +14,9 @@ const owed = { owedSince: 0, surelyOwed: true }
 /** A question beside the kept connection. */
 const full = { on: 'full' } as const
 /** Two deep questions of A went unanswered, the first of them at 5 ms, and this one asks its cache. */
-const lastTry = asking(9, 100, { misses: 2, on: 'fresh', depth: 'shallow', after: 'silence' })
+const lastTry = asking(9, 100, { misses: 2, missedAt: 5, on: 'fresh', depth: 'shallow', after: 'silence' })
+/** The first deep question went unanswered at 3 s. */
+const deepAgain = { misses: 1, missedAt: 3_000, on: 'fresh', depth: 'deep' } as const
 const hollow = { voice: { is: 'hollow', since: 5, strikes: 2, full: false } } as const
 
 const lostEtcd: readonly Row[] = [
@@ -27,22 +29,37 @@ const lostEtcd: readonly Row[] = [
     phases: [
       [1_000, tick, [askDeep(100, A)]],
       [
-        3_000, tick, [askDeep(101, A, { on: 'fresh' }), ask(102, B)],
+        3_000, tick, [askDeep(101, A, { on: 'fresh' }), askDeep(102, B)],
         { peers: { [A]: { voice: { is: 'suspect', since: 3_000 } } } },
       ],
-      [3_001, answered(B, 102), []],
-      [3_005, questionConnected(A, 101), []],
-      [5_005, tick, [abandon(A, 101), ask(103, A, { on: 'fresh' })]],
-      [5_010, questionConnected(A, 103), []],
-      [5_015, answered(A, 103), [abandon(A, 100), askDeep(104, B)], {
-        peers: { [A]: { voice: { is: 'hollow', since: 3_000, strikes: 2, full: false }, deaf: undefined } },
-      }],
-      [5_020, answered(B, 104), [reportSick(A), retire(2), severSick(1, A)], {
+      [3_010, answered(B, 102), []],
+      [3_011, questionConnected(A, 101), []],
+      [5_011, tick, [abandon(A, 101), ask(103, A, { on: 'fresh' })]],
+      [5_012, questionConnected(A, 103), []],
+      [5_015, answered(A, 103), [abandon(A, 100), reportSick(A), retire(2), severSick(1, A)], {
         peers: {
-          [A]: { voice: { is: 'sick', since: 3_000, strikes: 2, full: false }, sockets: 1 },
+          [A]: { voice: { is: 'sick', since: 5_015, strikes: 2, full: false }, deaf: undefined, sockets: 1 },
         }, counters: { severed: 1 },
       }],
-      [5_030, dialled(1), [connect(1, 105, B)]],
+      [5_030, dialled(1), [connect(1, 104, B)]],
+    ],
+  },
+  {
+    name: 'H12 a byte says nothing of etcd: who answered deep since the first miss is a witness all the same',
+    given: given({
+      peers: {
+        [A]: { ...kept, kept: undefined, question: asking(9, 3_000, { ...deepAgain, deadline: 5_000 }) },
+        [B]: { ...ready, question: asking(8, 3_000, { depth: 'deep' }) },
+      },
+      sockets: { 1: { address: A, ...owed }, 2: { address: A } }, current: A,
+      witness: { depth: 'deep', asked: [B], nextAt: 3_250 },
+    }),
+    phases: [
+      [3_010, answered(B, 8), []],
+      [3_500, sampled(reading(2, 10, 0)), [], { peers: { [A]: { heardAt: 3_500 } } }],
+      [5_000, tick, [abandon(A, 9), ask(100, A, { on: 'fresh' })], { peers: { [A]: { voice: { since: 5_000 } } } }],
+      [5_001, questionConnected(A, 100), []],
+      [5_010, answered(A, 100), [reportSick(A), severSick(1, A)], { peers: { [A]: sickSince(5_010, 2) } }],
     ],
   },
   {
@@ -218,7 +235,41 @@ const witnesses: readonly Row[] = [
       [110, answered(A, 9), []],
       [120, answered(B, 8), []],
       [360, tick, [askDeep(100, B)]],
-      [370, answered(B, 100), [reportSick(A), severSick(1, A)]],
+      [370, answered(B, 100), [reportSick(A)], { peers: { [A]: sickSince(370, 1), [B]: { answeredDeepAt: 370 } } }],
+    ],
+  },
+  {
+    name: 'H12 all had lost their etcd: the first to come back has no socket of the others cut, which are asked again',
+    given: given({
+      peers: {
+        [A]: { ...kept, ...hollowSince(5_000, 6), heardAt: 22_000, askedAt: 22_000, askedDeepAt: 20_000 },
+        [B]: { ...ready, ...hollowSince(5_000, 6), question: asking(9, 24_000, { depth: 'deep' }) },
+      },
+      sockets: { 1: { address: A, ...owed }, 2: { address: A, idle: true } }, current: A,
+      witness: { depth: 'deep', asked: [B], nextAt: 24_250 },
+    }),
+    phases: [
+      [
+        24_010, answered(B, 9), [reportSick(A)],
+        { peers: { [A]: sickSince(24_010, 1), [B]: { voice: { is: 'well' } } } },
+      ],
+      [26_009, tick, []],
+      [26_010, tick, [askDeep(100, A)]],
+      [26_020, answered(A, 100), [], { peers: { [A]: { voice: { is: 'well' }, sockets: 2 } } }],
+    ],
+  },
+  {
+    name: 'H12 one that does not come back with the others is cut',
+    given: given({
+      peers: {
+        [A]: { ...kept, ...sickSince(24_000, 1), heardAt: 24_000, question: asking(9, 26_000, { depth: 'deep' }) },
+        [B]: { ...ready, answeredDeepAt: 24_000 },
+      },
+      sockets: { 1: { address: A, ...owed }, 2: { address: A, idle: true } }, current: B,
+    }),
+    phases: [
+      [26_010, answered(A, 9, { status: 500 }), [ask(100, A)]],
+      [26_020, answered(A, 100), [retire(2), severSick(1, A)], { peers: { [A]: sickSince(24_000, 2) } }],
     ],
   },
   {
@@ -278,7 +329,7 @@ const owedOften: readonly Row[] = [
     phases: [[20_000, tick, [askDeep(100, A)], { peers: { [A]: { askedOwedAt: 20_000 } } }]],
   },
   {
-    name: 'H12 what is surely owed for 4 s is asked about deep, however short it is since the last time',
+    name: 'H12 what is surely owed for 3 s is asked about deep, however short it is since the last time',
     given: given({
       peers: { [A]: { ...kept, askedAt: 5_000, askedDeepAt: 5_000, askedOwedAt: 5_000 } },
       sockets: { 1: { address: A, heardAt: 6_000, owedSince: 6_000, surelyOwed: true } },
@@ -286,9 +337,9 @@ const owedOften: readonly Row[] = [
     phases: [
       [7_000, tick, [ask(100, A)]],
       [7_010, answered(A, 100), []],
-      [9_999, tick, []],
-      [10_000, tick, [askDeep(101, A)], { peers: { [A]: { askedOwedAt: 10_000 } } }],
-      [10_010, answered(A, 101), [], { deadline: { at: 11_000, why: 'silence' } }],
+      [8_999, tick, []],
+      [9_000, tick, [askDeep(101, A)], { peers: { [A]: { askedOwedAt: 9_000 } } }],
+      [9_010, answered(A, 101), [], { deadline: { at: 11_000, why: 'silence' } }],
     ],
   },
 ]
@@ -303,16 +354,15 @@ const packets: readonly Row[] = [
     phases: [
       [4_999, tick, []],
       [5_000, tick, [askDeep(100, A, full)], { peers: { [A]: { kept: { since: 0, usedAt: 0 } } } }],
-      [7_000, tick, [abandon(A, 100), ask(101, A), ask(102, B)]],
-      [7_005, answered(B, 102), []],
-      [7_010, answered(A, 101), [askDeep(103, B)], { peers: { [A]: hollowSince(7_000, 1, true) } }],
+      [7_000, tick, [abandon(A, 100), ask(101, A), askDeep(102, B)]],
+      [7_010, answered(A, 101), [], { peers: { [A]: hollowSince(7_000, 1, true) } }],
       [
-        7_015, answered(B, 103), [reportSick(A, true)],
-        { peers: { [A]: sickSince(7_000, 1, true), [B]: { answeredDeepAt: 7_015 } } },
+        7_015, answered(B, 102), [reportSick(A, true)],
+        { peers: { [A]: sickSince(7_015, 1, true), [B]: { answeredDeepAt: 7_015 } } },
       ],
-      [9_000, tick, [askDeep(104, A, full)]],
-      [11_000, tick, [abandon(A, 104), ask(105, A)]],
-      [11_010, answered(A, 105), [severSick(1, A)]],
+      [9_015, tick, [askDeep(103, A, full)]],
+      [11_015, tick, [abandon(A, 103), ask(104, A)]],
+      [11_025, answered(A, 104), [severSick(1, A)]],
     ],
   },
   {

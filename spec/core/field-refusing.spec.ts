@@ -199,7 +199,8 @@ const hints: readonly Row[] = [
         { peers: { [A]: { voice: { is: 'hollow', since: 120, strikes: 1, full: false } } } },
       ],
       [130, answered(B, 102), [reportSick(A)]],
-      [2_120, tick, [askDeep(103, A)]],
+      [2_129, tick, []],
+      [2_130, tick, [askDeep(103, A)]],
     ],
   },
   {
