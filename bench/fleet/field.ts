@@ -72,7 +72,7 @@ function loseEtcd(fleet: Fleet, index: number): void {
 }
 
 function regainEtcd(fleet: Fleet, index: number): void {
-  fleet.servers[index]?.regainEtcd(fleet.now)
+  fleet.regainEtcd(index)
 }
 
 function slow(fleet: Fleet, index: number): void {
