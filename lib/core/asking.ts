@@ -167,7 +167,7 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
     ? { at: anyhowAt, depth: 'deep', on: deepOn, owed: false }
     : { at: anyhowAt, depth: 'shallow', on: 'kept', owed: false }
   const consider = (at: number, depth: Depth, on: Question['on'], owed = false): void => {
-    if (at < next.at || (at === next.at && depth === 'deep')) next = { at, depth, on, owed }
+    if (at < next.at || (depth === 'deep' && at === next.at)) next = { at, depth, on, owed }
   }
   consider(isHollow ? deepAt : deepAt + DEEP_WAITS, 'deep', deepOn)
   if (isHollow) {

@@ -74,6 +74,16 @@ function hollowReason(full: boolean): string {
     : 'it answers from its cache, and nothing that goes through to etcd'
 }
 
+/**
+ * H3, H8: Tells whether anybody answered anything for so long, and two heartbeat intervals more. Where nobody did,
+ * questions are part of the load that keeps them from being answered.
+ */
+export function isAnyAnswering({ peers, settings }: State, now: number, within: number): boolean {
+  const since = now - within - 2 * settings.heartbeatInterval
+  for (const { answeredAt } of peers.values()) if (answeredAt >= since) return true
+  return false
+}
+
 // ---- new ones
 
 /** D2: Adds those of the endpoints that were not known before. The lot of each is drawn here, once. */
@@ -275,12 +285,9 @@ export function becomeHollow(turn: Turn, address: Address, since: number, misses
 }
 
 /** H12: Makes a hollow one sick, from now on and with so many strikes: another has answered what it does not. */
-export function becomeSick(turn: Turn, address: Address, strikes: number): void {
-  changeVoice(turn, address, (voice) => {
-    if (voice.is !== 'hollow') return undefined
-    turn.report({ event: 'failed', address, failure: { kind: 'silence', message: hollowReason(voice.full) } })
-    return { is: 'sick', since: turn.now, strikes, full: voice.full }
-  })
+export function becomeSick(turn: Turn, address: Address, { full }: Voice & { is: 'hollow' }, strikes: number): void {
+  turn.report({ event: 'failed', address, failure: { kind: 'silence', message: hollowReason(full) } })
+  turn.changePeer(address, { voice: { is: 'sick', since: turn.now, strikes, full } })
 }
 
 /** H7: Makes it refusing. */

@@ -275,6 +275,8 @@ export interface Search {
   readonly depth: Depth
   readonly asked: readonly Address[]
   readonly nextAt: number
+  /** How often in a row all were asked while nobody answered anything: each time it rests for longer. */
+  readonly vain: number
 }
 
 /** One refresh under way. */

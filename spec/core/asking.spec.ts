@@ -167,7 +167,7 @@ const asked: readonly Row[] = [
         [B]: { ...used, ...slowSince(0), askedAt: 3_000, askedDeepAt: 0 },
       },
       sockets: { 1: { address: A, owedSince: 10 }, 2: { address: B, owedSince: 10 } },
-      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6, vain: 0 },
     }),
     phases: [
       [6_999, tick, []],

@@ -181,7 +181,7 @@ const rows: readonly Row[] = [
         [B]: { ...ready, answeredDeepAt: 0, question: asking(10, 9_000, { depth: 'deep' }) },
       },
       sockets: { 1: { address: A, heardAt: 6_000 } }, current: A,
-      witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [[9_010, answered(A, 9), [abandon(A, 8)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }]],
   },

@@ -266,7 +266,7 @@ const trust: readonly Row[] = [
     name: 'H11, H12 of a hollow one nothing new is learned',
     given: given({
       peers: { [A]: { ...kept, ...hollowSince(0, 1), askedAt: 1_000, askedDeepAt: 1_000 }, [B]: ready },
-      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [[2_500, socketClosed(1, { written: 9 }), [askDeep(100, A, fresh)], { peers: { [A]: hollowSince(0, 1) } }]],
   },

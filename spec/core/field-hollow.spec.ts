@@ -52,7 +52,7 @@ const lostEtcd: readonly Row[] = [
         [B]: { ...ready, question: asking(8, 3_000, { depth: 'deep' }) },
       },
       sockets: { 1: { address: A, ...owed }, 2: { address: A } }, current: A,
-      witness: { depth: 'deep', asked: [B], nextAt: 3_250 },
+      witness: { depth: 'deep', asked: [B], nextAt: 3_250, vain: 0 },
     }),
     phases: [
       [3_010, answered(B, 8), []],
@@ -187,7 +187,7 @@ const witnesses: readonly Row[] = [
         [B]: { ...kept, ...hollowSince(5), askedAt: 100 },
       },
       sockets: { 1: { address: A, ...owed }, 2: { address: B } }, current: A,
-      witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
+      witness: { depth: 'shallow', asked: [], nextAt: 15_000, vain: 0 },
     }),
     phases: [
       [
@@ -209,7 +209,7 @@ const witnesses: readonly Row[] = [
       [30, answered(B, 101), [askDeep(102, C)], { peers: { [B]: hollowSince(30, 1) } }],
       [40, answered(C, 102, { status: 500 }), [ask(103, C)]],
       [50, answered(C, 103), []],
-      [280, tick, [], { state: { witness: { depth: 'deep', asked: [], nextAt: 15_280 } } }],
+      [280, tick, [], { state: { witness: { depth: 'deep', asked: [], nextAt: 15_280, vain: 0 } } }],
     ],
   },
   {
@@ -219,7 +219,7 @@ const witnesses: readonly Row[] = [
         [A]: { ...kept, ...hollow, question: lastTry },
         [B]: { ...ready, answeredDeepAt: 4, question: asking(8, 100, { depth: 'deep' }) },
       },
-      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [
       [110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'hollow', since: 5, strikes: 4, full: false } } } }],
@@ -246,7 +246,7 @@ const witnesses: readonly Row[] = [
         [B]: { ...ready, ...hollowSince(5_000, 6), question: asking(9, 24_000, { depth: 'deep' }) },
       },
       sockets: { 1: { address: A, ...owed }, 2: { address: A, idle: true } }, current: A,
-      witness: { depth: 'deep', asked: [B], nextAt: 24_250 },
+      witness: { depth: 'deep', asked: [B], nextAt: 24_250, vain: 0 },
     }),
     phases: [
       [
@@ -279,7 +279,7 @@ const witnesses: readonly Row[] = [
         [A]: { ...kept, ...hollowSince(5, 1), askedAt: 5 },
         [B]: { ...ready, question: asking(8, 6, { depth: 'deep' }) },
       },
-      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [[10, answered(B, 8), [reportSick(A)]]],
   },
@@ -287,7 +287,7 @@ const witnesses: readonly Row[] = [
     name: 'H12 with nobody in doubt, or no socket of who is, the search ends',
     given: given({
       peers: { [A]: { ...ready, ...hollowSince(5) }, [B]: ready },
-      witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
+      witness: { depth: 'shallow', asked: [], nextAt: 15_000, vain: 0 },
     }),
     phases: [[10, tick, [], { deadline: { at: 120_000, why: 'unused' } }]],
   },
@@ -386,7 +386,7 @@ const packets: readonly Row[] = [
         [A]: { ...kept, ...hollowSince(0, 1, true), question: asking(9, 100, { depth: 'deep', on: 'full' }) },
         [B]: ready,
       },
-      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
+      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 1e6, vain: 0 },
     }),
     phases: [[110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' }, kept: { since: 0, usedAt: 0 } } } }]],
   },
@@ -515,7 +515,7 @@ const load: readonly Row[] = [
     name: 'H12, H7 503 from the cache, too: refusing',
     given: given({
       peers: { [A]: { ...kept, ...hollowSince(5, 1), question: asking(9, 100, { after: 'answer' }) }, [B]: ready },
-      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [[110, answered(A, 9, { status: 503 }), [retire(1)], { peers: { [A]: refusing() } }]],
   },
