@@ -6,10 +6,10 @@
 import { firstCandidate, nextCandidate } from './candidates.ts'
 import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
+import { blamesNobody, workedAt } from './failover.ts'
 import { doubt, wonder } from './asking.ts'
 import {
-  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isDoubted, isFront, isListed, lastErrorOf,
-  MUTE_DELAYS, statusOf,
+  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isListed, MUTE_DELAYS,
 } from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, HandedSocket, Id, Peer, Rejection, State } from './state.ts'
 import { retire } from './retiring.ts'
@@ -315,38 +315,6 @@ export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
   turn.unwarn(`identity ${address}`)
 }
 
-/**
- * D2: Makes the endpoint that served the current one. A dial that began before the last change of mind, and did not
- * itself find the current one wanting, changes nothing: two dials must not undo each other's failover.
- */
-function workedAt(turn: Turn, dial: Dial, to: Address): void {
-  const { state } = turn
-  const isSpread = state.settings.balance === 'spread'
-  const from = isSpread ? dial.tried[0] : state.current
-  if (from === undefined || from === to) return void (state.current !== to && turn.set({ current: to }))
-  const peer = turn.peer(from)
-  const status = peer && statusOf(peer)
-  const isLeft = peer !== undefined && (isDoubted(peer) || isFront(state, peer))
-  if (!isSpread && status === 'ready' && !isLeft && !dial.tried.includes(from)) return
-  const failure = dial.causes.find(({ address }) => address === from)?.failure
-  if (status === 'ready' && failure !== undefined && blamesNobody(failure, dial)) return
-  turn.report({ event: 'failover', from, to, reason: reasonToLeave(turn, peer, failure, to) })
-  turn.count('failovers')
-  turn.set({ current: to })
-}
-
-function reasonToLeave(turn: Turn, peer: Peer | undefined, failure: Failure | undefined, to: Address): string {
-  const known = failure?.message ?? (peer && lastErrorOf(peer))
-  if (known !== undefined) return known
-  if (peer !== undefined && statusOf(peer) === 'leaving') return 'leaving'
-  if (peer !== undefined && isDoubted(peer)) return 'callers gave up on it'
-  const target = turn.peer(to)
-  if (peer !== undefined && target !== undefined && isFront(turn.state, peer) && isListed(target)) {
-    return 'a listed apiserver can be reached itself'
-  }
-  return `no connection within ${turn.state.settings.attemptDelay} ms`
-}
-
 /** H11: An endpoint that lost a race by silence is asked whether it lives, so that the next dial need not find out. */
 function doubtLosers(turn: Turn, dial: Dial, winner: Attempt): void {
   for (const { id, address, startedAt, phase } of dial.attempts) {
@@ -372,11 +340,6 @@ function blame(turn: Turn, dial: Dial, address: Address, failure: Failure): void
   const peer = turn.peer(address)
   if (peer !== undefined && peer.sockets > 0) wonder(turn, address)
   refreshSoon(turn, turn.now + REFRESH_PAUSE)
-}
-
-/** H1: Tells whether a failure says nothing of its endpoint. */
-function blamesNobody(failure: Failure, dial: { readonly own: boolean }): boolean {
-  return dial.own || failure.kind === 'local' || failure.kind === 'mistake'
 }
 
 function silence(after: number): Failure {
