@@ -54,7 +54,9 @@ export function recoveryDue(turn: Turn): void {
   // Who is using it now is promised to be served soon after one is back.
   const isWaitedFor = turn.now - turn.state.usedAt <= 2 * heartbeatInterval
   const pause = isWaitedFor && isAnswering ? heartbeatInterval : Math.min(PAUSE_MOST, 2 * recovery.pause)
-  turn.set({ recovery: { nextAt: turn.now + turn.draw(0.8 * pause, pause), pause } })
+  // A fleet that lost all at once must not come back at once: long pauses vary more.
+  const least = pause > heartbeatInterval ? 0.5 : 0.8
+  turn.set({ recovery: { nextAt: turn.now + turn.draw(least * pause, pause), pause } })
 }
 
 /** H8: Tells whether it is worth asking those that are out of service. */
