@@ -63,7 +63,7 @@ describe('what a fleet behind a balancer does to its servers', () => {
     { field: 'behind a balancer: all down for 60 s', workload: 'busy watch', clients: MORE },
     { field: 'one refuses (503) for 5 min', workload: 'busy watch', clients: CLIENTS },
     { field: 'one refuses (503) for 5 min', workload: 'silent watch', clients: CLIENTS },
-    { field: 'all refuse (503) for 5 min', workload: 'busy watch', clients: CLIENTS },
+    { field: 'all refuse (503) for 5 min', workload: 'busy watch', clients: MORE },
     { field: 'one loses its etcd for 2 min', workload: 'silent watch', clients: CLIENTS },
     { field: 'all lose their etcd for 20 s', workload: 'busy watch', clients: MORE },
     { field: 'all lose their etcd for 20 s', workload: 'silent watch', clients: MORE },
