@@ -40,7 +40,8 @@ export const FIELD: readonly FieldScenario[] = [
   both('behind a balancer: one killed for 60 s', MINUTE, (fleet) => fleet.down(LAST), (fleet) => fleet.up(LAST)),
   both('behind a balancer: all down for 60 s', MINUTE, eachServer((fleet, index) => fleet.down(index)),
     eachServer((fleet, index) => fleet.up(index))),
-  both('one refuses (503) for 5 min', 5 * MINUTE, (fleet) => refuse(fleet, LAST, true), (fleet) => refuse(fleet, LAST, false)),
+  both('one refuses (503) for 5 min', 5 * MINUTE, (fleet) => refuse(fleet, LAST, true),
+    (fleet) => refuse(fleet, LAST, false)),
   both('all refuse (503) for 5 min', 5 * MINUTE, eachServer((fleet, index) => refuse(fleet, index, true)),
     eachServer((fleet, index) => refuse(fleet, index, false))),
   both('one loses its etcd for 2 min', 2 * MINUTE, (fleet) => loseEtcd(fleet, LAST), (fleet) => regainEtcd(fleet, LAST)),
@@ -72,7 +73,7 @@ function loseEtcd(fleet: Fleet, index: number): void {
 }
 
 function regainEtcd(fleet: Fleet, index: number): void {
-  fleet.servers[index]?.regainEtcd(fleet.now)
+  fleet.regainEtcd(index)
 }
 
 function slow(fleet: Fleet, index: number): void {
@@ -96,6 +97,9 @@ export interface FieldPlay {
 interface Load {
   /** Of the server that has most of it. */
   readonly calm: number
+  /** A minute, of one client, to all servers: before the fault, and in it. */
+  readonly calmEach: number
+  readonly duringEach: number
   readonly peakDuring: number
   readonly peakAfter: number
   /** Of all servers, at the end, over what it was before. */
@@ -139,6 +143,8 @@ export function playField(core: Core, asked: FieldPlay): FieldOutcome {
     const calm = Math.max(...counts.map((each) => mean(each, BEFORE - CALM, BEFORE)))
     return {
       calm,
+      calmEach: total(BEFORE - CALM, BEFORE) * 60 / clients,
+      duringEach: total(BEFORE, ended) * 60 / clients,
       peakDuring: Math.max(...counts.map((each) => peak(each, BEFORE, ended))),
       peakAfter: Math.max(...counts.map((each) => peak(each, ended, fleet.now))),
       again: total(fleet.now - CALM, fleet.now) / total(BEFORE - CALM, BEFORE),

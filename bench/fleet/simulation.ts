@@ -69,6 +69,13 @@ export interface FleetOptions {
   readonly onQuestion?: (client: number, server: number, isDeep: boolean) => void
 }
 
+interface Hung {
+  readonly server: number
+  readonly client: number
+  readonly question: number
+  readonly place: number
+}
+
 export class Fleet {
   readonly #core: Core
   readonly #options: FleetOptions
@@ -78,6 +85,8 @@ export class Fleet {
   readonly servers: SimulatedServer[] = []
   #body: EndpointsBody = { kind: 'rejected', reason: 'none yet' }
   #turn = 0
+  /** Questions that wait for an etcd. Their clients may wait no longer. */
+  #hung: Hung[] = []
   now = 0
   events = 0
   /** Rounds of refreshing, of each second. Each is one question, or several where the first was not answered. */
@@ -126,6 +135,17 @@ export class Fleet {
 
   up(index: number): void {
     this.#server(index).up = true
+  }
+
+  /** A server's etcd is back: the questions that hung for it are answered. */
+  regainEtcd(index: number): void {
+    this.#server(index).regainEtcd(this.now)
+    const hung = this.#hung
+    this.#hung = hung.filter(({ server }) => server !== index)
+    for (const { server, client, question, place } of hung) {
+      if (server !== index) continue
+      this.#queue.push(this.now + this.#chance.upTo(TRIP), QUESTION_ANSWERED, client, question, index * PLACES + place)
+    }
   }
 
   list(index: number, listed: boolean): void {
@@ -484,8 +504,13 @@ export class Fleet {
     }
     this.#options.onQuestion?.(number, index, depth === 'deep')
     const done = server.beAsked(depth === 'deep', this.now)
-    if (done === undefined || (server.isHollow && depth === 'deep')) return
-    this.#queue.push(Math.max(at, done) + this.#chance.upTo(TRIP), QUESTION_ANSWERED, number, question, index * PLACES + place)
+    if (done === undefined) return
+    if (server.isHollow && depth === 'deep') {
+      this.#hung.push({ server: index, client: number, question, place })
+      return
+    }
+    const answeredAt = Math.max(at, done) + this.#chance.upTo(TRIP)
+    this.#queue.push(answeredAt, QUESTION_ANSWERED, number, question, index * PLACES + place)
   }
 
   #answered(client: Client, number: number, question: number, index: number, place: number): void {

@@ -15,20 +15,31 @@ import type { Turn } from './turn.ts'
 
 /** H2: For how long a written request may be without any answer before its endpoint is asked. */
 const OWED_AFTER = 1_000
+/** H12: For how long, although small answers come, before its endpoint is asked deep; it is found out within 10 s. */
+const OWED_DEEP = 3_000
 /** H12: For how long, although the kept connection answers, before it is asked with a full handshake. */
 const OWED_LONG = 5_000
-/** H12: How long an endpoint in use goes without a deep question; and the least pause between full handshakes. */
+/**
+ * H12: How long an endpoint in use goes without a deep question, and the least pause between two full handshakes, or
+ * two deep questions for what is owed. So there are 4 a minute: what is always owed must not cost etcd more.
+ */
 const DEEP_EVERY = 15_000
+/** H12: For how long a deep question that is due may wait for one that is asked anyway. */
+const DEEP_WAITS = 5_000
 /** F4: How long after its first socket an endpoint has a connection of ours: programs that end at once need none. */
 const KEPT_AFTER = 100
-/** H7: In heartbeat intervals: how long an endpoint in use goes without any question, busy or not. */
-const BUSY_INTERVALS = 3
+/**
+ * H7: In heartbeat intervals: how long an endpoint in use goes without any question, busy or not; less the jittered
+ * silence after which it is asked anyway. It is 15 to 16 s, so that there are 4 a minute, and no fleet asks in step.
+ */
+const BUSY_INTERVALS = 4
 /** Dials may fail a thousand times a second; their endpoint is not asked as often. */
 const DOUBT_AGAIN = 1_000
 
 /** What is asked, and what went before. */
 export interface Asking {
   readonly misses: Question['misses']
+  readonly missedAt: Question['missedAt']
   readonly depth: Depth
   readonly on: Question['on']
   readonly after: Question['after']
@@ -78,14 +89,18 @@ export function askWhatIsInDoubt(turn: Turn, { address, voice }: Peer): void {
 export function hint(turn: Turn, address: Address): void {
   const { heartbeatInterval } = turn.state.settings
   const peer = turn.peer(address)
-  if (peer === undefined || heartbeatInterval === 0 || turn.now - peer.hintedAt < heartbeatInterval) return
+  if (peer === undefined || peer.question !== undefined || heartbeatInterval === 0) return
+  if (turn.now - peer.hintedAt < heartbeatInterval) return
   turn.setPeer({ ...peer, hintedAt: turn.now })
   ask(turn, address, 'deep')
 }
 
 function firstOf(turn: Turn, depth: Depth, on: Question['on']): Asking {
   const { via } = turn.state.discovery
-  return { misses: 0, depth, on, after: undefined, silent: true, via, reauthorized: false, otherStatus: undefined }
+  return {
+    misses: 0, missedAt: undefined, depth, on, after: undefined, silent: true, via, reauthorized: false,
+    otherStatus: undefined,
+  }
 }
 
 /** R2: Asks again what was answered, in another way, on the same connection. */
@@ -133,32 +148,30 @@ export interface NextAsking {
   readonly at: number
   readonly depth: Depth
   readonly on: Question['on']
+  /** It is for what is owed. */
+  readonly owed: boolean
 }
 
 /** H2, H7, H10, H12: Gives when an endpoint in use is to be asked next, and how. */
-export function nextAsking(
-  state: State, peer: Peer,
-): { readonly at: number; readonly depth: Depth; readonly on: Question['on'] } {
+export function nextAsking(state: State, peer: Peer): NextAsking {
   const { heartbeatInterval, heartbeatTimeout } = state.settings
-  const { voice, active, askedAt, askedDeepAt, owedSince, surelyOwedSince } = peer
+  const { voice, active, askedAt, askedDeepAt, askedOwedAt, owedSince, surelyOwedSince } = peer
   if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0 || state.dormant) return NEVER
-  const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval
+  const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval - peer.patience
   const silentAt = Math.max(peer.heardAt, askedAt) + peer.patience
-  const deepAt = Math.max(askedDeepAt, peer.usedSince) + DEEP_EVERY
+  const deepAt = active ? Math.max(askedDeepAt, peer.usedSince) + DEEP_EVERY : Infinity
   const isHollow = voice.is === 'hollow' || voice.is === 'sick'
-  const on = isHollow && voice.full ? 'full' : 'kept'
-  // A question that is due anyway is asked deep where the next would come too late for that.
-  const isDeepSoon = active && deepAt < silentAt + peer.patience
-  let next: NextAsking = isDeepSoon
-    ? { at: silentAt, depth: 'deep', on }
-    : { at: silentAt, depth: 'shallow', on: 'kept' }
-  const consider = (at: number, depth: Depth, on: Question['on']): void => {
-    if (at < next.at || (at === next.at && depth === 'deep')) next = { at, depth, on }
+  const deepOn = isHollow && voice.full ? 'full' : 'kept'
+  const anyhowAt = Math.min(busyAt, silentAt)
+  let next: NextAsking = anyhowAt >= deepAt
+    ? { at: anyhowAt, depth: 'deep', on: deepOn, owed: false }
+    : { at: anyhowAt, depth: 'shallow', on: 'kept', owed: false }
+  const consider = (at: number, depth: Depth, on: Question['on'], owed = false): void => {
+    if (at < next.at || (depth === 'deep' && at === next.at)) next = { at, depth, on, owed }
   }
-  consider(busyAt, 'shallow', 'kept')
-  if (active) consider(deepAt, 'deep', on)
+  consider(isHollow ? deepAt : deepAt + DEEP_WAITS, 'deep', deepOn)
   if (isHollow) {
-    if (voice.strikes < 2) consider(askedAt + heartbeatTimeout, 'deep', on)
+    if (voice.strikes < 2) consider(Math.max(askedAt, voice.since) + heartbeatTimeout, 'deep', deepOn)
     return next
   }
   // Whoever is known to be silent or slow is asked at the normal interval, even while requests wait.
@@ -168,20 +181,28 @@ export function nextAsking(
   if (active && peer.kept === undefined && askedAt <= peer.usedSince) {
     consider(peer.usedSince + KEPT_AFTER, 'shallow', 'kept')
   }
-  if (askedDeepAt < owedSince) consider(Math.max(owedSince, askedAt) + OWED_AFTER, 'deep', 'kept')
+  if (askedDeepAt < owedSince && askedAt < owedSince + OWED_AFTER) {
+    const at = Math.max(owedSince, askedAt) + OWED_AFTER
+    consider(at, at >= askedOwedAt + DEEP_EVERY ? 'deep' : 'shallow', 'kept', true)
+  }
+  if (askedDeepAt < surelyOwedSince) {
+    consider(Math.max(surelyOwedSince + OWED_DEEP, askedAt + OWED_AFTER), 'deep', 'kept', true)
+  }
   if (peer.askedFullAt < surelyOwedSince) {
-    consider(Math.max(surelyOwedSince + OWED_LONG, peer.askedFullAt + DEEP_EVERY), 'deep', 'full')
+    consider(Math.max(surelyOwedSince + OWED_LONG, peer.askedFullAt + DEEP_EVERY), 'deep', 'full', true)
   }
   return next
 }
 
-const NEVER: NextAsking = { at: Infinity, depth: 'shallow', on: 'kept' }
+const NEVER: NextAsking = { at: Infinity, depth: 'shallow', on: 'kept', owed: false }
 
 /** H2: Asks those whose time has come. */
 export function silencesDue(turn: Turn): void {
   turn.forEachPeer((peer) => {
-    const { at, depth, on } = nextAsking(turn.state, peer)
-    if (at <= turn.now) ask(turn, peer.address, depth, on)
+    const { at, depth, on, owed } = nextAsking(turn.state, peer)
+    if (at > turn.now) return
+    if (owed && depth === 'deep') turn.changePeer(peer.address, { askedOwedAt: turn.now })
+    ask(turn, peer.address, depth, on)
   })
 }
 

@@ -25,7 +25,7 @@ import type { Turn } from './turn.ts'
  */
 const LEAST_AGE = 0.9
 
-/** R1: the list is asked for this long after an attempt failed: at once would slow down the next attempt's handshake. */
+/** R1: the list is asked for this long after an attempt failed: at once would slow down the next one's handshake. */
 const REFRESH_PAUSE = 100
 
 /** H11: an attempt that its caller gave up says something of its endpoint after this much silence. */

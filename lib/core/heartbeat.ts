@@ -11,7 +11,7 @@ import {
   becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, statusOf,
 } from './peers.ts'
 import { isHeldAt, questionLost } from './holding.ts'
-import { cutSick } from './severing.ts'
+import { struck } from './severing.ts'
 import type { Deaf, Event, Failure, Id, Peer, Question } from './state.ts'
 import { forgetOwed } from './traffic.ts'
 import { LATE } from './turn.ts'
@@ -93,8 +93,9 @@ function judge(turn: Turn, address: Address, question: Question, status: number,
     const message = `it took ${Math.round(took)} ms to answer from its cache`
     return becomeSlow(turn, address, { kind: 'late', message })
   }
-  becomeHollow(turn, address, question.after === 'silence' ? 2 : 1, question.after === 'full')
-  cutSick(turn, address)
+  const strikes = question.after === 'silence' ? 2 : 1
+  becomeHollow(turn, address, question.missedAt ?? turn.now, strikes, question.after === 'full')
+  struck(turn, address)
 }
 
 /** When its connection was there, or else when it was sent. */
@@ -179,7 +180,10 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
   const isUsed = peer.sockets > 0 || isHeldAt(turn, address)
   const next = nextTry(isUsed, question, failure)
   if (next === undefined) verdict(turn, peer, question, failure)
-  else send(turn, address, { ...question, ...next, silent: question.silent && isSilence(failure) })
+  else {
+    const missedAt = question.missedAt ?? turn.now
+    send(turn, address, { ...question, ...next, missedAt, silent: question.silent && isSilence(failure) })
+  }
   roundMissed(turn, address, failure)
 }
 

@@ -74,6 +74,16 @@ function hollowReason(full: boolean): string {
     : 'it answers from its cache, and nothing that goes through to etcd'
 }
 
+/**
+ * H3, H8: Tells whether anybody answered anything for so long, and two heartbeat intervals more. Where nobody did,
+ * questions are part of the load that keeps them from being answered.
+ */
+export function isAnyAnswering({ peers, settings }: State, now: number, within: number): boolean {
+  const since = now - within - 2 * settings.heartbeatInterval
+  for (const { answeredAt } of peers.values()) if (answeredAt >= since) return true
+  return false
+}
+
 // ---- new ones
 
 /** D2: Adds those of the endpoints that were not known before. The lot of each is drawn here, once. */
@@ -101,6 +111,7 @@ function newPeer(turn: Turn, endpoint: Endpoint, origin: Origin): Peer {
     askedAt: -Infinity,
     askedDeepAt: -Infinity,
     askedFullAt: -Infinity,
+    askedOwedAt: -Infinity,
     hintedAt: -Infinity,
     patience: drawPatience(turn),
     owedSince: Infinity,
@@ -263,20 +274,20 @@ export function becomeSlow(turn: Turn, address: Address, failure: Failure): void
   })
 }
 
-/** H12: Counts a deep question that went without an answer where a shallow one was answered. */
-export function becomeHollow(turn: Turn, address: Address, misses: 1 | 2, full: boolean): void {
+/** H12: Counts deep questions that went without an answer, the first of them then, where a shallow one was answered. */
+export function becomeHollow(turn: Turn, address: Address, since: number, misses: 1 | 2, full: boolean): void {
   changeVoice(turn, address, (voice) => {
     if (voice.is === 'hollow' || voice.is === 'sick') {
       return { ...voice, strikes: voice.strikes + misses, full: voice.full || full }
     }
-    return { is: 'hollow', since: voice.is === 'suspect' ? voice.since : turn.now, strikes: misses, full }
+    return { is: 'hollow', since, strikes: misses, full }
   })
 }
 
-/** H12: Makes a hollow one sick: another has answered what it does not. */
-export function becomeSick(turn: Turn, address: Address, voice: Voice & { is: 'hollow' }): void {
-  turn.report({ event: 'failed', address, failure: { kind: 'silence', message: hollowReason(voice.full) } })
-  turn.changePeer(address, { voice: { ...voice, is: 'sick' } })
+/** H12: Makes a hollow one sick, from now on and with so many strikes: another has answered what it does not. */
+export function becomeSick(turn: Turn, address: Address, { full }: Voice & { is: 'hollow' }, strikes: number): void {
+  turn.report({ event: 'failed', address, failure: { kind: 'silence', message: hollowReason(full) } })
+  turn.changePeer(address, { voice: { is: 'sick', since: turn.now, strikes, full } })
 }
 
 /** H7: Makes it refusing. */

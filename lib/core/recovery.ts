@@ -5,12 +5,13 @@
 import { ask, askWhatIsInDoubt } from './asking.ts'
 import { isAnyReady, nextCandidate } from './candidates.ts'
 import { isHolding } from './holding.ts'
-import { drawPatience, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
+import { drawPatience, isAnyAnswering, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
 import type { Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
 /**
- * H8: While nobody waits, the pause between two rounds of questions doubles up to this, as client-go's backoff does.
+ * H8: While nobody waits, or nobody answers, the pause between two rounds of questions doubles up to this, as
+ * client-go's backoff does.
  */
 const PAUSE_MOST = 30_000
 /** H8: Nothing is asked for who neither dialled nor used a socket for this long. */
@@ -42,14 +43,20 @@ export function settleRecovery(turn: Turn): void {
 export function recoveryDue(turn: Turn): void {
   const { recovery } = turn.state
   if (recovery === undefined || recovery.nextAt > turn.now || !isRecoveryWanted(turn.state, turn.now)) return
-  turn.forEachPeer((peer) => {
-    if (isOutOfService(turn.state, peer)) askWhatIsInDoubt(turn, peer)
-  })
   const { heartbeatInterval } = turn.state.settings
+  const isAnswering = isAnyAnswering(turn.state, turn.now, recovery.pause)
+  // Where nobody answers, who looks for a witness asks them all, and that is enough.
+  if (isAnswering || turn.state.witness === undefined) {
+    turn.forEachPeer((peer) => {
+      if (isOutOfService(turn.state, peer)) askWhatIsInDoubt(turn, peer)
+    })
+  }
   // Who is using it now is promised to be served soon after one is back.
   const isWaitedFor = turn.now - turn.state.usedAt <= 2 * heartbeatInterval
-  const pause = isWaitedFor ? heartbeatInterval : Math.min(PAUSE_MOST, 2 * recovery.pause)
-  turn.set({ recovery: { nextAt: turn.now + turn.draw(0.8 * pause, pause), pause } })
+  const pause = isWaitedFor && isAnswering ? heartbeatInterval : Math.min(PAUSE_MOST, 2 * recovery.pause)
+  // A fleet that lost all at once must not come back at once: long pauses vary more.
+  const least = pause > heartbeatInterval ? 0.5 : 0.8
+  turn.set({ recovery: { nextAt: turn.now + turn.draw(least * pause, pause), pause } })
 }
 
 /** H8: Tells whether it is worth asking those that are out of service. */

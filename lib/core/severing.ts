@@ -5,9 +5,9 @@
 import { nextCandidate } from './candidates.ts'
 import type { Address } from './endpoint.ts'
 import { ask, endDeaf } from './asking.ts'
-import { becomeSick, drawPatience, lastErrorOf } from './peers.ts'
+import { becomeSick, drawPatience, isAnyAnswering, lastErrorOf } from './peers.ts'
 import { retire } from './retiring.ts'
-import type { Depth, HandedSocket, Peer, State } from './state.ts'
+import type { Depth, HandedSocket, Peer, Search, State } from './state.ts'
 import { rowsOf, withoutRow } from './table.ts'
 import { withFewerSockets } from './traffic.ts'
 import type { Turn } from './turn.ts'
@@ -17,6 +17,7 @@ const SLOW_SILENCE = 30_000
 /** The search for a witness rests at least this long, however short `heartbeatInterval` is, or 0; a deep one longer. */
 const SEARCH_PAUSE = 1_000
 const DEEP_SEARCH_PAUSE = 15_000
+const SEARCH_PAUSE_MOST = 30_000
 
 /** H3, H9, H12: Decides, after any event, about those in doubt: severs what is witnessed, and looks for a witness. */
 export function settleDoubts(turn: Turn): void {
@@ -28,11 +29,33 @@ export function settleDoubts(turn: Turn): void {
     else if (peer.sockets > 0) missing.add(doubt.depth)
   })
   if (missing.size > 0 && !turn.state.dormant) searchWitness(turn, missing.has('deep') ? 'deep' : 'shallow')
-  else if (turn.state.witness !== undefined) turn.set({ witness: undefined })
+  else endSearch(turn)
+}
+
+/** H3: Ends a search. One that nobody answered rests first, although a byte ended the doubt: the next is as vain. */
+function endSearch(turn: Turn): void {
+  const { witness, dormant } = turn.state
+  if (witness === undefined) return
+  const isUnderWay = witness.asked.length > 0
+  const isOver = isUnderWay ? isAnyAnswering(turn.state, turn.now, 0) : witness.vain === 0 || witness.nextAt <= turn.now
+  if (isOver || dormant) turn.set({ witness: undefined })
+  else if (isUnderWay) restSearch(turn, witness, witness.depth)
+}
+
+/**
+ * H12: Takes a strike into account. All of them count where another answered deep since the suspicion began, and before
+ * this strike. Whoever is the first to come back when all had lost their etcd proves nothing of the others (condemn).
+ */
+export function struck(turn: Turn, address: Address): void {
+  const peer = turn.peer(address)
+  if (peer?.voice.is === 'hollow' && isWitnessed(turn.state, peer, { depth: 'deep', since: peer.voice.since })) {
+    becomeSick(turn, address, peer.voice, peer.voice.strikes)
+  }
+  cutSick(turn, address)
 }
 
 /** H12, H4: Cuts what a sick endpoint owes, or has long been silent on, and closes what is idle. */
-export function cutSick(turn: Turn, address: Address): void {
+function cutSick(turn: Turn, address: Address): void {
   const peer = turn.peer(address)
   if (peer?.voice.is !== 'sick' || peer.voice.strikes < 2) return
   const { backAt, settings } = turn.state
@@ -75,10 +98,13 @@ interface Doubt {
 }
 
 /** H3, H12: Gives what a witness must have answered; undefined where none is needed. */
-function doubtOf({ voice }: Peer): Doubt | undefined {
-  if (voice.is === 'hollow' || (voice.is === 'sick' && voice.strikes < 2)) return { depth: 'deep', since: voice.since }
-  const isMissing = voice.is === 'suspect' || voice.is === 'silent' || voice.is === 'slow'
-  return isMissing ? { depth: 'shallow', since: voice.since } : undefined
+function doubtOf({ voice, question }: Peer): Doubt | undefined {
+  if (voice.is === 'hollow') return { depth: 'deep', since: voice.since }
+  if (voice.is === 'silent' || voice.is === 'slow') return { depth: 'shallow', since: voice.since }
+  // It may turn out to be hollow, and then another is to have answered deep by that time. A byte says nothing of etcd.
+  const isOpen = question?.missedAt !== undefined && (question.depth === 'deep' || question.after !== undefined)
+  if (isOpen && voice.is !== 'sick') return { depth: 'deep', since: question.missedAt }
+  return voice.is === 'suspect' ? { depth: 'shallow', since: voice.since } : undefined
 }
 
 /** H3, H12: Tells whether another endpoint has itself answered since. */
@@ -93,10 +119,8 @@ function isWitnessed(state: State, suspect: Peer, { depth, since }: Doubt): bool
 /** H3, H9, H12: What is witnessed has its consequences. */
 function condemn(turn: Turn, peer: Peer): void {
   const { voice, address } = peer
-  if (voice.is === 'hollow') {
-    becomeSick(turn, address, voice)
-    return cutSick(turn, address)
-  }
+  // What answered only after the last strike makes dials go elsewhere; it has to be at fault once more to be cut.
+  if (voice.is === 'hollow') return becomeSick(turn, address, voice, 1)
   if (peer.sockets === 0 || (voice.is !== 'silent' && voice.is !== 'slow')) return
   const error = lastErrorOf(peer)
   const reason = voice.is === 'silent'
@@ -140,14 +164,15 @@ function searchWitness(turn: Turn, depth: Depth): void {
     const { state } = turn
     // Who was asked less than is wanted now is asked again.
     const isEnough = state.witness !== undefined && (depth === 'shallow' || state.witness.depth === 'deep')
-    const search = isEnough && state.witness ? state.witness : { depth, asked: [], nextAt: turn.now }
+    const vain = state.witness?.vain ?? 0
+    const search = isEnough && state.witness ? state.witness : { depth, asked: [], nextAt: turn.now, vain }
     const last = search.asked.at(-1)
     const isInVain = last !== undefined && state.peers.get(last)?.question?.misses !== 0
     if (search.nextAt > turn.now && !isInVain) return
     // Those in doubt and in use are asked anyhow.
     const inDoubt = [...state.peers.values()].filter((peer) => peer.sockets > 0 && doubtOf(peer) !== undefined)
     const candidate = nextCandidate(state, [...search.asked, ...inDoubt.map(({ address }) => address)])
-    if (candidate === undefined) return restSearch(turn, search.nextAt, depth)
+    if (candidate === undefined) return search.nextAt > turn.now ? undefined : restSearch(turn, search, depth)
     const nextAt = turn.now + state.settings.attemptDelay
     // One that is being asked less than is wanted is asked when that is over.
     if (depth === 'deep' && candidate.question?.depth === 'shallow') {
@@ -159,9 +184,10 @@ function searchWitness(turn: Turn, depth: Depth): void {
   }
 }
 
-/** H3, H12: Rests until all are asked again. */
-function restSearch(turn: Turn, nextAt: number, depth: Depth): void {
-  if (nextAt > turn.now) return
+/** H3, H12: Rests until all are asked again: twice as long each time, up to a bound, while nobody answers anything. */
+function restSearch(turn: Turn, { vain }: Search, depth: Depth): void {
   const pause = Math.max(drawPatience(turn), depth === 'deep' ? DEEP_SEARCH_PAUSE : SEARCH_PAUSE)
-  turn.set({ witness: { depth, asked: [], nextAt: turn.now + pause } })
+  const isVain = !isAnyAnswering(turn.state, turn.now, vain === 0 ? 0 : SEARCH_PAUSE_MOST)
+  const rest = Math.max(pause, Math.min(SEARCH_PAUSE_MOST, pause * 2 ** (isVain ? vain + 1 : 0)))
+  turn.set({ witness: { depth, asked: [], nextAt: turn.now + rest, vain: isVain ? vain + 1 : 0 } })
 }

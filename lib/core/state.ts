@@ -187,6 +187,8 @@ export interface Question {
   readonly id: Id
   /** How many before it went unanswered: 0, 1 (this one is on a fresh connection), or 2 (H12's shallow one). */
   readonly misses: 0 | 1 | 2
+  /** When the first of those before it went unanswered; undefined where none did. */
+  readonly missedAt: number | undefined
   readonly depth: Depth
   /**
    * Kept: on the connection that is kept, if there is one; fresh: on a new one; full: beside it, with a full handshake.
@@ -246,6 +248,8 @@ export interface Peer {
   readonly askedAt: number
   readonly askedDeepAt: number
   readonly askedFullAt: number
+  /** When it was last asked deep for what is owed. */
+  readonly askedOwedAt: number
   /** When a caller's 429 or 5xx last had it asked (H7). */
   readonly hintedAt: number
   /** The jittered silence after which it is asked. */
@@ -274,6 +278,8 @@ export interface Search {
   readonly depth: Depth
   readonly asked: readonly Address[]
   readonly nextAt: number
+  /** How often in a row all were asked while nobody answered anything: each time it rests for longer. */
+  readonly vain: number
 }
 
 /** One refresh under way. */

@@ -25,6 +25,17 @@ describe('what one client of a fleet asks', () => {
     assert.ok(questions <= 4, `${questions} a minute to all servers`)
   })
 
+  it('H12 connections that are never idle have it asked deep at most 4 times in any minute', () => {
+    const { deep, mostDeep } = traffic('requests, never idle')
+    assert.ok(mostDeep <= 4, `${mostDeep}`)
+    assert.ok(deep > 3, `${deep}`)
+  })
+
+  it('H12 a silent watch has it asked deep 3 to 4 times a minute', () => {
+    const { deep } = traffic('silent watch')
+    assert.ok(deep >= 3 && deep <= 4, `${deep}`)
+  })
+
   it('H7 requests on pooled connections have it asked at most 4 times in any minute, and never deep', () => {
     const { most, mostDeep } = traffic('requests, pooled')
     assert.ok(most <= 4, `${most}`)
@@ -52,8 +63,12 @@ describe('what a fleet behind a balancer does to its servers', () => {
     { field: 'behind a balancer: all down for 60 s', workload: 'busy watch', clients: MORE },
     { field: 'one refuses (503) for 5 min', workload: 'busy watch', clients: CLIENTS },
     { field: 'one refuses (503) for 5 min', workload: 'silent watch', clients: CLIENTS },
-    { field: 'all refuse (503) for 5 min', workload: 'busy watch', clients: CLIENTS },
+    { field: 'all refuse (503) for 5 min', workload: 'busy watch', clients: MORE },
     { field: 'one loses its etcd for 2 min', workload: 'silent watch', clients: CLIENTS },
+    { field: 'all lose their etcd for 20 s', workload: 'busy watch', clients: MORE },
+    { field: 'all lose their etcd for 20 s', workload: 'silent watch', clients: MORE },
+    { field: 'all overloaded for 3 min', workload: 'busy watch', clients: MORE },
+    { field: 'behind a balancer: one killed for 60 s', workload: 'busy watch', clients: MORE },
   ] as const) {
     it(`H8 ${field}, a ${workload} each: no storm follows, the load is again what it was, and all are served`, () => {
       const { questions, handshakes, watching } = play(field, workload, clients)
@@ -66,6 +81,10 @@ describe('what a fleet behind a balancer does to its servers', () => {
 
   it('H5, H7 a server that refuses for 5 minutes has no watch cut for it', () => {
     assert.equal(play('one refuses (503) for 5 min', 'silent watch').severed, 0)
+  })
+
+  it('H12 etcd is lost by all for 20 s: no watch is cut, nor when it is back', () => {
+    assert.equal(play('all lose their etcd for 20 s', 'silent watch', MORE).severed, 0)
   })
 
   it('every scenario is played by clients with busy watches and by those with silent ones', () => {

@@ -35,7 +35,7 @@ const asked: readonly Row[] = [
       [5_000, tick, []],
       [9_800, sampled(reading(1, 20, 0)), []],
       [14_799, tick, [], { deadline: { at: 14_800, why: 'silence' } }],
-      [14_800, tick, [askDeep(100, A)]],
+      [14_800, tick, [ask(100, A)]],
     ],
   },
   {
@@ -167,7 +167,7 @@ const asked: readonly Row[] = [
         [B]: { ...used, ...slowSince(0), askedAt: 3_000, askedDeepAt: 0 },
       },
       sockets: { 1: { address: A, owedSince: 10 }, 2: { address: B, owedSince: 10 } },
-      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6, vain: 0 },
     }),
     phases: [
       [6_999, tick, []],
@@ -233,7 +233,7 @@ const asked: readonly Row[] = [
     ],
   },
   {
-    name: 'H12 one in use is asked deep at least every 15 s, with the question that is due before that',
+    name: 'H12 one in use is asked deep with the first question from 15 s on',
     given: given({ peers: { [A]: { ...used, ...keptSince(0), patience: 4_000 } }, sockets: { 1: { address: A } } }),
     phases: [
       [4_000, tick, [ask(100, A)]],
@@ -241,7 +241,9 @@ const asked: readonly Row[] = [
       [8_000, tick, [ask(101, A)]],
       [8_000, missed(A, 101, local), []],
       [11_999, tick, [], { deadline: { at: 12_000, why: 'silence' } }],
-      [12_000, tick, [askDeep(102, A)]],
+      [12_000, tick, [ask(102, A)]],
+      [12_000, missed(A, 102, local), []],
+      [16_000, tick, [askDeep(103, A)]],
     ],
   },
   {

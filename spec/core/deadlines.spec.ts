@@ -144,7 +144,7 @@ describe('nextDeadline', () => {
       given({
         peers: { [A]: { ...used, ...suspectSince(1) } },
         sockets: { 1: { address: A } },
-        witness: { depth: 'shallow', asked: [], nextAt: 88 },
+        witness: { depth: 'shallow', asked: [], nextAt: 88, vain: 0 },
       }),
     ],
     ['probe', 66, given({ peers: { [A]: {}, [B]: {} }, probe: { nextAt: 66 } })],
@@ -170,7 +170,7 @@ describe('nextDeadline', () => {
   })
 
   it('names the earliest of all', () => {
-    const witness = { depth: 'shallow', asked: [B], nextAt: 100 } as const
+    const witness = { depth: 'shallow', asked: [B], nextAt: 100, vain: 0 } as const
     const state = given({ ...inUse, sampleAt: 250, witness, discovery: known })
     assert.deepEqual(nextDeadline(state), { at: 100, why: 'witness' })
   })

@@ -144,7 +144,7 @@ const when: readonly Row[] = [
       },
       sockets: { 1: { address: A } },
       discovery: { ...known, startedAt: -9_000 },
-      witness: { depth: 'shallow', asked: [B], nextAt: 600 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 600, vain: 0 },
     }),
     phases: [
       [500, missed(A, 7, failure), [reportFailed(A, failure)], { discovery: { startedAt: 500, round: roundOf([B]) } }],
@@ -158,7 +158,7 @@ const when: readonly Row[] = [
       },
       sockets: { 1: { address: A } },
       discovery: known,
-      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6, vain: 0 },
     }),
     phases: [
       [

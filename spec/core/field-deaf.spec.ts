@@ -181,7 +181,7 @@ const rows: readonly Row[] = [
         [B]: { ...ready, answeredDeepAt: 0, question: asking(10, 9_000, { depth: 'deep' }) },
       },
       sockets: { 1: { address: A, heardAt: 6_000 } }, current: A,
-      witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [[9_010, answered(A, 9), [abandon(A, 8)], { peers: { [A]: { deaf: undefined, sockets: 1 } } }]],
   },
@@ -243,7 +243,7 @@ const rows: readonly Row[] = [
     }),
     phases: [
       [7_001, missed(A, 9, local), []],
-      [12_000, tick, [askDeep(100, A)]],
+      [12_000, tick, [ask(100, A)]],
       [12_005, questionConnected(A, 100), []],
       [12_010, answered(A, 100), [], { peers: { [A]: { deaf: { question: 8, since: 12_005, until: 14_010 } } } }],
       [14_010, tick, [abandon(A, 8), severDeaf(1, A)]],

@@ -4,7 +4,7 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, ask, askDeep, asking, attempt, B, broken, cancelled, connect, connected, deliver, destroy,
+  A, abandon, answered, askDeep, asking, attempt, B, broken, cancelled, connect, connected, deliver, destroy,
   dialled, doubted, given, keptSince, local, missed, reaching, reading, ready, refused, reject, reportFailed,
   reportFailover, sampled, socketClosed, tick, used, noConnectionIn, attemptFailed, hollowSince,
 } from '../support/core-given.ts'
@@ -163,7 +163,7 @@ const trust: readonly Row[] = [
     given: given({
       peers: {
         [A]: { ...kept, ...doubted, question: asking(9, 0, { on: 'fresh', depth: 'deep' }) },
-        [B]: { ...ready, answeredAt: 2_000 },
+        [B]: { ...ready, answeredDeepAt: 2_000 },
       },
       sockets: { 1: { address: A } }, current: A,
     }),
@@ -254,7 +254,7 @@ const trust: readonly Row[] = [
     given: inUse,
     phases: [
       [50, socketClosed(1, { written: 100, byPeer: true }), [askDeep(100, A, fresh)]],
-      [60, missed(A, 100, broken), [askDeep(101, A, fresh), ask(102, B)]],
+      [60, missed(A, 100, broken), [askDeep(101, A, fresh), askDeep(102, B)]],
       [
         70, missed(A, 101, broken), [reportFailed(A, broken)],
         { peers: { [A]: { voice: { is: 'well' }, sockets: 1 } } },
@@ -266,7 +266,7 @@ const trust: readonly Row[] = [
     name: 'H11, H12 of a hollow one nothing new is learned',
     given: given({
       peers: { [A]: { ...kept, ...hollowSince(0, 1), askedAt: 1_000, askedDeepAt: 1_000 }, [B]: ready },
-      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [[2_500, socketClosed(1, { written: 9 }), [askDeep(100, A, fresh)], { peers: { [A]: hollowSince(0, 1) } }]],
   },

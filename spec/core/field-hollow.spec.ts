@@ -14,7 +14,9 @@ const owed = { owedSince: 0, surelyOwed: true }
 /** A question beside the kept connection. */
 const full = { on: 'full' } as const
 /** Two deep questions of A went unanswered, the first of them at 5 ms, and this one asks its cache. */
-const lastTry = asking(9, 100, { misses: 2, on: 'fresh', depth: 'shallow', after: 'silence' })
+const lastTry = asking(9, 100, { misses: 2, missedAt: 5, on: 'fresh', depth: 'shallow', after: 'silence' })
+/** The first deep question went unanswered at 3 s. */
+const deepAgain = { misses: 1, missedAt: 3_000, on: 'fresh', depth: 'deep' } as const
 const hollow = { voice: { is: 'hollow', since: 5, strikes: 2, full: false } } as const
 
 const lostEtcd: readonly Row[] = [
@@ -27,22 +29,37 @@ const lostEtcd: readonly Row[] = [
     phases: [
       [1_000, tick, [askDeep(100, A)]],
       [
-        3_000, tick, [askDeep(101, A, { on: 'fresh' }), ask(102, B)],
+        3_000, tick, [askDeep(101, A, { on: 'fresh' }), askDeep(102, B)],
         { peers: { [A]: { voice: { is: 'suspect', since: 3_000 } } } },
       ],
-      [3_001, answered(B, 102), []],
-      [3_005, questionConnected(A, 101), []],
-      [5_005, tick, [abandon(A, 101), ask(103, A, { on: 'fresh' })]],
-      [5_010, questionConnected(A, 103), []],
-      [5_015, answered(A, 103), [abandon(A, 100), askDeep(104, B)], {
-        peers: { [A]: { voice: { is: 'hollow', since: 3_000, strikes: 2, full: false }, deaf: undefined } },
-      }],
-      [5_020, answered(B, 104), [reportSick(A), retire(2), severSick(1, A)], {
+      [3_010, answered(B, 102), []],
+      [3_011, questionConnected(A, 101), []],
+      [5_011, tick, [abandon(A, 101), ask(103, A, { on: 'fresh' })]],
+      [5_012, questionConnected(A, 103), []],
+      [5_015, answered(A, 103), [abandon(A, 100), reportSick(A), retire(2), severSick(1, A)], {
         peers: {
-          [A]: { voice: { is: 'sick', since: 3_000, strikes: 2, full: false }, sockets: 1 },
+          [A]: { voice: { is: 'sick', since: 5_015, strikes: 2, full: false }, deaf: undefined, sockets: 1 },
         }, counters: { severed: 1 },
       }],
-      [5_030, dialled(1), [connect(1, 105, B)]],
+      [5_030, dialled(1), [connect(1, 104, B)]],
+    ],
+  },
+  {
+    name: 'H12 a byte says nothing of etcd: who answered deep since the first miss is a witness all the same',
+    given: given({
+      peers: {
+        [A]: { ...kept, kept: undefined, question: asking(9, 3_000, { ...deepAgain, deadline: 5_000 }) },
+        [B]: { ...ready, question: asking(8, 3_000, { depth: 'deep' }) },
+      },
+      sockets: { 1: { address: A, ...owed }, 2: { address: A } }, current: A,
+      witness: { depth: 'deep', asked: [B], nextAt: 3_250, vain: 0 },
+    }),
+    phases: [
+      [3_010, answered(B, 8), []],
+      [3_500, sampled(reading(2, 10, 0)), [], { peers: { [A]: { heardAt: 3_500 } } }],
+      [5_000, tick, [abandon(A, 9), ask(100, A, { on: 'fresh' })], { peers: { [A]: { voice: { since: 5_000 } } } }],
+      [5_001, questionConnected(A, 100), []],
+      [5_010, answered(A, 100), [reportSick(A), severSick(1, A)], { peers: { [A]: sickSince(5_010, 2) } }],
     ],
   },
   {
@@ -123,11 +140,27 @@ const lostEtcd: readonly Row[] = [
     ],
   },
   {
-    name: 'H12 a silent watch has its endpoint asked deep after 15 s at the latest',
-    given: given({ peers: { [A]: { ...kept, askedAt: 13_000, usedSince: 0 } }, sockets: { 1: { address: A } } }),
+    name: 'H12 a silent watch has its endpoint asked deep with the first question from 15 s on',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 10_000, heardAt: 10_000 } }, sockets: { 1: { address: A, heardAt: 10_000 } },
+    }),
+    phases: [[15_000, tick, [askDeep(100, A)]]],
+  },
+  {
+    name: 'H12 and with none before that',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 9_999, heardAt: 9_999 } }, sockets: { 1: { address: A, heardAt: 9_999 } },
+    }),
+    phases: [[14_999, tick, [ask(100, A)]]],
+  },
+  {
+    name: 'H12 a deep question that is due waits 5 s for one that comes anyway, and no longer',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 18_000, heardAt: 18_000 } }, sockets: { 1: { address: A, heardAt: 18_000 } },
+    }),
     phases: [
-      [14_999, tick, []],
-      [15_000, tick, [askDeep(100, A)]],
+      [19_999, tick, []],
+      [20_000, tick, [askDeep(100, A)]],
     ],
   },
   {
@@ -154,7 +187,7 @@ const witnesses: readonly Row[] = [
         [B]: { ...kept, ...hollowSince(5), askedAt: 100 },
       },
       sockets: { 1: { address: A, ...owed }, 2: { address: B } }, current: A,
-      witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
+      witness: { depth: 'shallow', asked: [], nextAt: 15_000, vain: 0 },
     }),
     phases: [
       [
@@ -167,7 +200,7 @@ const witnesses: readonly Row[] = [
   {
     name: 'H12 the search for one that answers deep asks each, rests 15 s, and asks again',
     given: given({
-      peers: { [A]: { ...kept, ...hollowSince(0), askedAt: 0, askedDeepAt: 0, patience: 1e6 }, [B]: ready, [C]: ready },
+      peers: { [A]: { ...kept, ...hollowSince(0), askedAt: 0, askedDeepAt: 0 }, [B]: ready, [C]: ready },
       sockets: { 1: { address: A, idle: true } }, current: A,
     }),
     phases: [
@@ -176,7 +209,7 @@ const witnesses: readonly Row[] = [
       [30, answered(B, 101), [askDeep(102, C)], { peers: { [B]: hollowSince(30, 1) } }],
       [40, answered(C, 102, { status: 500 }), [ask(103, C)]],
       [50, answered(C, 103), []],
-      [280, tick, [], { deadline: { at: 15_000, why: 'silence' } }],
+      [280, tick, [], { state: { witness: { depth: 'deep', asked: [], nextAt: 15_280, vain: 0 } } }],
     ],
   },
   {
@@ -186,7 +219,7 @@ const witnesses: readonly Row[] = [
         [A]: { ...kept, ...hollow, question: lastTry },
         [B]: { ...ready, answeredDeepAt: 4, question: asking(8, 100, { depth: 'deep' }) },
       },
-      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [
       [110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'hollow', since: 5, strikes: 4, full: false } } } }],
@@ -202,7 +235,41 @@ const witnesses: readonly Row[] = [
       [110, answered(A, 9), []],
       [120, answered(B, 8), []],
       [360, tick, [askDeep(100, B)]],
-      [370, answered(B, 100), [reportSick(A), severSick(1, A)]],
+      [370, answered(B, 100), [reportSick(A)], { peers: { [A]: sickSince(370, 1), [B]: { answeredDeepAt: 370 } } }],
+    ],
+  },
+  {
+    name: 'H12 all had lost their etcd: the first to come back has no socket of the others cut, which are asked again',
+    given: given({
+      peers: {
+        [A]: { ...kept, ...hollowSince(5_000, 6), heardAt: 22_000, askedAt: 22_000, askedDeepAt: 20_000 },
+        [B]: { ...ready, ...hollowSince(5_000, 6), question: asking(9, 24_000, { depth: 'deep' }) },
+      },
+      sockets: { 1: { address: A, ...owed }, 2: { address: A, idle: true } }, current: A,
+      witness: { depth: 'deep', asked: [B], nextAt: 24_250, vain: 0 },
+    }),
+    phases: [
+      [
+        24_010, answered(B, 9), [reportSick(A)],
+        { peers: { [A]: sickSince(24_010, 1), [B]: { voice: { is: 'well' } } } },
+      ],
+      [26_009, tick, []],
+      [26_010, tick, [askDeep(100, A)]],
+      [26_020, answered(A, 100), [], { peers: { [A]: { voice: { is: 'well' }, sockets: 2 } } }],
+    ],
+  },
+  {
+    name: 'H12 one that does not come back with the others is cut',
+    given: given({
+      peers: {
+        [A]: { ...kept, ...sickSince(24_000, 1), heardAt: 24_000, question: asking(9, 26_000, { depth: 'deep' }) },
+        [B]: { ...ready, answeredDeepAt: 24_000 },
+      },
+      sockets: { 1: { address: A, ...owed }, 2: { address: A, idle: true } }, current: B,
+    }),
+    phases: [
+      [26_010, answered(A, 9, { status: 500 }), [ask(100, A)]],
+      [26_020, answered(A, 100), [retire(2), severSick(1, A)], { peers: { [A]: sickSince(24_000, 2) } }],
     ],
   },
   {
@@ -212,7 +279,7 @@ const witnesses: readonly Row[] = [
         [A]: { ...kept, ...hollowSince(5, 1), askedAt: 5 },
         [B]: { ...ready, question: asking(8, 6, { depth: 'deep' }) },
       },
-      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [[10, answered(B, 8), [reportSick(A)]]],
   },
@@ -220,7 +287,7 @@ const witnesses: readonly Row[] = [
     name: 'H12 with nobody in doubt, or no socket of who is, the search ends',
     given: given({
       peers: { [A]: { ...ready, ...hollowSince(5) }, [B]: ready },
-      witness: { depth: 'shallow', asked: [], nextAt: 15_000 },
+      witness: { depth: 'shallow', asked: [], nextAt: 15_000, vain: 0 },
     }),
     phases: [[10, tick, [], { deadline: { at: 120_000, why: 'unused' } }]],
   },
@@ -240,6 +307,43 @@ const witnesses: readonly Row[] = [
   },
 ]
 
+const owedOften: readonly Row[] = [
+  {
+    name: 'H12 what is owed again within 15 s is asked about in the cache: a pool that is never idle costs etcd little',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 5_000, askedDeepAt: 5_000, askedOwedAt: 5_000 } },
+      sockets: { 1: { address: A, heardAt: 6_000, owedSince: 6_000 } },
+    }),
+    phases: [
+      [6_999, tick, []],
+      [7_000, tick, [ask(100, A)], { peers: { [A]: { askedOwedAt: 5_000 } } }],
+      [7_010, answered(A, 100), [], { peers: { [A]: { owedSince: Infinity } } }],
+    ],
+  },
+  {
+    name: 'H12 what is owed 15 s later is asked about deep, although another deep question came between',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 18_000, askedDeepAt: 18_000, askedOwedAt: 5_000 } },
+      sockets: { 1: { address: A, heardAt: 19_000, owedSince: 19_000 } },
+    }),
+    phases: [[20_000, tick, [askDeep(100, A)], { peers: { [A]: { askedOwedAt: 20_000 } } }]],
+  },
+  {
+    name: 'H12 what is surely owed for 3 s is asked about deep, however short it is since the last time',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 5_000, askedDeepAt: 5_000, askedOwedAt: 5_000 } },
+      sockets: { 1: { address: A, heardAt: 6_000, owedSince: 6_000, surelyOwed: true } },
+    }),
+    phases: [
+      [7_000, tick, [ask(100, A)]],
+      [7_010, answered(A, 100), []],
+      [8_999, tick, []],
+      [9_000, tick, [askDeep(101, A)], { peers: { [A]: { askedOwedAt: 9_000 } } }],
+      [9_010, answered(A, 101), [], { deadline: { at: 11_000, why: 'silence' } }],
+    ],
+  },
+]
+
 const packets: readonly Row[] = [
   {
     name: 'H12 a request owed for 5 s although its endpoint answers: asked deep beside the kept one, and found sick',
@@ -250,16 +354,15 @@ const packets: readonly Row[] = [
     phases: [
       [4_999, tick, []],
       [5_000, tick, [askDeep(100, A, full)], { peers: { [A]: { kept: { since: 0, usedAt: 0 } } } }],
-      [7_000, tick, [abandon(A, 100), ask(101, A), ask(102, B)]],
-      [7_005, answered(B, 102), []],
-      [7_010, answered(A, 101), [askDeep(103, B)], { peers: { [A]: hollowSince(7_000, 1, true) } }],
+      [7_000, tick, [abandon(A, 100), ask(101, A), askDeep(102, B)]],
+      [7_010, answered(A, 101), [], { peers: { [A]: hollowSince(7_000, 1, true) } }],
       [
-        7_015, answered(B, 103), [reportSick(A, true)],
-        { peers: { [A]: sickSince(7_000, 1, true), [B]: { answeredDeepAt: 7_015 } } },
+        7_015, answered(B, 102), [reportSick(A, true)],
+        { peers: { [A]: sickSince(7_015, 1, true), [B]: { answeredDeepAt: 7_015 } } },
       ],
-      [9_000, tick, [askDeep(104, A, full)]],
-      [11_000, tick, [abandon(A, 104), ask(105, A)]],
-      [11_010, answered(A, 105), [severSick(1, A)]],
+      [9_015, tick, [askDeep(103, A, full)]],
+      [11_015, tick, [abandon(A, 103), ask(104, A)]],
+      [11_025, answered(A, 104), [severSick(1, A)]],
     ],
   },
   {
@@ -283,7 +386,7 @@ const packets: readonly Row[] = [
         [A]: { ...kept, ...hollowSince(0, 1, true), question: asking(9, 100, { depth: 'deep', on: 'full' }) },
         [B]: ready,
       },
-      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
+      sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 1e6, vain: 0 },
     }),
     phases: [[110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' }, kept: { since: 0, usedAt: 0 } } } }]],
   },
@@ -412,7 +515,7 @@ const load: readonly Row[] = [
     name: 'H12, H7 503 from the cache, too: refusing',
     given: given({
       peers: { [A]: { ...kept, ...hollowSince(5, 1), question: asking(9, 100, { after: 'answer' }) }, [B]: ready },
-      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, current: A, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [[110, answered(A, 9, { status: 503 }), [retire(1)], { peers: { [A]: refusing() } }]],
   },
@@ -421,5 +524,6 @@ const load: readonly Row[] = [
 
 runRows('etcd is lost', lostEtcd)
 runRows('another that does better', witnesses)
+runRows('what is owed often', owedOften)
 runRows('full packets are lost', packets)
 runRows('load', load)

@@ -45,7 +45,7 @@ const rows: readonly Row[] = [
         },
         [B]: { ...ready, ...doubted, question: reaching(10) },
       },
-      sockets: { 1: { address: A, retired: true } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A, retired: true } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [[10, identityChanged, [abandon(A, 9), abandon(A, 8), closeMonitor(A), abandon(B, 10)], {
       peers: {

@@ -85,7 +85,7 @@ const becoming: readonly Row[] = [
         [A]: { ...kept, ...keptSince(0, 99_000), ...slowSince(4_000), askedAt: 99_000, askedDeepAt: 99_000 },
         [B]: { ...ready, answeredAt: 3_999 },
       },
-      sockets: { 1: { address: A } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      sockets: { 1: { address: A } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
     phases: [[100_000, tick, []]],
   },

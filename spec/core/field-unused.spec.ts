@@ -32,7 +32,7 @@ const rest: readonly Row[] = [
         [B]: { ...ready, ...refusing(), question: asking(10, 119_500) }, [C]: { ...ready, ...suspectSince(0) },
       },
       discovery: { ...known, nextAt: Infinity, round: roundOf([A]) }, usedAt: 0,
-      witness: { depth: 'shallow', asked: [], nextAt: 130_000 }, probe: { nextAt: 130_000 },
+      witness: { depth: 'shallow', asked: [], nextAt: 130_000, vain: 0 }, probe: { nextAt: 130_000 },
       recovery: { nextAt: 130_000, pause: 30_000 },
     }),
     phases: [[120_000, tick, [abandon(A, 8), abandon(A, 9), closeMonitor(A), abandon(B, 10)], {

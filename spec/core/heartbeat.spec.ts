@@ -204,8 +204,8 @@ const answers: readonly Row[] = [
       [5_100, missed(A, 100, refused), [ask(101, A, fresh)]],
       [5_150, questionConnected(A, 101), []],
       [5_200, answered(A, 101), [], { peers: { [A]: { standing: { is: 'ready' }, voice: { is: 'well' } } } }],
-      [10_200, tick, [askDeep(102, A)]],
-      [10_300, missed(A, 102, refused), [askDeep(103, A, fresh)]],
+      [10_200, tick, [ask(102, A)]],
+      [10_300, missed(A, 102, refused), [ask(103, A, fresh)]],
     ],
   },
   {

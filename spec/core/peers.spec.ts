@@ -4,9 +4,9 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { ask as askNow, askAgain, askOn, endDeaf, release } from '../../lib/core/asking.ts'
 import {
-  becomeAlive, becomeDoubted, becomeFailed, becomeHeard, becomeHollow, becomeMute, becomeRefusing, becomeSilent,
-  becomeSlow, becomeSuspect, becomeUnasked, becomeUndoubted, becomeReady, becomeWell,
+  becomeAlive, becomeDoubted, becomeFailed, becomeHeard, becomeHollow, becomeMute, becomeRefusing, becomeSilent, becomeSlow, becomeSuspect, becomeUnasked, becomeUndoubted, becomeReady, becomeWell,
 } from '../../lib/core/peers.ts'
+import { struck } from '../../lib/core/severing.ts'
 import { step } from '../../lib/core/step.ts'
 import { Turn } from '../../lib/core/turn.ts'
 import { runRows } from '../support/core-rows.ts'
@@ -92,7 +92,8 @@ describe('an endpoint that is not known any more', () => {
       (turn) => becomeSuspect(turn, D),
       (turn) => becomeSilent(turn, D),
       (turn) => becomeSlow(turn, D, failure),
-      (turn) => becomeHollow(turn, D, 1, false),
+      (turn) => becomeHollow(turn, D, 0, 1, false),
+      (turn) => struck(turn, D),
       (turn) => becomeRefusing(turn, D, 503),
       (turn) => becomeAlive(turn, D),
       (turn) => becomeWell(turn, D),

@@ -54,7 +54,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(5), [B]: { ...ready, question: asking(9) } },
       sockets: { 1: { address: A } },
-      witness: { depth: 'shallow', asked: [B], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
       sampleAt: 3_000,
     }),
     phases: [
@@ -71,7 +71,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(5), [B]: { ...ready, answeredAt: 4 } },
       sockets: { 1: { address: A } },
-      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6, vain: 0 },
     }),
     phases: [[1_000, tick, [], { peers: { [A]: { sockets: 1 } } }]],
   },
@@ -172,7 +172,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: { ...used, question: asking(7) }, [B]: silent(5), [C]: ready },
       sockets: { 1: { address: A }, 2: { address: B } },
-      witness: { depth: 'shallow', asked: [C], nextAt: 2_200 },
+      witness: { depth: 'shallow', asked: [C], nextAt: 2_200, vain: 0 },
     }),
     phases: [[2_000, tick, [ask(100, A, fresh)]]],
   },
@@ -180,11 +180,11 @@ const severing: readonly Row[] = [
     name: 'H3 the search begins all over again after an interval, and finds one that has recovered',
     given: given({
       peers: {
-        [A]: { ...silent(0), askedAt: 20_000, askedDeepAt: 20_000 },
+        [A]: { ...silent(0), askedAt: 20_000, askedDeepAt: 20_000, answeredAt: 15_000 },
         [B]: { ...failing(0), ...suspectSince(1) },
       },
       sockets: { 1: { address: A } },
-      witness: { depth: 'shallow', asked: [B], nextAt: 20_250 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 20_250, vain: 0 },
     }),
     phases: [
       [20_250, tick, []],
@@ -195,21 +195,56 @@ const severing: readonly Row[] = [
     ],
   },
   {
-    name: 'H3 with heartbeatInterval 0 the search rests a second between two rounds, and is no storm',
+    name: 'H3 the search that nobody answers rests for twice as long each time, with heartbeatInterval 0, too',
     given: given({
       peers: { [A]: { ...used, question: asking(7) } },
       sockets: { 1: { address: A } },
       settings: { heartbeatInterval: 0 },
     }),
     phases: [
-      [10, missed(A, 7), [ask(100, A, fresh)], { deadline: { at: 1_010, why: 'witness' } }],
-      [11, missed(A, 100), [reportFailed(A, noAnswer)], { deadline: { at: 1_010, why: 'witness' } }],
-      [1_010, tick, [], { deadline: { at: 2_010, why: 'witness' } }],
+      [10, missed(A, 7), [ask(100, A, fresh)], { deadline: { at: 2_010, why: 'witness' } }],
+      [11, missed(A, 100), [reportFailed(A, noAnswer)], { deadline: { at: 2_010, why: 'witness' } }],
+      [2_010, tick, [], { deadline: { at: 6_010, why: 'witness' } }],
+      [6_010, tick, [], { state: { witness: { nextAt: 14_010, vain: 3 } } }],
+      [14_010, tick, [], { state: { witness: { nextAt: 30_010, vain: 4 } } }],
+      [30_010, tick, [], { state: { witness: { nextAt: 60_010, vain: 5 } } }],
+    ],
+  },
+  {
+    name: 'H3 the search rests a second, with heartbeatInterval 0, where somebody answered',
+    given: given({
+      peers: { [A]: { ...used, ...silent(0), answeredAt: 10 } }, sockets: { 1: { address: A } },
+      settings: { heartbeatInterval: 0 },
+    }),
+    phases: [[10, tick, [], { state: { witness: { nextAt: 1_010, vain: 0 } } }]],
+  },
+  {
+    name: 'H3 a byte ends the doubt in the middle of a search that nobody answers: it rests as at its end',
+    given: given({
+      peers: { [A]: { ...used, ...silent(0), question: asking(7, 10, { deadline: 1e6 }) }, [B]: failing(0) },
+      sockets: { 1: { address: A } }, witness: { depth: 'deep', asked: [B], nextAt: 9_000, vain: 0 },
+    }),
+    phases: [[20, sampled(reading(1, 10, 0)), [], {
+      state: { witness: { depth: 'deep', asked: [], nextAt: 30_020, vain: 1 } },
+    }]],
+  },
+  {
+    name: 'H3 a byte ends the doubt, and not the rest of a search that nobody answered: no other begins before its end',
+    given: given({
+      peers: { [A]: { ...used, ...silent(0), question: asking(7, 10, { deadline: 1e6 }) } },
+      sockets: { 1: { address: A } }, witness: { depth: 'shallow', asked: [], nextAt: 9_000, vain: 1 },
+    }),
+    phases: [
+      [20, sampled(reading(1, 10, 0)), [], {
+        peers: { [A]: { voice: { is: 'well' } } },
+        state: { witness: { depth: 'shallow', asked: [], nextAt: 9_000, vain: 1 } },
+      }],
+      [9_000, tick, [], { state: { witness: undefined } }],
     ],
   },
   {
     name: 'H3 the only server that answers: nothing is ever severed',
-    given: given({ peers: { [A]: silent(0), [B]: failing(9) }, sockets: { 1: { address: A } } }),
+    given: given({ peers: { [A]: { ...silent(0), answeredAt: 0 }, [B]: failing(9) }, sockets: { 1: { address: A } } }),
     phases: [
       [2_000, tick, [ask(100, B)]],
       [2_001, missed(B, 100, refused), [ask(101, B, fresh)]],
@@ -233,7 +268,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(0), [B]: { ...ready, question: asking(8) } },
       sockets: { 1: { address: A } },
-      witness: { depth: 'shallow', asked: [B], nextAt: 1_000 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1_000, vain: 0 },
     }),
     phases: [
       [
@@ -250,7 +285,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(0), [B]: { ...ready, question: asking(8) } },
       sockets: { 1: { address: A } },
-      witness: { depth: 'shallow', asked: [B], nextAt: 1_000 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1_000, vain: 0 },
     }),
     phases: [[500, socketClosed(1), [], { deadline: { at: 2_000, why: 'question' }, peers: { [A]: { sockets: 0 } } }]],
   },
@@ -260,7 +295,7 @@ const severing: readonly Row[] = [
       peers: { [A]: silent(0) },
       sockets: { 1: { address: A } },
       current: A,
-      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6, vain: 0 },
     }),
     phases: [
       [10, dialled(1), [connect(1, 100, A)]],
@@ -277,7 +312,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: silent(0), [B]: silent(9), [C]: { ...ready, question: asking(8) } },
       sockets: { 1: { address: A }, 2: { address: B } },
-      witness: { depth: 'shallow', asked: [C], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [C], nextAt: 1e6, vain: 0 },
     }),
     phases: [
       [
@@ -293,7 +328,7 @@ const severing: readonly Row[] = [
     given: given({
       peers: { [A]: { ...silent(0), question: asking(7) }, [B]: silent(9) },
       sockets: { 1: { address: A }, 2: { address: B } },
-      witness: { depth: 'shallow', asked: [], nextAt: 1e6 },
+      witness: { depth: 'shallow', asked: [], nextAt: 1e6, vain: 0 },
     }),
     phases: [
       [

@@ -31,7 +31,7 @@ const everything = given({
     { id: 2, tried: [A], attempts: [attempt(12, A)], nextAt: 300 },
   ],
   discovery: { ...known, nextAt: Infinity, round: roundOf([A]), waiting: [5, 6] },
-  witness: { depth: 'shallow', asked: [B], nextAt: 100 },
+  witness: { depth: 'shallow', asked: [B], nextAt: 100, vain: 0 },
   sampleAt: 250,
 })
 

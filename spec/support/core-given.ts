@@ -192,6 +192,7 @@ export function asking(id: Id, sentAt = 0, change: Partial<Question> = {}): Ques
   return {
     id,
     misses: 0,
+    missedAt: undefined,
     depth: 'shallow',
     on: 'kept',
     via: 'endpoints',
