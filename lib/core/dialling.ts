@@ -10,7 +10,7 @@ import type { Address } from './endpoint.ts'
 import { doubt, replaced, wonder } from './asking.ts'
 import { blamesNobody, workedAt } from './failover.ts'
 import {
-  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isListed, MUTE_DELAYS,
+  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isListed, muteAfter,
 } from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, HandedSocket, Id, Peer, Rejection, State } from './state.ts'
 import { retire } from './retiring.ts'
@@ -245,8 +245,7 @@ function endDial(turn: Turn, dial: Dial, rejection: Rejection): void {
 
 /** D3: Destroys an attempt; a connection with a question on it is the monitor's from now on. */
 export function releaseAttempt(turn: Turn, dial: Dial, attempt: Attempt): void {
-  const mute = MUTE_DELAYS * turn.state.settings.attemptDelay
-  if (attempt.phase === 'connecting' && turn.now - attempt.startedAt >= mute) {
+  if (attempt.phase === 'connecting' && turn.now - attempt.startedAt >= muteAfter(turn.state)) {
     becomeMute(turn, attempt.address)
   }
   const question = turn.peer(attempt.address)?.question
@@ -364,7 +363,7 @@ export function withAttempt(dial: Dial, attempt: Attempt): Dial {
   return { ...dial, attempts: dial.attempts.map((each) => (each.id === attempt.id ? attempt : each)) }
 }
 
-/** D7: Takes a failed attempt out of its dial, counts it, and notes when the last one failed that was worth waiting for. */
+/** D7: Takes a failed attempt out of its dial, counts it, and notes when the last failed that was worth waiting for. */
 function withoutAttempt(turn: Turn, dial: Dial, attempt: Attempt, failure: Failure): Dial {
   const isFutile = futileFrom(turn.state, turn.peer(attempt.address)) <= turn.now
   countFailedAttempt(turn, failure)

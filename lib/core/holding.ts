@@ -21,6 +21,8 @@ import { rowOf, rowsOf } from './table.ts'
 import type { Turn } from './turn.ts'
 
 const OVER: Hold = { is: 'over' }
+/** F3: In attempt delays: how long what is slow may be waited for. */
+const SLOW_DELAYS = 4
 
 /** D4, F3: Takes a verified connection: it wins its dial at once, or is held back until it is known who is listed. */
 export function attemptConnected(turn: Turn, id: Id, attemptId: Id, isPrivate: boolean | undefined): void {
@@ -33,9 +35,17 @@ export function attemptConnected(turn: Turn, id: Id, attemptId: Id, isPrivate: b
   if (dial.hold.is === 'over') return deliver(turn, dial, held)
   if (dial.hold.is !== 'wanted') return holdBack(turn, withAttempt(dial, held), held)
   // Never so long that nothing else could be done.
-  const patience = Math.min(turn.state.settings.attemptDelay, (dial.deadline - turn.now) / 2)
+  const patience = Math.min(patienceWith(turn, attempt), (dial.deadline - turn.now) / 2)
   const hold: Hold = { is: 'list', until: turn.now + patience }
   holdBack(turn, { ...withAttempt(dial, held), hold, nextAt: Infinity }, held)
+}
+
+/**
+ * F3: Gives how long a connection is held back for what comes next: for `attemptDelay`, or, on a way or a machine that
+ * is slow, for twice as long as it has taken itself; never for more than four times `attemptDelay`.
+ */
+function patienceWith({ state: { settings }, now }: Turn, { startedAt }: Attempt): number {
+  return Math.min(Math.max(settings.attemptDelay, 2 * (now - startedAt)), SLOW_DELAYS * settings.attemptDelay)
 }
 
 /** F3: Decides, after any event, about the connections that are held back. */
@@ -113,8 +123,10 @@ function awaitList(turn: Turn, dial: Dial, until: number): void {
   if (listed !== undefined || listedAt === undefined || next === undefined || isOutOfReach) {
     return deliver(turn, dial, listed ?? first)
   }
-  const hold: Hold = { is: 'listed', until: turn.now + turn.state.settings.attemptDelay }
-  setDial(turn, withStarted(turn, { ...dial, hold }, next))
+  const patience = patienceWith(turn, first)
+  const hold: Hold = { is: 'listed', until: turn.now + patience }
+  // Where the first of them is the one that hangs, there is time for another.
+  setDial(turn, { ...withStarted(turn, { ...dial, hold }, next), nextAt: turn.now + patience / 2 })
 }
 
 /** F1, F3: Waits for a listed one that answers as the front did; the front's own is good after `attemptDelay`. */

@@ -12,7 +12,7 @@ const BACKOFF_FIRST = 250
 const BACKOFF_MOST = 30_000
 
 /** D7: In attempt delays: silence after which one that was never reached is not worth waiting for. */
-export const MUTE_DELAYS = 2
+const MUTE_DELAYS = 2
 
 const UNLISTED: Listing = { is: 'unlisted' }
 
@@ -152,12 +152,21 @@ export function becomeMute(turn: Turn, address: Address): void {
 /**
  * D7: Gives from when on it is known to be silent, and never was reached; Infinity where it may be worth waiting for.
  */
-export function futileFrom({ settings }: State, peer: Peer | undefined): number {
+export function futileFrom(state: State, peer: Peer | undefined): number {
   if (peer === undefined || wasReached(peer)) return Infinity
   if (peer.mute || (peer.standing.is === 'failed' && peer.standing.silent)) return -Infinity
   const { question } = peer
   const isMute = question !== undefined && question.connectedAt === undefined
-  return isMute ? question.sentAt + MUTE_DELAYS * settings.attemptDelay : Infinity
+  return isMute ? question.sentAt + muteAfter(state) : Infinity
+}
+
+/**
+ * D7: Gives how long a connection may take before it counts as silence: twice `attemptDelay`, or, on a way or a machine
+ * that is slow, three times what the one in use has taken; never more than four times `attemptDelay`.
+ */
+export function muteAfter({ settings, current, peers }: State): number {
+  const usual = current === undefined ? 0 : peers.get(current)?.connectMs ?? 0
+  return Math.min(Math.max(MUTE_DELAYS * settings.attemptDelay, 3 * usual), 2 * MUTE_DELAYS * settings.attemptDelay)
 }
 
 function wasReached({ standing }: Peer): boolean {

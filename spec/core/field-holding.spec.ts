@@ -384,6 +384,32 @@ const heldFront: readonly Row[] = [
     ],
   },
   {
+    name: 'F3 a listed one that hangs is followed by the next after half of that time, which is delivered',
+    given: first,
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [10, connected(1, 100), [asked(101, A, 100)]],
+      [20, answered(A, 101, { body: listOf([C, B]) }), [reportEndpoints(C, B), save(C, B), connect(1, 102, B)], {
+        deadline: { at: 145, why: 'dial' },
+      }],
+      [145, tick, [connect(1, 103, C)], { deadline: { at: 270, why: 'dial' } }],
+      [150, connected(1, 103), [asked(104, C, 103)]],
+      [160, answered(C, 104), [deliver(1, 103, C), destroy(1, 100), destroy(1, 102)], { current: C }],
+    ],
+  },
+  {
+    name: 'F3 on a way that is slow the list, and then a listed one, are waited for twice as long as the front has taken',
+    given: first,
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [200, connected(1, 100), [asked(101, A, 100)], { deadline: { at: 600, why: 'dial' } }],
+      [500, answered(A, 101, { body: listOf([B]) }), [reportEndpoints(B), save(B), connect(1, 102, B)]],
+      [750, tick, []],
+      [1_400, connected(1, 102), [asked(103, B, 102)], { deadline: { at: 1_500, why: 'dial' } }],
+      [1_499, answered(B, 103), [deliver(1, 102, B), destroy(1, 100)]],
+    ],
+  },
+  {
     name: 'F3 a listed one that refuses is followed by the next at once; where none is left, the front is delivered',
     given: first,
     phases: [

@@ -40,6 +40,16 @@ const dials: readonly Row[] = [
     ],
   },
   {
+    name: 'D7 where the one in use took long to connect, others are given three times that before they count as silent',
+    given: given({ peers: { [A]: { ...used, ...front, connectMs: 300 }, [B]: {} }, current: A }),
+    phases: [
+      [0, dialled(1), [connect(1, 100, A), ask(101, B)]],
+      [3, attemptFailed(1, 100), [reportFailed(A), connect(1, 102, B)]],
+      [700, tick, [], { deadline: { at: 900, why: 'dial' } }],
+      [900, tick, [destroy(1, 102), rejectFailed(1, cause(A, refused), cause(B, noConnectionIn(897)))]],
+    ],
+  },
+  {
     name: 'D7 one of them that answers after all within that time is delivered',
     given: given({ peers: { [A]: { ...used, ...front }, [B]: unreached, [C]: unreached }, current: A }),
     phases: [

@@ -229,7 +229,8 @@ export class Front {
   }
 
   #end(socket: net.Socket, how: SecuredFault): void {
-    if (how === 'close-after-handshake') socket.end()
+    // Read from, or the other end's would never be seen.
+    if (how === 'close-after-handshake') socket.resume().end()
     else this.reset(socket)
   }
 
