@@ -9,6 +9,7 @@ import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import { doubt, replaced, wonder } from './asking.ts'
 import { blamesNobody, workedAt } from './failover.ts'
+import { areUntried } from './fronts.ts'
 import {
   becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isListed, muteAfter,
 } from './peers.ts'
@@ -38,6 +39,7 @@ export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean, 
   if (turn.state.closed) return turn.emit({ type: 'reject', dial: id, rejection: { kind: 'closed' } })
   if (rowOf(turn.state.dials, id) !== undefined) return
   turn.count('dials')
+  const isHeldBack = bare === undefined && (turn.state.discovery.status === 'pending' || areUntried(turn.state))
   startNext(turn, {
     id,
     own,
@@ -50,7 +52,7 @@ export function dialRequested(turn: Turn, id: Id, own: boolean, plain: boolean, 
     attempts: [],
     causes: [],
     nextAt: Infinity,
-    hold: turn.state.discovery.status === 'pending' && bare === undefined ? { is: 'wanted' } : { is: 'over' },
+    hold: isHeldBack ? { is: 'wanted' } : { is: 'over' },
     failedAt: -Infinity,
     wakeAt: Infinity,
   })

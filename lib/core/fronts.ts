@@ -31,6 +31,15 @@ export function viewFronts(state: State): FrontView {
   return { listGiven, replaced, reachable }
 }
 
+/** F3: Tells whether listed ones are known and none of them has been tried: a front's connection waits for one. */
+export function areUntried(state: State): boolean {
+  const peers = [...state.peers.values()]
+  if (!peers.some((peer) => isFront(state, peer)) || viewFronts(state).reachable) return false
+  return peers.some((peer) => (
+    isListed(peer) && peer.standing.is === 'unverified' && peer.answer === undefined && !peer.mute
+  ))
+}
+
 /** F1: Tells whether a listed one answers the question as the fronts do. An authenticating proxy knows other tokens. */
 function answersLikeFronts({ answer, standing }: Peer, listGiven: boolean): boolean {
   return listGiven ? answer === 200 : answer !== undefined || standing.is === 'ready'

@@ -7,7 +7,7 @@ import {
   A, abandon, adopt, answered, ask, askDeep, asking, attempt, attemptFailed, B, broken, C, cancelled, cause, connect,
   connected, deliver, destroy, dialled, front, given, hintsLoaded, identityChanged, known, listOf, missed, pending,
   questionConnected, ready, refused, refreshed, refreshRequested, reject, roundOf, rejectFailed, reportEndpoints,
-  reportFailed, reportWarning, retire, save, tick,
+  reportFailed, reportWarning, retire, save, tick, unreached, used,
 } from '../support/core-given.ts'
 
 /** A is the seed, nothing was ever asked, and nobody dialled before. */
@@ -382,6 +382,25 @@ const heldFront: readonly Row[] = [
       [20, answered(A, 101, { body: listOf([C, B]) }), [reportEndpoints(C, B), save(C, B), connect(1, 102, B)]],
       [270, tick, [deliver(1, 100, A), destroy(1, 102), askDeep(103, B, { on: 'fresh' }), ask(104, C)], { current: A }],
     ],
+  },
+  {
+    name: 'F3 after refresh() the first dial waits for a listed one, too, as none of them has been tried',
+    given: first,
+    phases: [
+      [0, refreshRequested(1), [askDeep(100, A)]],
+      [5, questionConnected(A, 100), []],
+      [10, answered(A, 100, { body: listOf([B]) }), [reportEndpoints(B), save(B), refreshed(1, B), ask(101, B)]],
+      [20, dialled(1), [connect(1, 102, A)]],
+      [30, connected(1, 102), [connect(1, 103, B)], { deadline: { at: 155, why: 'dial' } }],
+      [40, connected(1, 103), []],
+      [50, answered(B, 101), [deliver(1, 103, B), destroy(1, 102)], { current: B }],
+      [60, dialled(2), [connect(2, 104, B)]],
+    ],
+  },
+  {
+    name: 'F3 once they were tried to no end the front\'s connection is held back no longer',
+    given: given({ peers: { [A]: { ...used, ...front, answer: 200 }, [B]: unreached }, discovery: known }),
+    phases: [[0, dialled(1), [connect(1, 100, A)]], [10, connected(1, 100), [deliver(1, 100, A)]]],
   },
   {
     name: 'F3 a listed one that hangs is followed by the next after half of that time, which is delivered',
