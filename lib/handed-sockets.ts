@@ -88,8 +88,9 @@ export class HandedSockets {
       handed.read = read
       handed.written = written
       handed.wasIdle = idle
+      const reading = { socket: id, read, written, idle }
       const unanswered = read === handed.begunRead && written > handed.begunWritten
-      readings.push(unanswered ? { socket: id, read, written, idle, unanswered } : { socket: id, read, written, idle })
+      readings.push(handed.scope === undefined ? reading : { ...reading, unanswered })
     }
     return readings
   }

@@ -48,12 +48,13 @@ const quiet: Reading[] = []
 
 it('H2 a request is told of as unanswered until something is read; what carries nothing is not told of', async (t) => {
   const one = await pair(t)
+  one.handed.acquired(one.ours)
   assert.deepEqual(one.handed.sample(), quiet)
   await asks(one)
   assert.deepEqual(one.handed.sample(), [{ socket: 1, read: 0, written: 10, idle: false, unanswered: true }])
   assert.deepEqual(one.handed.sample(), quiet)
   await answers(one)
-  assert.deepEqual(one.handed.sample(), [{ socket: 1, read: 9, written: 10, idle: false }])
+  assert.deepEqual(one.handed.sample(), [{ socket: 1, read: 9, written: 10, idle: false, unanswered: false }])
 })
 
 it('H2 an answer and the next request between two looks: unanswered where a pool told when that began', async (t) => {
@@ -77,7 +78,7 @@ it('H2 a request that began and has written nothing yet is not unanswered', asyn
   await answers(one)
   one.handed.released(one.ours)
   one.handed.acquired(one.ours)
-  assert.deepEqual(one.handed.sample(), [{ socket: 1, read: 9, written: 10, idle: false }])
+  assert.deepEqual(one.handed.sample(), [{ socket: 1, read: 9, written: 10, idle: false, unanswered: false }])
 })
 
 it('H11 a socket that is closed tells what it carried, and by whom', async (t) => {

@@ -24,7 +24,7 @@ export interface Reading {
   readonly written: number
   /** In a pool, waiting for a request. */
   readonly idle: boolean
-  /** Its last request, as far as a pool tells when that began, was written to and nothing has been read since. */
+  /** Whether its last request was written and nothing has been read since; absent where no pool tells when it began. */
   readonly unanswered?: boolean
 }
 

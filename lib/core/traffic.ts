@@ -105,14 +105,14 @@ export function forgetOwed(turn: Turn, address: Address): void {
 
 /** H2: Gives what one socket owes after a reading: a write that no byte followed. */
 function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSocket {
-  const { read, written, idle, unanswered = false } = reading
+  const { read, written, idle, unanswered } = reading
   const wrote = written > socket.written
   const answered = read > socket.read
   const heardAt = answered ? now : socket.heardAt
   const seen = { ...socket, read, written, idle, heardAt }
   if (idle) return { ...seen, owedSince: Infinity, surelyOwed: false }
   // Which came first cannot be told within one sample, unless by who knows when the request began: it may be owed.
-  if (answered) return { ...seen, owedSince: wrote ? now : Infinity, surelyOwed: wrote && unanswered }
+  if (answered) return { ...seen, owedSince: unanswered ?? wrote ? now : Infinity, surelyOwed: unanswered === true }
   return wrote ? { ...seen, owedSince: Math.min(socket.owedSince, now), surelyOwed: true } : seen
 }
 

@@ -56,6 +56,13 @@ const owing: readonly Row[] = [
     ],
   },
   {
+    name: 'H2 where a pool tells that the answer is that of the request, nothing is owed',
+    given: given({ peers: { [A]: used }, sockets: { 1: { address: A } }, sampleAt: 250 }),
+    phases: [[250, sampled({ ...reading(1, 900, 90), unanswered: false }), [], {
+      sockets: { 1: { owedSince: Infinity, surelyOwed: false } }, peers: { [A]: { owedSince: Infinity } },
+    }]],
+  },
+  {
     name: 'H2 where a pool tells that the request began after the answer, it is owed until it is answered itself',
     given: given({ peers: { [A]: { ...used, question: asking(9, 0) } }, sockets: { 1: { address: A } }, sampleAt: 250 }),
     phases: [
