@@ -217,8 +217,8 @@ class Link {
     } else {
       throw unknownVersion()
     }
-    // undici takes a connection back one turn of the loop after the answer was read, and meanwhile opens another one; and
-    // any pool learns in that turn which of its connections the other end has closed.
+    // undici takes a connection back one turn of the loop after the answer was read, and meanwhile opens another one;
+    // and any pool learns in that turn which of its connections the other end has closed.
     await setImmediate()
     // Last, so that no other call comes between this and its request.
     this.#renew(context, applied)

@@ -63,8 +63,8 @@ export class KubeConfigAgent extends PooledAgent {
   }
 
   /**
-   * What is idle is closed; what is in use goes on, as it may be others', and later requests are served. Programs end an
-   * agent that they take for their own. The end of all is the dialer's `close()`.
+   * What is idle is closed; what is in use goes on, as it may be others', and later requests are served. Programs end
+   * an agent that they take for their own. The end of all is the dialer's `close()`.
    */
   override destroy(): void {
     this.closeIdle()

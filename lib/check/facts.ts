@@ -1,6 +1,6 @@
 /**
- * What a check has found out, and what it says of it. Types alone: the facts come from probe.ts, what is made of them is
- * in judge.ts. Nothing in either holds a credential.
+ * What a check has found out, and what it says of it. Types alone: the facts come from probe.ts, what is made of them
+ * is in judge.ts. Nothing in either holds a credential.
  */
 import type { Discovery, FailureKind, Origin } from '../core/state.ts'
 

@@ -52,7 +52,9 @@ export async function probe(options: ProbeOptions): Promise<Probe> {
   try {
     const answer = await ask(socket, options)
     if ('error' in answer) throw answer.error
-    return { reached: 'answer', ms: { ...ms, answer: since(connectedAt) }, needs, ...certificate, ...answered(answer, options) }
+    return {
+      reached: 'answer', ms: { ...ms, answer: since(connectedAt) }, needs, ...certificate, ...answered(answer, options),
+    }
   } catch (error) {
     return { reached: 'identity', ms, needs, failure: failureOf(error), ...certificate }
   } finally {
@@ -121,7 +123,9 @@ function within<Value>(
   })
 }
 
-function answered({ response, authorized }: Exclude<Answer, { error: Error }>, { lists, via }: ProbeOptions): Partial<Probe> {
+function answered(
+  { response, authorized }: Exclude<Answer, { error: Error }>, { lists, via }: ProbeOptions,
+): Partial<Probe> {
   const { status, headers, body } = response
   const date = Date.parse(headers.get('date') ?? '')
   const list = status === 200 ? lists.read(body, via) : undefined
@@ -140,7 +144,9 @@ function certificateOf(socket: TLSSocket): PeerCertificate {
 }
 
 /** Null where the connection is gone by then, whatever its type says. */
-function described(certificate: PeerCertificate | null | undefined, needs: readonly string[]): Pick<Probe, 'certificate'> {
+function described(
+  certificate: PeerCertificate | null | undefined, needs: readonly string[],
+): Pick<Probe, 'certificate'> {
   const validTo = Date.parse(certificate?.valid_to ?? '')
   if (!certificate || Number.isNaN(validTo)) return {}
   // A common name proves nothing, as in a dial.

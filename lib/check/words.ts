@@ -26,14 +26,19 @@ export function problemOf(endpoint: EndpointFacts, unentitled: boolean): Problem
 
 function adviceOnFailure(endpoint: EndpointFacts, failure: NonNullable<Probe['failure']>): string {
   const { reached, origin } = endpoint
-  if (failure.kind === 'local') return 'this machine could not make the connection. Look at its limits (ulimit -n) and its memory.'
-  if (failure.code === 'ERR_MULTIDIALER_PROXY') return 'the proxy does not lead to it. Look at what the proxy lets through.'
+  if (failure.kind === 'local') {
+    return 'this machine could not make the connection. Look at its limits (ulimit -n) and its memory.'
+  }
+  if (failure.code === 'ERR_MULTIDIALER_PROXY') {
+    return 'the proxy does not lead to it. Look at what the proxy lets through.'
+  }
   switch (reached) {
     case 'nothing':
       return adviceOnRoute(failure.kind, origin)
     case 'route':
       return failure.kind === 'silence'
-        ? 'its TLS handshake hangs. A kernel accepts connections for a process that is stopped or stuck: look at the apiserver there (is it running, what does its log say), and restart it.'
+        ? 'its TLS handshake hangs. A kernel accepts connections for a process that is stopped or stuck: look at the ' +
+          'apiserver there (is it running, what does its log say), and restart it.'
         : 'it accepts connections and speaks no TLS that this client does. Look at whether an apiserver listens there.'
     case 'tls':
       return adviceOnIdentity(endpoint, failure.code)
@@ -42,7 +47,8 @@ function adviceOnFailure(endpoint: EndpointFacts, failure: NonNullable<Probe['fa
         ? 'it takes connections and leaves the question unanswered. It hangs, or has lost its etcd: look at its log.'
         : 'it takes connections and does not answer as an apiserver. Look at what listens there.'
     case 'answer':
-      return 'it answers, but not with a list that can be used. Look at the Endpoints "kubernetes" in namespace "default".'
+      return 'it answers, but not with a list that can be used. Look at the Endpoints "kubernetes" in namespace ' +
+        '"default".'
   }
 }
 
@@ -62,11 +68,17 @@ function adviceOnIdentity({ needs, origin }: EndpointFacts, code: string | undef
     const name = needs.find((need) => need === 'kubernetes') ?? needs[0] ?? 'its address'
     const kind = isIP(name) === 0 ? 'DNS name' : 'IP address'
     const instead = origin === 'seed' ? ", or give 'servername' a name that it has" : ''
-    return `its certificate has no name that counts. Add the ${kind} '${name}' to it (kubeadm: apiServer.certSANs)${instead}.`
+    return `its certificate has no name that counts. Add the ${kind} '${name}' to it (kubeadm: apiServer.certSANs)` +
+      `${instead}.`
   }
-  if (code === 'CERT_HAS_EXPIRED') return 'its certificate has ended. Renew it (kubeadm: certs renew apiserver), or look at the clock of this machine.'
+  if (code === 'CERT_HAS_EXPIRED') {
+    return 'its certificate has ended. Renew it (kubeadm: certs renew apiserver), or look at the clock of this machine.'
+  }
   if (code === 'CERT_NOT_YET_VALID') return 'its certificate has not begun. Look at the clock of this machine.'
-  if (AUTHORITY.test(code ?? '')) return "its certificate is not from the CA that this client trusts. Give the cluster's own CA, or look at who answers there."
+  if (AUTHORITY.test(code ?? '')) {
+    return "its certificate is not from the CA that this client trusts. Give the cluster's own CA, or look at who " +
+      'answers there.'
+  }
   return 'its certificate will not do. Renew it, or look at who answers there.'
 }
 
@@ -77,14 +89,19 @@ function problemOfAnswer({ status, authorized }: EndpointFacts, unentitled: bool
     return told(' to a question without the token', 'the token could not be had in time. Look at where it comes from.')
   }
   if (unentitled) {
-    return told(' to the credentials that the front takes', 'it does not know the credentials that the front takes: the front authenticates by itself, and no listed apiserver can stand in for it.')
+    return told(' to the credentials that the front takes', 'it does not know the credentials that the front takes: ' +
+      'the front authenticates by itself, and no listed apiserver can stand in for it.')
   }
   if (status === 401) return told('', 'it does not know the token. Look at its expiry and its audience.')
   if (status === 403) return told('', 'it keeps the list from this client. See the Role to grant.')
   if (status === 429) return told(', too many requests', 'it is overloaded. Dials go elsewhere while it is.')
   if (status >= 500) return told('', 'it refuses. Look at its /readyz?verbose.')
-  if (status >= 300 && status < 400) return told(', a redirect', 'it may be a login page or a proxy, and no apiserver. Correct the address.')
-  if (status === 404 || status === 410) return told('', 'it serves neither endpoints nor endpointslices, and may be no apiserver. Correct the address.')
+  if (status >= 300 && status < 400) {
+    return told(', a redirect', 'it may be a login page or a proxy, and no apiserver. Correct the address.')
+  }
+  if (status === 404 || status === 410) {
+    return told('', 'it serves neither endpoints nor endpointslices, and may be no apiserver. Correct the address.')
+  }
   return told('', 'it does not give the list. Look at what listens there.')
 }
 
@@ -98,16 +115,16 @@ export function generalAdvice(facts: Facts, survives: readonly Survival[]): stri
     ...adviceOnFronts(facts, survives),
     ...adviceOnDates(facts),
     ...adviceOnClocks(facts),
-    ...(facts.verified ? [] : ['Certificates are not verified (rejectUnauthorized: false): whoever is in between can read and ' +
-      "answer everything. Give the cluster's CA instead."]),
+    ...(facts.verified ? [] : ['Certificates are not verified (rejectUnauthorized: false): whoever is in between can ' +
+      "read and answer everything. Give the cluster's CA instead."]),
   ]
 }
 
 function adviceOnNumber({ endpoints }: Facts): string[] {
   const [only, ...others] = endpoints
   if (only === undefined || others.length > 0) return []
-  return [`Only one address is known, ${only.address}: there is nothing to fail over to. Run more apiservers, or give ` +
-    'the addresses of the others as well.']
+  return [`Only one address is known, ${only.address}: there is nothing to fail over to. Run more ` +
+    'apiservers, or give the addresses of the others as well.']
 }
 
 function adviceOnDiscovery({ discovery }: Facts): string[] {
@@ -130,8 +147,9 @@ function adviceOnDiscovery({ discovery }: Facts): string[] {
 function adviceOnFronts({ endpoints }: Facts, survives: readonly Survival[]): string[] {
   return endpoints.filter(({ front }) => front).flatMap(({ address }) => {
     const isLoss = survives.some(({ lost, survived }) => lost === address && !survived)
-    return isLoss ? [`Every connection depends on ${address}, which stands before the apiservers: none of them can be ` +
-      'used without it from here. Open the way to the listed addresses, or give another one that leads to them.'] : []
+    return isLoss ? [`Every connection depends on ${address}, which stands before the apiservers: none of them ` +
+      'can be used without it from here. Open the way to the listed addresses, or give another one that ' +
+      'leads to them.'] : []
   })
 }
 
@@ -150,7 +168,7 @@ function adviceOnClocks({ endpoints }: Facts): string[] {
   return endpoints.flatMap(({ address, ahead = 0 }) => {
     if (Math.abs(ahead) <= CLOCK) return []
     const by = `${Math.round(Math.abs(ahead) / 1_000)} s`
-    return [`The clock of ${address} is ${by} ${ahead > 0 ? 'ahead of' : 'behind'} this machine's: certificates and tokens ` +
-      'may begin too late or end too early. Look at NTP on both.']
+    return [`The clock of ${address} is ${by} ${ahead > 0 ? 'ahead of' : 'behind'} this machine's: certificates and ` +
+      'tokens may begin too late or end too early. Look at NTP on both.']
   })
 }

@@ -68,13 +68,17 @@ export function parseCommand(args: readonly string[]): Command {
   if (command !== 'check' && command !== 'forward') {
     throw new UsageError(`'${printable(command)}' is no command: check and forward are`)
   }
-  if (surplus.length > 0) throw new UsageError(`'${printable(surplus.join(' '))}' is too much: ${command} takes flags alone`)
+  if (surplus.length > 0) {
+    throw new UsageError(`'${printable(surplus.join(' '))}' is too much: ${command} takes flags alone`)
+  }
   for (const flag of Object.keys(values)) {
     const owner = ONLY.get(flag)
     if (owner !== undefined && owner !== command) throw new UsageError(`--${flag} is for ${owner}`)
   }
   if (command === 'check') {
-    const timeout = values.timeout === undefined ? undefined : wholeNumber('timeout', values.timeout, MAX_MS, 'milliseconds')
+    const timeout = values.timeout === undefined
+      ? undefined
+      : wholeNumber('timeout', values.timeout, MAX_MS, 'milliseconds')
     return { command, connection: values, json: values.json === true, timeout }
   }
   const { listen, 'max-connections': most } = values
@@ -82,7 +86,9 @@ export function parseCommand(args: readonly string[]): Command {
     command,
     connection: values,
     listen: listen === undefined ? LISTEN : listenAddress(listen),
-    maxConnections: most === undefined ? MAX_CONNECTIONS : wholeNumber('max-connections', most, 1_000_000, 'connections'),
+    maxConnections: most === undefined
+      ? MAX_CONNECTIONS
+      : wholeNumber('max-connections', most, 1_000_000, 'connections'),
   }
 }
 
@@ -115,6 +121,8 @@ function wholeNumber(flag: string, text: string, most: number, unit: string): nu
 function listenAddress(text: string): Endpoint {
   const isAny = /:0$/.test(text)
   const endpoint = parseAddress(isAny ? text.replace(/0$/, '1') : text)
-  if (endpoint === undefined) throw new UsageError("--listen must be 'host:port', with an IPv6 address in brackets, such as 127.0.0.1:6443")
+  if (endpoint === undefined) {
+    throw new UsageError("--listen must be 'host:port', with an IPv6 address in brackets, such as 127.0.0.1:6443")
+  }
   return isAny ? { ...endpoint, port: 0 } : endpoint
 }

@@ -50,10 +50,13 @@ export function tableOf(check: Check, paint: Paint): string[] {
   ]
 }
 
-const HEADINGS: readonly Cell[] = ['address', 'origin', 'listed', 'came to', 'route', 'tls', 'answer', 'certificate', 'error']
+const HEADINGS: readonly Cell[] =
+  ['address', 'origin', 'listed', 'came to', 'route', 'tls', 'answer', 'certificate', 'error']
   .map((text) => ({ text: text === 'error' ? '' : text, colour: 'bold' }))
 
-function rowOf({ address, origin, listed, front, reached, ms, certificate, status, error }: EndpointCheck, hasList: boolean): Cell[] {
+function rowOf(
+  { address, origin, listed, front, reached, ms, certificate, status, error }: EndpointCheck, hasList: boolean,
+): Cell[] {
   const isGood = reached === 'answer' && error === undefined
   const came = reached === 'answer' && status !== undefined ? `answer ${status}` : reached
   return [

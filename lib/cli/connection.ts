@@ -1,6 +1,6 @@
 /**
- * The flags that say which cluster is meant and who asks: from the command line, from a kubeconfig, or from the pod that
- * this runs in. All commands have them, and `npm start`.
+ * The flags that say which cluster is meant and who asks: from the command line, from a kubeconfig, or from the pod
+ * that this runs in. All commands have them, and `npm start`.
  */
 import { inClusterOptions } from '../adapters/in-cluster.ts'
 import { throughProxy } from '../adapters/proxy.ts'
@@ -78,7 +78,9 @@ function clusterOptions(values: ConnectionValues, { env, readInput }: Surroundin
   const { kubeconfig, server, ca, cert, key } = values
   const given = OWN.find((flag) => values[flag] !== undefined)
   if (kubeconfig !== undefined) {
-    if (given !== undefined) throw new UsageError(`--kubeconfig and --${given} exclude each other: the kubeconfig says it all`)
+    if (given !== undefined) {
+      throw new UsageError(`--kubeconfig and --${given} exclude each other: the kubeconfig says it all`)
+    }
     return readKubeConfig(kubeconfig, readInput)
   }
   if (server !== undefined) {

@@ -82,7 +82,8 @@ export class Forwarder {
         server.off('error', reject)
         server.on('error', (error) => this.#options.say(`the listener failed: ${messageOf(error)}`))
         const bound = server.address()
-        resolve(typeof bound === 'object' && bound !== null ? { host: bound.address, port: bound.port } : { host, port })
+        const isNamed = typeof bound === 'object' && bound !== null
+        resolve(isNamed ? { host: bound.address, port: bound.port } : { host, port })
       })
     })
   }

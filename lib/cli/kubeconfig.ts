@@ -1,6 +1,6 @@
 /**
- * A kubeconfig in JSON, as `kubectl config view --raw --minify -o json` prints it, in the words of a dialer. YAML is not
- * read here: that would need a parser that this package has not. No error quotes what is in the file.
+ * A kubeconfig in JSON, as `kubectl config view --raw --minify -o json` prints it, in the words of a dialer. YAML is
+ * not read here: that would need a parser that this package has not. No error quotes what is in the file.
  */
 import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
@@ -65,9 +65,11 @@ function contextOf(config: Fields, name: string): { cluster: Fields; user: Field
 function currentOf(config: Fields, name: string): Fields {
   const contexts = listOf(config['contexts'])
   const current = textOf(config, 'current-context')
-  const context = named(contexts, current ?? (contexts.length === 1 ? textOf(contexts[0], 'name') : undefined), 'context')
+  const only = contexts.length === 1 ? textOf(contexts[0], 'name') : undefined
+  const context = named(contexts, current ?? only, 'context')
   if (context !== undefined) return context
-  throw wrong(name, `has no current context. Choose one: 'kubectl config use-context NAME', or ${COMMAND} --context NAME`)
+  throw wrong(name, `has no current context. Choose one: 'kubectl config use-context NAME', or ` +
+    `${COMMAND} --context NAME`)
 }
 
 /** kubeconfig's lists have a name beside each thing: `{ name, cluster: { ... } }`. */
@@ -96,11 +98,19 @@ function clusterOptions(cluster: Fields, folder: string, name: string): Multidia
 function userOptions(user: Fields, folder: string, name: string): Partial<MultidialerOptions> {
   const instead = 'Give a token of a service account: kubectl create token ACCOUNT > token, and --server, --ca and ' +
     '--token-file in place of --kubeconfig. It must be allowed to get the endpoints "kubernetes" in "default"'
-  if (isRecord(user['exec'])) throw wrong(name, `has a user whose credentials a command gives (exec), which is not run here. ${instead}`)
-  if (isRecord(user['auth-provider'])) throw wrong(name, `has a user with an auth-provider, which is not supported here. ${instead}`)
-  if (textOf(user, 'username') !== undefined) throw wrong(name, `has a user with a password, which apiservers no longer take. ${instead}`)
+  if (isRecord(user['exec'])) {
+    throw wrong(name, `has a user whose credentials a command gives (exec), which is not run here. ${instead}`)
+  }
+  if (isRecord(user['auth-provider'])) {
+    throw wrong(name, `has a user with an auth-provider, which is not supported here. ${instead}`)
+  }
+  if (textOf(user, 'username') !== undefined) {
+    throw wrong(name, `has a user with a password, which apiservers no longer take. ${instead}`)
+  }
   const token = textOf(user, 'token')
-  if (token !== undefined && isOmitted(token)) throw wrong(name, `has its secrets left out. Print it with --raw: ${COMMAND}`)
+  if (token !== undefined && isOmitted(token)) {
+    throw wrong(name, `has its secrets left out. Print it with --raw: ${COMMAND}`)
+  }
   const tokenFile = textOf(user, 'tokenFile')
   return {
     ...pem(user, 'client-certificate', 'cert', 'certFile', folder, name),

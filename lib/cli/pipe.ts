@@ -1,6 +1,7 @@
 /**
- * One pipe: a program's connection and one to an apiserver, joined byte for byte. What one side says the other hears, its
- * end and its reset included; neither is read faster than the other takes it. What the bytes are is nobody's business.
+ * One pipe: a program's connection and one to an apiserver, joined byte for byte. What one side says the other hears,
+ * its end and its reset included; neither is read faster than the other takes it. What the bytes are is nobody's
+ * business.
  */
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
@@ -47,8 +48,8 @@ function passClose(this: Socket): void {
 /** Closes it so that its other end sees a reset, and not an end that looks like one that was meant. */
 export function reset(socket: Socket): void {
   socket.on('error', ignored)
-  // libuv resets no socket whose end is on its way, and Node then never closes it (measured on Node 20). Through a proxy
-  // that is spoken to by TLS, nothing but an end can be sent.
+  // libuv resets no socket whose end is on its way, and Node then never closes it (measured on Node 20). Through a
+  // proxy that is spoken to by TLS, nothing but an end can be sent.
   const isEnding = socket.writableEnded && !socket.writableFinished
   if (socket.destroyed || isEnding || socket instanceof TLSSocket) socket.destroy()
   else socket.resetAndDestroy()

@@ -42,7 +42,9 @@ export interface Cell {
 export function table(rows: readonly (readonly Cell[])[], paint: Paint): string[] {
   const shown = rows.map((row) => row.map(({ text, colour = 'plain' }) => ({ text: printable(text), colour })))
   const widths: number[] = []
-  for (const row of shown) row.forEach(({ text }, column) => { widths[column] = Math.max(widths[column] ?? 0, text.length) })
+  for (const row of shown) {
+    row.forEach(({ text }, column) => { widths[column] = Math.max(widths[column] ?? 0, text.length) })
+  }
   return shown.map((row) => row.map(({ text, colour }, column) => {
     const isLast = column === row.length - 1
     return paint(text, colour) + (isLast ? '' : ' '.repeat((widths[column] ?? 0) - text.length + 2))

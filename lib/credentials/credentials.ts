@@ -98,7 +98,7 @@ export class Credentials {
     this.#notices.onPassed?.()
   }
 
-  /** Tells whether a value is just what this dialer has for an option: programs take it from there for their requests. */
+  /** Tells whether a value is just what this dialer has for an option: programs take it from there for theirs. */
   holds(name: keyof tls.SecureContextOptions, value: unknown): boolean {
     const own = this.#kept.last.options[name]
     return own !== undefined && sameValue(own, value)
