@@ -185,6 +185,9 @@ const FAULTS: readonly Fault[] = [
   { name: 'a store that cannot be written', options: (folder) => ({
     store: fileStore(join(folder, 'missing', 'hints')),
   }) },
+  { name: 'a store that gives the token for an address', options: () => ({
+    store: { load: () => [{ host: TOKEN, port: 6443 }], save: () => undefined },
+  }) },
   { name: 'a store that holds the token', options: (folder) => ({
     store: fileStore(kept(folder, 'hints', `{"kind":"${TOKEN}"`)),
   }) },
