@@ -159,7 +159,9 @@ describe('a server whose connections are of no use', { concurrency: 1, timeout: 
       const old = await secured()
       await server.misbehave(how)
       assert.equal(await old.ended, code)
-      assert.equal(await (await secured()).ended, code)
+      // Where a reset comes with the end of the handshake, Node closes the socket and at times tells no error.
+      const error = await (await secured()).ended
+      assert.ok(error === code || error === undefined, `${error}`)
     })
   }
 
