@@ -88,9 +88,12 @@ export class HandedSockets {
       handed.read = read
       handed.written = written
       handed.wasIdle = idle
-      const reading = { socket: id, read, written, idle }
-      const unanswered = read === handed.begunRead && written > handed.begunWritten
-      readings.push(handed.scope === undefined ? reading : { ...reading, unanswered })
+      if (handed.scope === undefined) {
+        readings.push({ socket: id, read, written, idle })
+      } else {
+        const unanswered = read === handed.begunRead && written > handed.begunWritten
+        readings.push({ socket: id, read, written, idle, unanswered })
+      }
     }
     return readings
   }

@@ -108,12 +108,24 @@ function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSoc
   const { read, written, idle, unanswered } = reading
   const wrote = written > socket.written
   const answered = read > socket.read
-  const heardAt = answered ? now : socket.heardAt
-  const seen = { ...socket, read, written, idle, heardAt }
-  if (idle) return { ...seen, owedSince: Infinity, surelyOwed: false }
-  // Which came first cannot be told within one sample, unless by who knows when the request began: it may be owed.
-  if (answered) return { ...seen, owedSince: unanswered ?? wrote ? now : Infinity, surelyOwed: unanswered === true }
-  return wrote ? { ...seen, owedSince: Math.min(socket.owedSince, now), surelyOwed: true } : seen
+  let { owedSince, surelyOwed } = socket
+  if (idle) {
+    owedSince = Infinity
+    surelyOwed = false
+  } else if (answered) {
+    // Which came first cannot be told within one sample, unless by who knows when the request began: it may be owed.
+    owedSince = unanswered ?? wrote ? now : Infinity
+    surelyOwed = unanswered === true
+  } else if (wrote) {
+    owedSince = Math.min(owedSince, now)
+    surelyOwed = true
+  }
+  const { id, address, madeAt, retired, wakeAt } = socket
+  // Field by field, as thousands of sockets may have spoken: a copy of all of them would cost more.
+  return {
+    id, address, madeAt, heardAt: answered ? now : socket.heardAt, read, written, owedSince, surelyOwed, idle, retired,
+    wakeAt,
+  }
 }
 
 function sumUp(turn: Turn, heard: ReadonlySet<Address>): Map<Address, Sum> {
