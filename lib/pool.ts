@@ -36,8 +36,11 @@ export interface DialerPool {
   plain<Request extends DialRequest>(request: Request): Request
   /** The socket has become idle. False: do not keep it (its endpoint is leaving or failed, or it has grown too old). */
   released(socket: Duplex): boolean
-  /** A request takes the socket, a new one or one that was idle. Called in the request's asynchronous context. */
-  acquired(socket: Duplex): void
+  /**
+   * A request takes the socket, a new one or one that was idle. Called in the request's asynchronous context.
+   * `isPlain`: its answer comes as a whole, without pauses, unlike a watch's.
+   */
+  acquired(socket: Duplex, isPlain?: boolean): void
   /**
    * The caller has read an answer with this status from the socket. 429 and 5xx are a hint that its endpoint may refuse
    * everything (H7); others mean nothing.

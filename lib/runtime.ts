@@ -18,6 +18,7 @@ import type {
   Cause, Effect, Event, Id, RefreshOutcome, Rejection, Report, State,
 } from './core/state.ts'
 import { initialState, nextDeadline, step } from './core/step.ts'
+import { isCloselyWatched } from './core/traffic.ts'
 import type { Credentials, IdentityOptions } from './credentials/credentials.ts'
 import type { EndpointStore } from './discovery/lists.ts'
 import { Lists } from './discovery/lists.ts'
@@ -91,7 +92,7 @@ export class Runtime implements DialerPool {
     this.#connections = new Connections({ checked, route, credentials, connectSocket, onIdentityChanged })
     const dispatch = (event: Event): void => this.#dispatch(event)
     this.#dials = new Dials((...asked) => this.#connections.connect(...asked), dispatch)
-    this.#sockets = new HandedSockets(dispatch)
+    this.#sockets = new HandedSockets(dispatch, settings.heartbeatInterval)
     this.#monitor = new Monitor((endpoint, full, settle) => this.#connections.connectOwn(endpoint, full, settle))
     this.#lists = new Lists({
       seeds, heartbeatTimeout: settings.heartbeatTimeout, credentials, mapEndpoint, store,
@@ -166,8 +167,9 @@ export class Runtime implements DialerPool {
     return this.#sockets.released(socket)
   }
 
-  acquired(socket: Duplex): void {
-    if (this.#sockets.acquired(socket) && this.#state.sampleAt === Infinity) this.#dispatch({ type: 'trafficResumed' })
+  acquired(socket: Duplex, isPlain: boolean = false): void {
+    const isOurs = this.#sockets.acquired(socket, isPlain)
+    if (isOurs && this.#state.sampleAt === Infinity) this.#dispatch({ type: 'trafficResumed' })
   }
 
   answered(socket: Duplex, status: number): void {
@@ -208,6 +210,8 @@ export class Runtime implements DialerPool {
         const [state, effects] = step(this.#state, next, performance.now())
         this.#state = state
         for (const effect of effects) this.#perform(effect)
+        // H3: What a question will be held against is what its endpoint's sockets have said before it.
+        if (effects.some(({ type }) => type === 'ask')) this.#look(true)
       }
     } finally {
       this.#draining = false
@@ -256,7 +260,9 @@ export class Runtime implements DialerPool {
       case 'adopt':
         return dials.adopt(effect.attempt)
       case 'deliver':
-        return dials.deliver(effect.dial, effect.attempt, (socket: Socket) => this.#sockets.add(effect.attempt, socket))
+        return dials.deliver(effect.dial, effect.attempt, (socket: Socket) => {
+          this.#sockets.add(effect.attempt, effect.address, socket)
+        })
       case 'reject':
         return dials.end(effect.dial, this.#rejectionError(effect.rejection))
     }
@@ -300,8 +306,12 @@ export class Runtime implements DialerPool {
     if (deadline === undefined || deadline.at > performance.now()) return this.#arm()
     // Bytes are looked at several times a second: that would hide the rest.
     if (deadline.why !== 'sample') debug('woken: %s', deadline.why)
-    if (this.#sockets.size > 0) this.#dispatch({ type: 'socketsSampled', readings: this.#sockets.sample() })
+    this.#look(deadline.why !== 'sample' || isCloselyWatched(this.#state))
     this.#dispatch({ type: 'deadlineReached' })
+  }
+
+  #look(closely: boolean): void {
+    if (this.#sockets.size > 0) this.#dispatch({ type: 'socketsSampled', readings: this.#sockets.sample(closely) })
   }
 
   // ---- how things end

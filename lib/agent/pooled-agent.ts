@@ -191,7 +191,7 @@ export abstract class PooledAgent extends https.Agent {
     const timeout = this.#timeouts.get(socket)
     if (timeout !== undefined) socket.setTimeout(timeout)
     this.#timeouts.delete(socket)
-    this.pool.acquired(socket)
+    this.pool.acquired(socket, isPlain(request))
   }
 
   /**
@@ -239,7 +239,7 @@ export abstract class PooledAgent extends https.Agent {
     const giveUp = this.pool.dial(this.#dialRequest(options), (error, socket) => {
       request.scope.runInAsyncScope(() => {
         if (error === null && socket !== undefined && !socket.destroyed && !dial.destroyed) {
-          this.#connected(dial, socket, options)
+          this.#connected(dial, socket, request.request, options)
           if (timeout > 0) socket.setTimeout(timeout)
           request.ended()
           callback(null, socket)
@@ -255,7 +255,7 @@ export abstract class PooledAgent extends https.Agent {
   }
 
   // The callback that follows puts the socket into the pool, in the same turn: nobody sees the pool without either.
-  #connected(dial: PendingDial, socket: TLSSocket, options: PooledOptions): void {
+  #connected(dial: PendingDial, socket: TLSSocket, request: ClientRequest, options: PooledOptions): void {
     dial.ended()
     const sockets = this.sockets[this.getName(options)]
     const index = sockets?.indexOf(dial) ?? -1
@@ -263,7 +263,7 @@ export abstract class PooledAgent extends https.Agent {
     this.totalSocketCount--
 
     this.#dialled.add(socket)
-    this.pool.acquired(socket)
+    this.pool.acquired(socket, isPlain(request))
     tellAnswers(socket, this.pool)
     // There are moments when neither request nor pool listens: before the first tick, and after each response.
     socket.on('error', ignore)
@@ -305,8 +305,9 @@ export abstract class PooledAgent extends https.Agent {
   // A socket that goes straight to the next in the queue is asked for as one that has been idle is.
   #aboutToFree(socket: Socket, options: PooledOptions): void {
     if (socket === this.#fresh || !socket.writable || !this.#dialled.has(socket)) return
-    if (this.requests[this.getName(options)] === undefined) return
-    if (this.pool.released(socket)) this.pool.acquired(socket)
+    const [next] = this.requests[this.getName(options)] ?? []
+    if (next === undefined) return
+    if (this.pool.released(socket)) this.pool.acquired(socket, isPlain(next))
     else socket.destroy()
   }
 
@@ -352,3 +353,11 @@ function dropDestroyed(sockets: Socket[] | undefined): void {
 }
 
 function ignore(): void {}
+
+/** What is answered piece by piece, for as long as a client likes: watches, logs that are followed, proxies. */
+const LASTING = /[?&](?:watch|follow)=|\/watch\/|\/proxy(?:[/?]|$)/
+
+/** Tells whether a request's answer comes as a whole. */
+function isPlain(request: ClientRequest): boolean {
+  return request.method !== 'CONNECT' && request.getHeader('upgrade') === undefined && !LASTING.test(request.path)
+}

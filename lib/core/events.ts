@@ -24,7 +24,9 @@ export interface Reading {
   readonly written: number
   /** In a pool, waiting for a request. */
   readonly idle: boolean
-  /** Whether its last request was written and nothing has been read since; absent where no pool tells when it began. */
+  /** When the last byte came from it; where it is absent, just now if there is any that was not told of. */
+  readonly heardAt?: number
+  /** Whether its last request was written and not answered, as far as is to be expected; absent where no pool tells. */
   readonly unanswered?: boolean
 }
 

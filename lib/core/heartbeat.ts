@@ -45,6 +45,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   const isBad = status === 429 || status >= 500
   // 429 tells of load, in which the cache has no share.
   if (status >= 500 && question.depth === 'deep') {
+    becomeHeard(turn, address)
     return askAgain(turn, address, question, { depth: 'shallow', after: question.on === 'full' ? 'full' : 'answer' })
   }
   judge(turn, address, question, status, isBad)

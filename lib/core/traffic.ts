@@ -5,7 +5,7 @@
 import type { Address } from './endpoint.ts'
 import { doubt } from './asking.ts'
 import { becomeHeard } from './peers.ts'
-import type { Event, HandedSocket, Peer, Reading } from './state.ts'
+import type { Event, HandedSocket, Peer, Reading, State } from './state.ts'
 import { rowOf, rowsOf, withoutRow, withRow, withRows } from './table.ts'
 import type { Turn } from './turn.ts'
 
@@ -31,7 +31,9 @@ export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
   for (const reading of readings) {
     const socket = rowOf(turn.state.sockets, reading.socket)
     if (socket === undefined) continue
-    if (reading.read > socket.read) heard.add(socket.address)
+    // What is told late says nothing of now.
+    const isNews = turn.now - (reading.heardAt ?? turn.now) < SAMPLE_EVERY
+    if (reading.read > socket.read && isNews) heard.add(socket.address)
     changed.push(sampled(socket, reading, turn.now))
   }
   if (changed.length > 0) turn.set({ sockets: withRows(turn.state.sockets, changed) })
@@ -48,6 +50,14 @@ export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
   }
   if (isActive) turn.set({ usedAt: turn.now, sampleAt: turn.now + SAMPLE_EVERY })
   else if (turn.state.sampleAt !== Infinity) turn.set({ sampleAt: Infinity })
+}
+
+/** H3: Tells whether it matters when each socket last spoke: an endpoint in use is being asked, or is in doubt. */
+export function isCloselyWatched({ peers }: State): boolean {
+  for (const { sockets, question, voice, standing } of peers.values()) {
+    if (sockets > 0 && (question !== undefined || voice.is !== 'well' || standing.is !== 'ready')) return true
+  }
+  return false
 }
 
 /** H10: A pooled socket is in use again, or a new one is. */
@@ -123,8 +133,8 @@ function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSoc
   const { id, address, madeAt, retired, wakeAt } = socket
   // Field by field, as thousands of sockets may have spoken: a copy of all of them would cost more.
   return {
-    id, address, madeAt, heardAt: answered ? now : socket.heardAt, read, written, owedSince, surelyOwed, idle, retired,
-    wakeAt,
+    id, address, madeAt, heardAt: answered ? reading.heardAt ?? now : socket.heardAt, read, written, owedSince,
+    surelyOwed, idle, retired, wakeAt,
   }
 }
 

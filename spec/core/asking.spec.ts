@@ -257,6 +257,11 @@ const asked: readonly Row[] = [
     ],
   },
   {
+    name: 'F4 with a second socket at once: who opens two does not end right away',
+    given: given({ peers: { [A]: { ...used, kept: undefined } }, sockets: { 1: { address: A }, 2: { address: A } } }),
+    phases: [[3, tick, [ask(100, A)]]],
+  },
+  {
     name: 'F4 where that one failed for an error of this machine, the next is made with the next heartbeat',
     given: given({ peers: { [A]: { ...used, kept: undefined } }, sockets: { 1: { address: A } } }),
     phases: [

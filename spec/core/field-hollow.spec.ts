@@ -5,8 +5,8 @@ import type { Row } from '../support/core-rows.ts'
 import {
   A, abandon, answered, ask, askDeep, asking, attempt, B, broken, C, connect, connected, deliver, dialled, given,
   hollowSince, keptSince, missed, noAnswer, noConnection, noConnectionIn, questionConnected, reaching, reading, ready,
-  refused, refusing, reportFailed, reportFailover, reportSick, retire, sampled, severSick, sickSince, slowSince, tick,
-  used,
+  refused, refusing, reportFailed, reportFailover, reportSick, retire, sampled, severSick, sickSince, silentSince,
+  slowSince, tick, used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -60,6 +60,20 @@ const lostEtcd: readonly Row[] = [
       [5_000, tick, [abandon(A, 9), ask(100, A, { on: 'fresh' })], { peers: { [A]: { voice: { since: 5_000 } } } }],
       [5_001, questionConnected(A, 100), []],
       [5_010, answered(A, 100), [reportSick(A), severSick(1, A)], { peers: { [A]: sickSince(5_010, 2) } }],
+    ],
+  },
+  {
+    name: 'H3, H12 one that was silent and answers 500 is silent no longer: nothing is cut while its cache is asked',
+    given: given({
+      peers: {
+        [A]: { ...kept, ...silentSince(0), question: asking(9, 0, { depth: 'deep', misses: 1 }) },
+        [B]: { ...ready, ...keptSince(0), answeredAt: 5 },
+      },
+      sockets: { 1: { address: A, idle: true } }, current: A,
+    }),
+    phases: [
+      [10, answered(A, 9, { status: 500 }), [ask(100, A)], { peers: { [A]: { voice: { is: 'well' }, sockets: 1 } } }],
+      [11, tick, []],
     ],
   },
   {

@@ -1,9 +1,13 @@
 // Traffic, as rows: when the bytes of sockets are looked at.
 
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { isCloselyWatched } from '../../lib/core/traffic.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, asking, closed, D, given, reading, sampled, socketClosed, tick, trafficResumed, used,
+  A, answered, asking, B, closed, D, failing, given, reading, sampled, socketClosed, suspectSince, tick, trafficResumed,
+  used,
 } from '../support/core-given.ts'
 
 const looked: readonly Row[] = [
@@ -75,4 +79,32 @@ const owing: readonly Row[] = [
   },
 ]
 
-runRows('traffic', [...looked, ...owing])
+const toldLate: readonly Row[] = [
+  {
+    name: 'H3 what is told late says when its socket spoke, and nothing of now',
+    given: given({ peers: { [A]: used }, sockets: { 1: { address: A }, 2: { address: A } }, sampleAt: 5_000 }),
+    phases: [
+      [5_000, sampled({ ...reading(1, 900, 0), heardAt: 3_000 }), [], {
+        sockets: { 1: { heardAt: 3_000 } }, peers: { [A]: { heardAt: 0 } },
+      }],
+      [5_250, sampled({ ...reading(2, 900, 0), heardAt: 5_249 }), [], {
+        sockets: { 2: { heardAt: 5_249 } }, peers: { [A]: { heardAt: 5_250 } },
+      }],
+    ],
+  },
+]
+
+runRows('traffic', [...looked, ...owing, ...toldLate])
+
+describe('who is watched closely', () => {
+  const questioned = { ...used, question: asking(9, 0) }
+  for (const [name, peer, expected] of [
+    ['an endpoint in use that is well', used, false], ['one that is asked', questioned, true],
+    ['one that is suspected', { ...used, ...suspectSince(0) }, true], ['one that has failed', { ...failing(0, 1) }, true],
+  ] as const) {
+    it(`H3 ${name}: ${expected}`, () => {
+      const state = given({ peers: { [A]: peer, [B]: questioned }, sockets: { 1: { address: A } } })
+      assert.equal(isCloselyWatched(state), expected)
+    })
+  }
+})

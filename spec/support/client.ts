@@ -189,7 +189,7 @@ export class Client {
       serves: (request) => pool.serves(request),
       plain: (request) => pool.plain(request),
       released: (socket) => pool.released(socket),
-      acquired: (socket) => pool.acquired(socket),
+      acquired: (socket, isPlain) => pool.acquired(socket, isPlain),
       answered: (socket, status) => pool.answered(socket, status),
       close: () => pool.close(),
     }

@@ -69,7 +69,7 @@ export class Invariants {
       case 'socketsSampled':
         for (const socket of rowsOf(before.sockets)) {
           const reading = event.readings.find((each) => each.socket === socket.id)
-          if (reading !== undefined && reading.read > socket.read) this.#heardAt.set(socket.id, now)
+          if (reading !== undefined && reading.read > socket.read) this.#heardAt.set(socket.id, reading.heardAt ?? now)
         }
         return
       default:

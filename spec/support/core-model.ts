@@ -8,6 +8,7 @@ import type { Address } from '../../lib/core/endpoint.ts'
 import { addressOf } from '../../lib/core/endpoint.ts'
 import type { Effect, Event, Id, Reading, Settings, State } from '../../lib/core/state.ts'
 import { initialState, nextDeadline } from '../../lib/core/step.ts'
+import { isCloselyWatched } from '../../lib/core/traffic.ts'
 import { at, refused, socketClosed } from './core-given.ts'
 import { Invariants } from './core-invariants.ts'
 import { checkedStep, settledStep } from './core-rows.ts'
@@ -58,6 +59,9 @@ export interface ModelSocket {
   idle: boolean
   retired: boolean
   reported: string
+  readTold: number
+  seenRead: number
+  heardAt: number
 }
 
 interface Arrival {
@@ -142,7 +146,12 @@ export class Model {
     this.#invariants.note(before, event)
     for (const effect of effects) this.#perform(effect, event)
     this.#invariants.assertAll(event)
+    if (effects.some(({ type }) => type === 'ask')) this.#look(true)
     return effects
+  }
+
+  #look(closely: boolean): void {
+    if (this.sockets.size > 0) this.dispatch({ type: 'socketsSampled', readings: this.#readings(closely) })
   }
 
   // ---- what happens next
@@ -182,20 +191,28 @@ export class Model {
       }
       if (late > LATE) dial.excused = true
     }
-    if (this.sockets.size > 0) this.dispatch({ type: 'socketsSampled', readings: this.#readings() })
+    this.#look(deadline.why !== 'sample' || isCloselyWatched(this.state))
     this.dispatch({ type: 'deadlineReached' })
     const next = nextDeadline(this.state)
     if (next !== undefined) assert.ok(next.at > this.now, `a busy loop: ${next.why} is due again at once`)
     for (const [id, dial] of this.dials) assert.ok(this.now < dial.bound, `dial ${id} outlived its bound`)
   }
 
-  #readings(): Reading[] {
+  /** What has only read more may be told of later, unless somebody is in doubt, with when it was heard. */
+  #readings(closely: boolean): Reading[] {
     const readings: Reading[] = []
     for (const [socket, each] of this.sockets) {
       const { read, written, idle, reported } = each
-      const now = `${read} ${written} ${idle}`
-      if (reported !== now) readings.push({ socket, read, written, idle })
+      if (read !== each.seenRead) {
+        each.seenRead = read
+        each.heardAt = this.now
+      }
+      const now = `${written} ${idle}`
+      if (reported === now && each.readTold === read) continue
+      if (reported === now && !closely && this.#draws.chance(0.5)) continue
       each.reported = now
+      each.readTold = read
+      readings.push({ socket, read, written, idle, heardAt: each.heardAt })
     }
     return readings
   }
@@ -391,7 +408,10 @@ export class Model {
         this.#ended.pop()
         assert.deepEqual({ dial, address }, { dial: effect.dial, address: effect.address }, 'it went to the wrong dial')
         this.#endDial(effect.dial)
-        const fresh = { read: 0, written: 0, idle: false, retired: false, reported: '0 0 false' }
+        const fresh = {
+          read: 0, written: 0, idle: false, retired: false, reported: '0 false', readTold: 0, seenRead: 0,
+          heardAt: -Infinity,
+        }
         return void this.sockets.set(effect.attempt, { address, madeAt, ...fresh })
       }
       case 'reject':
