@@ -26,11 +26,10 @@ const OWED_LONG = 5_000
 const DEEP_EVERY = 15_000
 /** H12: For how long a deep question that is due may wait for one that is asked anyway. */
 const DEEP_WAITS = 5_000
-/**
- * F4: How long after its first socket an endpoint has a connection of ours, if there is no second one before: programs
- * that end at once need none.
- */
+/** F4: How long after its first socket an endpoint has a connection of ours: programs that end at once need none. */
 const KEPT_AFTER = 100
+/** F4: The same for who opens a second one, and so does not end at once. */
+const KEPT_SOON = 10
 /**
  * H7: In heartbeat intervals: how long an endpoint in use goes without any question, busy or not; less the jittered
  * silence after which it is asked anyway. It is 15 to 16 s, so that there are 4 a minute, and no fleet asks in step.
@@ -182,7 +181,7 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
   // F4: A connection of ours that is about as old as those in use goes deaf with them. What was asked since they were
   // made has made one, or has failed to.
   if (active && peer.kept === undefined && askedAt <= peer.usedSince) {
-    consider(peer.usedSince + (peer.sockets > 1 ? 0 : KEPT_AFTER), 'shallow', 'kept')
+    consider(peer.usedSince + (peer.sockets > 1 ? KEPT_SOON : KEPT_AFTER), 'shallow', 'kept')
   }
   if (askedDeepAt < owedSince && askedAt < owedSince + OWED_AFTER) {
     const at = Math.max(owedSince, askedAt) + OWED_AFTER

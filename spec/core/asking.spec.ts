@@ -257,9 +257,9 @@ const asked: readonly Row[] = [
     ],
   },
   {
-    name: 'F4 with a second socket at once: who opens two does not end right away',
+    name: 'F4 with a second socket after 10 ms: who opens two does not end right away',
     given: given({ peers: { [A]: { ...used, kept: undefined } }, sockets: { 1: { address: A }, 2: { address: A } } }),
-    phases: [[3, tick, [ask(100, A)]]],
+    phases: [[9, tick, [], { deadline: { at: 10, why: 'silence' } }], [10, tick, [ask(100, A)]]],
   },
   {
     name: 'F4 where that one failed for an error of this machine, the next is made with the next heartbeat',
