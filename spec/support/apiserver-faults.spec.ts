@@ -158,10 +158,11 @@ describe('a server whose connections are of no use', { concurrency: 1, timeout: 
     it(`${how}: every connection, also those that are open`, async () => {
       const old = await secured()
       await server.misbehave(how)
-      assert.equal(await old.ended, code)
-      // Where a reset comes with the end of the handshake, Node closes the socket and at times tells no error.
-      const error = await (await secured()).ended
-      assert.ok(error === code || error === undefined, `${error}`)
+      // Where a reset comes soon after the handshake, Node closes the socket and at times tells no error.
+      for (const { ended } of [old, await secured()]) {
+        const error = await ended
+        assert.ok(error === code || error === undefined, `${error}`)
+      }
     })
   }
 
