@@ -33,11 +33,13 @@ export function viewFronts(state: State): FrontView {
 
 /** F3: Tells whether listed ones are known and none of them has been tried: a front's connection waits for one. */
 export function areUntried(state: State): boolean {
-  const peers = [...state.peers.values()]
-  if (!peers.some((peer) => isFront(state, peer)) || viewFronts(state).reachable) return false
-  return peers.some((peer) => (
-    isListed(peer) && peer.standing.is === 'unverified' && peer.answer === undefined && !peer.mute
-  ))
+  let anyFront = false
+  let anyUntried = false
+  for (const peer of state.peers.values()) {
+    anyFront ||= isFront(state, peer)
+    anyUntried ||= isListed(peer) && peer.standing.is === 'unverified' && peer.answer === undefined && !peer.mute
+  }
+  return anyFront && anyUntried && !viewFronts(state).reachable
 }
 
 /** F1: Tells whether a listed one answers the question as the fronts do. An authenticating proxy knows other tokens. */

@@ -15,14 +15,12 @@ import {
 import { beginRound } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import { ask, askOn } from './asking.ts'
-import { isListed } from './peers.ts'
+import { isListed, patienceFor } from './peers.ts'
 import type { Attempt, Dial, Failure, Hold, Id, Peer } from './state.ts'
 import { rowOf, rowsOf } from './table.ts'
 import type { Turn } from './turn.ts'
 
 const OVER: Hold = { is: 'over' }
-/** F3: In attempt delays: how long what is slow may be waited for. */
-const SLOW_DELAYS = 4
 
 /** D4, F3: Takes a verified connection: it wins its dial at once, or is held back until it is known who is listed. */
 export function attemptConnected(turn: Turn, id: Id, attemptId: Id, isPrivate: boolean | undefined): void {
@@ -45,7 +43,7 @@ export function attemptConnected(turn: Turn, id: Id, attemptId: Id, isPrivate: b
  * is slow, for twice as long as it has taken itself; never for more than four times `attemptDelay`.
  */
 function patienceWith({ state: { settings }, now }: Turn, { startedAt }: Attempt): number {
-  return Math.min(Math.max(settings.attemptDelay, 2 * (now - startedAt)), SLOW_DELAYS * settings.attemptDelay)
+  return patienceFor(settings, settings.attemptDelay, 2 * (now - startedAt))
 }
 
 /** F3: Decides, after any event, about the connections that are held back. */

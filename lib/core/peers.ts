@@ -4,7 +4,7 @@
  */
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
-import type { Failure, Listing, Origin, Peer, State, Status, Voice } from './state.ts'
+import type { Failure, Listing, Origin, Peer, Settings, State, Status, Voice } from './state.ts'
 import type { Turn } from './turn.ts'
 
 /** H1: the first retry within 250 ms, doubling to 30 s, as client-go's and gRPC's reconnection backoffs end up. */
@@ -13,6 +13,8 @@ const BACKOFF_MOST = 30_000
 
 /** D7: In attempt delays: silence after which one that was never reached is not worth waiting for. */
 const MUTE_DELAYS = 2
+/** F3, D7: In attempt delays: how long what is slow may be waited for. */
+const SLOW_DELAYS = 4
 
 const UNLISTED: Listing = { is: 'unlisted' }
 
@@ -166,7 +168,12 @@ export function futileFrom(state: State, peer: Peer | undefined): number {
  */
 export function muteAfter({ settings, current, peers }: State): number {
   const usual = current === undefined ? 0 : peers.get(current)?.connectMs ?? 0
-  return Math.min(Math.max(MUTE_DELAYS * settings.attemptDelay, 3 * usual), 2 * MUTE_DELAYS * settings.attemptDelay)
+  return patienceFor(settings, MUTE_DELAYS * settings.attemptDelay, 3 * usual)
+}
+
+/** F3, D7: Gives how long what is slow is waited for: for so long, or at least that, and within a bound of all. */
+export function patienceFor({ attemptDelay }: Settings, least: number, wanted: number): number {
+  return Math.min(Math.max(least, wanted), SLOW_DELAYS * attemptDelay)
 }
 
 function wasReached({ standing }: Peer): boolean {

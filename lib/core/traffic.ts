@@ -1,6 +1,6 @@
 /**
  * Traffic: what the sockets in their callers' hands carry, as far as bytes tell (H2). What has been written and not
- * answered is owed; who is asked because of it is decided in heartbeat.ts.
+ * answered is owed; who is asked because of it is decided in asking.ts.
  */
 import type { Address } from './endpoint.ts'
 import { doubt } from './asking.ts'
