@@ -6,11 +6,9 @@ import type { IncomingMessage } from 'node:http'
 import https from 'node:https'
 import net from 'node:net'
 import { after, before, describe, it, type TestContext } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { at } from '../support/client.ts'
 import { ControlPlane } from '../support/control-plane.ts'
-
-const PROGRAM = fileURLToPath(new URL('../../lib/cli/bin.ts', import.meta.url))
+import { CLI, plainEnvironment } from '../support/printing.ts'
 
 interface Run {
   readonly child: ChildProcess
@@ -26,12 +24,8 @@ function start(
   env: NodeJS.ProcessEnv = {},
   wrap: (command: readonly string[]) => readonly string[] = (command) => command,
 ): Run {
-  const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...inherited } = process.env
-  const loader = process.features.typescript ? [] : ['--import', import.meta.resolve('tsx')]
-  const [file = '', ...rest] = wrap([process.execPath, ...loader, '--disable-warning=ExperimentalWarning', PROGRAM, ...args])
-  const child = spawn(file, rest, {
-    stdio: ['pipe', 'pipe', 'pipe'], env: { ...inherited, ...env },
-  })
+  const [file = '', ...rest] = wrap([process.execPath, ...CLI, ...args])
+  const child = spawn(file, rest, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...plainEnvironment(), ...env } })
   t.after(() => child.kill('SIGKILL'))
   let [output, errors] = ['', '']
   child.stdout.setEncoding('utf8').on('data', (text: string) => { output += text })

@@ -4,47 +4,23 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import https from 'node:https'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
-import { after, afterEach, before, describe, it } from 'node:test'
+import { before, describe, it } from 'node:test'
 import { withMultidialer } from '../../lib/adapters/client-node.ts'
 import type { ClientNodeOptions } from '../../lib/adapters/client-node.ts'
 import type { Multidialer } from '../../lib/index.ts'
-import type { ApiServer } from '../support/control-plane.ts'
-import { ControlPlane } from '../support/control-plane.ts'
-import { KubeConfigs, statusOf, waysOf } from './kube-configs.ts'
+import { CALLS, CONFIGMAPS, configs, dialers, folder, LIMIT, plane, QUICK, watched } from './client-node-plane.ts'
+import { statusOf, waysOf } from './kube-configs.ts'
 import { record } from './matrix.ts'
 
 type ClientNode0 = typeof import('client-node-0')
 type KubeConfig0 = InstanceType<ClientNode0['KubeConfig']>
 
-const QUICK = { heartbeatInterval: 500, heartbeatTimeout: 300 }
-const LIMIT = 60_000
-const CONFIGMAPS = '/api/v1/namespaces/default/configmaps'
-const CALLS = 20
-
-let plane: ControlPlane
-let folder: string
-let configs: KubeConfigs
 let k8s: ClientNode0
-const awake = setInterval(() => {}, 60_000)
-const dialers: Multidialer[] = []
-before(async () => {
-  plane = await ControlPlane.start()
-  folder = mkdtempSync(join(tmpdir(), 'client-node-0-'))
-  configs = new KubeConfigs(plane, folder)
-  k8s = await import('client-node-0')
-})
-after(async () => {
-  clearInterval(awake)
-  await plane.stop()
-  rmSync(folder, { recursive: true, force: true })
-})
-afterEach(() => { for (const dialer of dialers.splice(0)) dialer.close() })
-
+before(async () => { k8s = await import('client-node-0') })
 function configOf(user: object = { token: plane.token }): KubeConfig0 {
   const config = new k8s.KubeConfig()
   config.loadFromFile(configs.write({ user }))
@@ -55,16 +31,6 @@ function dialled(config: KubeConfig0, options: ClientNodeOptions = QUICK): Multi
   const dialer = withMultidialer(config, options)
   dialers.push(dialer)
   return dialer
-}
-
-/** The server that a watch is at. */
-async function watched(): Promise<ApiServer> {
-  for (;;) {
-    for (const server of plane.servers) {
-      if (server.state === 'running' && (await server.stats()).watches > 0) return server
-    }
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
 }
 
 describe('@kubernetes/client-node 0.22.3', { timeout: 3 * LIMIT }, () => {

@@ -4,44 +4,20 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import https from 'node:https'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
-import { after, afterEach, before, describe, it } from 'node:test'
+import { before, describe, it } from 'node:test'
 import { withMultidialer } from '../../lib/adapters/client-node.ts'
-import type { Multidialer } from '../../lib/index.ts'
-import type { ApiServer } from '../support/control-plane.ts'
 import { ControlPlane } from '../support/control-plane.ts'
 import type { ClientNode } from './clients.ts'
+import { CALLS, CONFIGMAPS, configs, dialers, folder, LIMIT, plane, QUICK, watched } from './client-node-plane.ts'
 import { clientNode, kubeConfigOf, runsHere } from './clients.ts'
-import { KubeConfigs, statusOf, waysOf } from './kube-configs.ts'
+import { statusOf, waysOf } from './kube-configs.ts'
 import { record } from './matrix.ts'
 
 type KubeConfig = InstanceType<ClientNode['KubeConfig']>
-
-const QUICK = { heartbeatInterval: 500, heartbeatTimeout: 300 }
-const LIMIT = 60_000
-const CONFIGMAPS = '/api/v1/namespaces/default/configmaps'
-const CALLS = 20
-
-let plane: ControlPlane
-let folder: string
-let configs: KubeConfigs
-const awake = setInterval(() => {}, 60_000)
-const dialers: Multidialer[] = []
-before(async () => {
-  plane = await ControlPlane.start()
-  folder = mkdtempSync(join(tmpdir(), 'client-node-'))
-  configs = new KubeConfigs(plane, folder)
-})
-after(async () => {
-  clearInterval(awake)
-  await plane.stop()
-  rmSync(folder, { recursive: true, force: true })
-})
-afterEach(() => { for (const dialer of dialers.splice(0)) dialer.close() })
 
 function dialled(config: KubeConfig): KubeConfig {
   dialers.push(withMultidialer(config, QUICK))
@@ -50,16 +26,6 @@ function dialled(config: KubeConfig): KubeConfig {
 
 function target(): { server: string; ca: string; token: string } {
   return { server: plane.servers[0]?.url ?? '', ca: plane.ca, token: plane.token }
-}
-
-/** The server that a watch is at. */
-async function watched(): Promise<ApiServer> {
-  for (;;) {
-    for (const server of plane.servers) {
-      if (server.state === 'running' && (await server.stats()).watches > 0) return server
-    }
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
 }
 
 let created = 0

@@ -4,17 +4,16 @@
  * while the server in use is killed and stopped.
  */
 import assert from 'node:assert/strict'
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { ControlPlane, type ApiServer } from '../support/control-plane.ts'
+import { CLI, plainEnvironment, startPrinting, type Printing } from '../support/printing.ts'
 import { record } from './matrix.ts'
 
-const FORWARD = fileURLToPath(new URL('../../lib/cli/bin.ts', import.meta.url))
 const PROGRAM = fileURLToPath(new URL('fluent.mjs', import.meta.url))
 const NAME = 'kubernetes.default.svc'
 const CLIENT = 'kubernetes-fluent-client, forward'
@@ -26,47 +25,13 @@ const LIMIT = 120_000
 const skip = process.platform === 'linux' && spawnSync('unshare', ['--map-root-user', '--mount', 'true']).status === 0
   ? false : 'it needs Linux and unshare, for a hosts file of its own'
 
-interface Running {
-  readonly child: ChildProcess
-  readonly output: () => string
-  /** Resolves with the match when what it has printed since `from` has it; rejects when it ends without. */
-  readonly prints: (text: RegExp, from?: number) => Promise<RegExpExecArray>
-}
-
-function start(t: TestContext, file: string, args: readonly string[], more: NodeJS.ProcessEnv = {}): Running {
-  const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...env } = process.env
-  const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...env, ...more } })
-  t.after(() => child.kill('SIGKILL'))
-  let output = ''
-  const listeners = new Set<() => void>()
-  const read = (text: string): void => {
-    output += text
-    for (const listener of listeners) listener()
-  }
-  child.stdout.setEncoding('utf8').on('data', read)
-  child.stderr.setEncoding('utf8').on('data', read)
-  const ended = once(child, 'close')
-  const prints = (text: RegExp, from = 0): Promise<RegExpExecArray> => new Promise((resolve, reject) => {
-    const look = (): void => {
-      const found = text.exec(output.slice(from))
-      if (found === null) return
-      listeners.delete(look)
-      resolve(found)
-    }
-    listeners.add(look)
-    look()
-    void ended.then(() => reject(new Error(`it ended without ${String(text)}: ${output}`)))
-  })
-  return { child, output: () => output, prints }
-}
-
 /** Starts `forward` to the plane, and the program at it. */
-async function startBoth(t: TestContext, plane: ControlPlane): Promise<{ forward: Running; program: Running }> {
-  const loader = process.features.typescript ? [] : ['--import', import.meta.resolve('tsx')]
-  const forward = start(t, process.execPath, [
-    ...loader, '--disable-warning=ExperimentalWarning', FORWARD, 'forward', '--listen', '127.0.0.1:0',
+async function startBoth(t: TestContext, plane: ControlPlane): Promise<{ forward: Printing; program: Printing }> {
+  const forward = startPrinting(process.execPath, [
+    ...CLI, 'forward', '--listen', '127.0.0.1:0',
     '--server', plane.servers[0]?.url ?? '', '--ca', plane.caFile, '--token-file', plane.tokenFile,
   ])
+  t.after(() => forward.child.kill('SIGKILL'))
   const [, port] = await forward.prints(/forwarding from 127\.0\.0\.1:(\d+)/)
   await forward.prints(/list: /)
   const folder = mkdtempSync(join(tmpdir(), 'fluent-'))
@@ -80,15 +45,16 @@ async function startBoth(t: TestContext, plane: ControlPlane): Promise<{ forward
     'current-context': 'x',
   }))
   const script = 'mount --bind "$0" /etc/hosts && exec "$@"'
-  const program = start(t, 'unshare', [
+  const program = startPrinting('unshare', [
     '--map-root-user', '--mount', 'sh', '-c', script, hosts, process.execPath, PROGRAM,
-  ], { KUBECONFIG: config })
+  ], { ...plainEnvironment(), KUBECONFIG: config })
+  t.after(() => program.child.kill('SIGKILL'))
   await program.prints(/^watching$/m)
   return { forward, program }
 }
 
 /** Has it make one, which its watch must show; tells how many tries failed before. */
-async function make({ child, output, prints }: Running, name: string): Promise<number> {
+async function make({ child, output, prints }: Printing, name: string): Promise<number> {
   child.stdin?.write(`${name}\n`)
   await Promise.all([prints(new RegExp(`^made ${name}$`, 'm')), prints(new RegExp(`^event ADDED ${name}$`, 'm'))])
   return output().split('\n').filter((line) => line.startsWith(`failed ${name}:`)).length

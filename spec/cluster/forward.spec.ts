@@ -6,13 +6,13 @@
  * stand-in's (kubelet.ts).
  */
 import assert from 'node:assert/strict'
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import net from 'node:net'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { CLI, startPrinting, type Printing } from '../support/printing.ts'
 import { Cluster, enterClientNamespace, unavailable, type ApiServer } from './cluster.ts'
 import { assets } from './enter.ts'
 import { podFlags, startPods } from './pods.ts'
@@ -20,47 +20,11 @@ import { podFlags, startPods } from './pods.ts'
 await enterClientNamespace()
 
 const run = promisify(execFile)
-const PROGRAM = fileURLToPath(new URL('../../lib/cli/bin.ts', import.meta.url))
 const timeout = 120_000
 const margin = 1.5
 const freed = margin * 10_000
 /** What kubectl itself takes on such a machine, its own start included, and a race. */
 const served = margin * 5_000
-
-interface Printing {
-  readonly child: ChildProcess
-  readonly output: () => string
-  /** Resolves with the match when the output has it; rejects when it ends without. */
-  readonly prints: (text: RegExp) => Promise<RegExpExecArray>
-  /** Resolves when it has ended. */
-  readonly ended: Promise<void>
-}
-
-function start(file: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Printing {
-  const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'], env })
-  child.stdin.on('error', () => {})
-  let output = ''
-  const listeners = new Set<() => void>()
-  const read = (chunk: Buffer): void => {
-    output += String(chunk)
-    for (const listener of listeners) listener()
-  }
-  child.stdout.on('data', read)
-  child.stderr.on('data', read)
-  const ended = once(child, 'close').then(() => {})
-  const prints = (text: RegExp): Promise<RegExpExecArray> => new Promise((resolve, reject) => {
-    const look = (): void => {
-      const found = text.exec(output)
-      if (found === null) return
-      listeners.delete(look)
-      resolve(found)
-    }
-    listeners.add(look)
-    look()
-    void ended.then(() => reject(new Error(`it ended without ${String(text)}: ${output}`)))
-  })
-  return { child, output: () => output, prints, ended }
-}
 
 /** What comes back from a port that echoes. */
 async function echoed(port: number, text: string): Promise<string> {
@@ -97,12 +61,10 @@ describe('kubectl through forward', { skip: unavailable(), timeout: 600_000 }, (
     forward?.child.kill('SIGKILL')
     await forward?.ended
     await cluster.waitForEndpoints()
-    const { NODE_V8_COVERAGE, NODE_OPTIONS, NODE_TEST_CONTEXT, ...env } = process.env
-    const loader = process.features.typescript ? [] : ['--import', import.meta.resolve('tsx')]
-    forward = start(process.execPath, [
-      ...loader, '--disable-warning=ExperimentalWarning', PROGRAM, 'forward', '--listen', '127.0.0.1:6443',
+    forward = startPrinting(process.execPath, [
+      ...CLI, 'forward', '--listen', '127.0.0.1:6443',
       '--server', cluster.server(0).url, '--ca', cluster.caFile, '--token-file', cluster.tokenFile('discoverer'),
-    ], env)
+    ])
     await forward.prints(/forwarding from 127\.0\.0\.1:6443/)
     await forward.prints(/list: .*10\.77\.0\.3/)
   })
@@ -121,7 +83,7 @@ describe('kubectl through forward', { skip: unavailable(), timeout: 600_000 }, (
     assert.equal(status, 201)
   }
 
-  const kubectl = (...args: string[]): Printing => start(join(assets(), 'kubectl'), [...flags, ...args])
+  const kubectl = (...args: string[]): Printing => startPrinting(join(assets(), 'kubectl'), [...flags, ...args])
 
   /** What kubectl does for long, each given as one that has begun: something has come through it. */
   const uses: Readonly<Record<string, () => Promise<Printing>>> = {
