@@ -7,7 +7,7 @@ import { firstCandidate, nextCandidate } from './candidates.ts'
 import { countDialTime, countFailedAttempt } from './counting.ts'
 import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
-import { doubt, replaced, wonder } from './asking.ts'
+import { askWhileUsed, doubt, replaced, wonder } from './asking.ts'
 import { blamesNobody, workedAt } from './failover.ts'
 import { areUntried } from './fronts.ts'
 import {
@@ -16,7 +16,7 @@ import {
 import type { Attempt, Cause, Dial, Failure, HandedSocket, Id, Peer, Rejection, State } from './state.ts'
 import { retire } from './retiring.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
-import { wakeSampling } from './traffic.ts'
+import { countHanded, wakeSampling } from './traffic.ts'
 import { LATE } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -271,6 +271,7 @@ export function deliver(turn: Turn, dial: Dial, attempt: Attempt): void {
   if (isUnchosen(turn.state, dial)) retire(turn, socket)
   workedAt(turn, dial, attempt.address)
   doubtLosers(turn, dial, attempt)
+  askWhileUsed(turn, attempt.address)
 }
 
 /**
@@ -286,9 +287,7 @@ function isUnchosen({ settings, discovery, peers }: State, { hold }: Dial): bool
 function handOver(turn: Turn, attempt: Attempt): HandedSocket {
   const { maxConnectionAge } = turn.state.settings
   const age = maxConnectionAge === undefined ? Infinity : turn.draw(LEAST_AGE * maxConnectionAge, maxConnectionAge)
-  turn.changePeer(attempt.address, ({ sockets, usedSince }) => (
-    { sockets: sockets + 1, usedSince: sockets === 0 ? turn.now : usedSince, active: true, retired: false }
-  ))
+  countHanded(turn, attempt.address)
   const socket: HandedSocket = {
     id: attempt.id,
     address: attempt.address,

@@ -9,7 +9,7 @@ import { becomeSick, drawPatience, isAnyAnswering, lastErrorOf } from './peers.t
 import { retire } from './retiring.ts'
 import type { Depth, HandedSocket, Peer, Search, State } from './state.ts'
 import { rowsOf, withoutRow } from './table.ts'
-import { withFewerSockets } from './traffic.ts'
+import { countClosed } from './traffic.ts'
 import type { Turn } from './turn.ts'
 
 /** H9: A slow endpoint's sockets are left this long without a byte, as client-go's HTTP/2 leaves its own. */
@@ -152,7 +152,7 @@ function sever(turn: Turn, peer: Peer, reasonFor: (socket: HandedSocket) => stri
   if (severed === 0) return
   turn.count('severed', severed)
   turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
-  turn.changePeer(peer.address, (current) => withFewerSockets(current, severed))
+  countClosed(turn, peer.address, severed)
 }
 
 /**

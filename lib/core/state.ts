@@ -236,8 +236,9 @@ export interface Peer {
   readonly mute: boolean
   /** How many sockets callers hold. */
   readonly sockets: number
-  /** Since when they hold any, without a break. */
+  /** Since when they hold any, short pauses apart (H7), and when they last held one: of no meaning while they do. */
   readonly usedSince: number
+  readonly usedUntil: number
   /** One of them at least is no idle one of a pool. */
   readonly active: boolean
   /** They have all been told to close when idle (H5). */

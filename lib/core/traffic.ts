@@ -5,7 +5,7 @@
 import type { Address } from './endpoint.ts'
 import { doubt } from './asking.ts'
 import { becomeHeard } from './peers.ts'
-import type { Event, HandedSocket, Peer, Reading, State } from './state.ts'
+import type { Event, HandedSocket, Reading, State } from './state.ts'
 import { rowOf, rowsOf, withoutRow, withRow, withRows } from './table.ts'
 import type { Turn } from './turn.ts'
 
@@ -13,6 +13,8 @@ import type { Turn } from './turn.ts'
 const SAMPLE_EVERY = 250
 /** H11: A request that its caller gave up says something of its endpoint after this much silence. */
 const TELLING_SILENCE = 100
+/** H7: In heartbeat intervals, about as often as who is busy is asked: uses less than that apart are one. */
+const ONE_USE = 3
 
 /** What the sockets of one endpoint add up to. */
 interface Sum {
@@ -75,7 +77,7 @@ export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }
   if (socket === undefined) return
   const sockets = withoutRow(turn.state.sockets, socket.id)
   turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
-  turn.changePeer(socket.address, (peer) => withFewerSockets(peer, 1))
+  countClosed(turn, socket.address, 1)
   if (turn.state.closed || !isTelling(socket, event, turn.now)) return
   // One that never said a word is as new ones are; one that fell silent is as the kept connection is (F4).
   doubt(turn, socket.address, event.read === 0 ? 'fresh' : 'kept')
@@ -90,14 +92,29 @@ function isTelling(
   return socket.surelyOwed && read === socket.read && now - socket.owedSince >= TELLING_SILENCE
 }
 
-/** Gives the peer with fewer sockets; without any, nothing is owed and nothing needs to be told to them. */
-export function withFewerSockets(peer: Peer, fewer: number): Peer {
-  const sockets = peer.sockets - fewer
-  if (sockets > 0) return { ...peer, sockets }
-  return {
-    ...peer,
-    sockets: 0, usedSince: Infinity, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true,
-  }
+/**
+ * H7: Counts one more socket in a caller's hands. Who makes one for each request uses its endpoint all the time, and has
+ * it asked as others do.
+ */
+export function countHanded(turn: Turn, address: Address): void {
+  const pause = ONE_USE * turn.state.settings.heartbeatInterval
+  turn.changePeer(address, ({ sockets, usedSince, usedUntil }) => ({
+    sockets: sockets + 1,
+    usedSince: sockets > 0 || turn.now - usedUntil < pause ? usedSince : turn.now,
+    active: true,
+    retired: false,
+  }))
+}
+
+/** Counts fewer sockets; without any, nothing is owed and nothing needs to be told to them. */
+export function countClosed(turn: Turn, address: Address, closed: number): void {
+  turn.changePeer(address, (peer) => {
+    const sockets = peer.sockets - closed
+    if (sockets > 0) return { sockets }
+    return {
+      sockets: 0, usedUntil: turn.now, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true,
+    }
+  })
 }
 
 /** H2: The endpoint has answered: what may have been answered is not owed until the next write. */

@@ -8,7 +8,7 @@ import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, answered, ask, askDeep, asking, B, connect, connected, deliver, dialled, failing, given, keptSince, missed,
-  noAnswer, otherAnswer, reading, ready, refusalSeen, refusing, reportFailed, reportFailover, reportSick, retire,
+  noAnswer, otherAnswer, reading, ready, refusalSeen, refusing, reportFailed, reportFailover, reportSick, retire, socketClosed,
   sampled, settleRefresh, tick, used, cause, known, refreshRequested,
 } from '../support/core-given.ts'
 
@@ -251,6 +251,38 @@ const busy: readonly Row[] = [
   },
 ]
 
+const comingAndGoing: readonly Row[] = [
+  {
+    name: 'H7 sockets that come and go, 15 s apart at the most, are one use: asked with one that comes when it is time',
+    given: given({ peers: { [A]: { ...used, ...keptSince(0), usedSince: 1_000, usedUntil: 9_000, askedAt: 0 } } }),
+    phases: [
+      [15_900, dialled(1), [connect(1, 100, A)]],
+      [15_999, connected(1, 100), [deliver(1, 100, A)], {
+        peers: { [A]: { usedSince: 1_000 } }, deadline: { at: 16_000, why: 'silence' },
+      }],
+      [15_999, socketClosed(100, { read: 10, written: 10 }), [], { peers: { [A]: { usedSince: 1_000, usedUntil: 15_999 } } }],
+      [30_990, dialled(2), [connect(2, 101, A)]],
+      [30_998, connected(2, 101), [deliver(2, 101, A), askDeep(102, A)]],
+    ],
+  },
+  {
+    name: 'H7 after a longer pause the use begins anew',
+    given: given({ peers: { [A]: { ...used, ...keptSince(0), usedSince: 1_000, usedUntil: 9_000, askedAt: 0 } } }),
+    phases: [
+      [23_900, dialled(1), [connect(1, 100, A)]],
+      [24_000, connected(1, 100), [deliver(1, 100, A)], { peers: { [A]: { usedSince: 24_000 } } }],
+    ],
+  },
+  {
+    name: 'H7, F4 the second of two sockets that follow each other has a connection of ours made',
+    given: given({ peers: { [A]: { ...used, usedSince: 1_000, usedUntil: 1_040, askedAt: 0 } } }),
+    phases: [
+      [1_900, dialled(1), [connect(1, 100, A)]],
+      [2_000, connected(1, 100), [deliver(1, 100, A), ask(101, A)]],
+    ],
+  },
+]
+
 /** Lets an endpoint in use answer everything at once, for a minute; `bytes`: one comes from it with each sample. */
 function questionsInAMinute(bytes: boolean): { readonly shallow: number; readonly deep: number } {
   let state = given({ peers: { [A]: kept }, sockets: { 1: { address: A } }, sampleAt: 250 })
@@ -274,6 +306,7 @@ function questionsInAMinute(bytes: boolean): { readonly shallow: number; readonl
 runRows('refusing', own)
 runRows('hints', hints)
 runRows('how often who is busy is asked', busy)
+runRows('sockets that come and go', comingAndGoing)
 
 describe('how often who is in use is asked', () => {
   it('H7, H12 a busy one that is healthy once in 15 to 16 s, and so at most 4 times a minute', () => {

@@ -66,6 +66,24 @@ const raw: readonly Row[] = [
       kept.destroy()
     },
   },
+  {
+    name: 'H7 answers 503 to everything: a socket of connect() for each request, closed after it: another within 17 s',
+    body: async ({ client, plane, server }) => {
+      await client.dialer.refresh()
+      const once = async (): Promise<{ status: number; server: string }> => {
+        const socket = await client.connect()
+        const answer = await statusOver(socket, plane)
+        socket.destroy()
+        return answer
+      }
+      assert.deepEqual(await once(), { status: 200, server: server(0).name })
+      await server(0).misbehave({ everything: 503 })
+      await until('a request is served by another', async () => {
+        await delay(500)
+        return (await once()).status === 200
+      }, 17_000 + SLACK)
+    },
+  },
 ]
 
 // ---- none answers well, then some do

@@ -113,8 +113,8 @@ export class Invariants {
     for (const peer of state.peers.values()) {
       assert.equal(peer.sockets, counts.get(peer.address) ?? 0, `sockets of ${peer.address}`)
       if (peer.sockets === 0) assert.deepEqual(
-        [peer.active, peer.owedSince, peer.usedSince],
-        [false, Infinity, Infinity],
+        [peer.active, peer.owedSince],
+        [false, Infinity],
       )
     }
     assert.equal(state.sockets.size, sockets.size, 'sockets')
