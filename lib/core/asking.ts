@@ -200,21 +200,20 @@ const NEVER: NextAsking = { at: Infinity, depth: 'shallow', on: 'kept', owed: fa
 
 /** H2: Asks those whose time has come. */
 export function silencesDue(turn: Turn): void {
-  turn.forEachPeer(({ address }) => askIfDue(turn, address))
+  turn.forEachPeer((peer) => askIfDue(turn, peer))
 }
 
 /** H7: Asks an endpoint whose only socket came just now if its time has come: before that one goes, too. */
 export function askWhileUsed(turn: Turn, address: Address): void {
-  if (turn.peer(address)?.sockets === 1) askIfDue(turn, address)
+  const peer = turn.peer(address)
+  if (peer?.sockets === 1) askIfDue(turn, peer)
 }
 
-function askIfDue(turn: Turn, address: Address): void {
-  const peer = turn.peer(address)
-  if (peer === undefined) return
+function askIfDue(turn: Turn, peer: Peer): void {
   const { at, depth, on, owed } = nextAsking(turn.state, peer)
   if (at > turn.now) return
-  if (owed && depth === 'deep') turn.changePeer(address, { askedOwedAt: turn.now })
-  ask(turn, address, depth, on)
+  if (owed && depth === 'deep') turn.changePeer(peer.address, { askedOwedAt: turn.now })
+  ask(turn, peer.address, depth, on)
 }
 
 // ---- the end of a question

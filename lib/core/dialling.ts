@@ -16,6 +16,7 @@ import {
 import type { Attempt, Cause, Dial, Failure, HandedSocket, Id, Peer, Rejection, State } from './state.ts'
 import { retire } from './retiring.ts'
 import { dueRows, rowOf, rowsOf, withoutRow, withRow } from './table.ts'
+import { mayRaceEarly, raceAt, raceAtLast } from './racing.ts'
 import { countHanded, wakeSampling } from './traffic.ts'
 import { LATE } from './turn.ts'
 import type { Turn } from './turn.ts'
@@ -147,13 +148,22 @@ function dialDue(turn: Turn, given: Dial): void {
     const failure = silence(attemptTimeout)
     turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
     blame(turn, dial, attempt.address, failure)
-    dial = { ...withoutAttempt(turn, dial, attempt, failure), nextAt: now }
+    dial = { ...withoutAttempt(turn, dial, attempt, failure), nextAt: -Infinity }
   }
   const endsAt = futileAt(turn.state, dial)
   if (now - endsAt > LATE) dial = { ...dial, failedAt: now }
   else if (endsAt <= now) return endFutile(turn, dial)
-  if (dial.nextAt <= now) startNext(turn, dial)
-  else setDial(turn, dial)
+  if (dial.nextAt > now) setDial(turn, dial)
+  else nextDue(turn, dial)
+}
+
+/** D3, D8: Starts the next candidate of a dial beside an attempt, or puts that off until `attemptDelay` is over. */
+function nextDue(turn: Turn, dial: Dial): void {
+  const atLast = raceAtLast(turn.state, dial)
+  if (atLast <= turn.now || dial.nextAt === -Infinity) return startNext(turn, dial)
+  if (!mayRaceEarly(turn, dial, candidateFor(turn, dial))) return setDial(turn, { ...dial, nextAt: atLast })
+  turn.set({ racedAt: turn.now })
+  startNext(turn, dial)
 }
 
 /** D5: Ends a dial that took too long in all. A connection that was held back is still better than none. */
@@ -195,9 +205,9 @@ function withFutile(turn: Turn, dial: Dial): Dial {
   return next
 }
 
-/** D3: Starts an attempt; the next is due after `attemptDelay`. */
+/** D3, D8: Starts an attempt; the next is due after `attemptDelay`, or sooner. */
 export function withStarted(turn: Turn, dial: Dial, { address, endpoint }: Peer | Attempt): Dial {
-  const { attemptTimeout, attemptDelay } = turn.state.settings
+  const { attemptTimeout } = turn.state.settings
   const id = turn.nextId()
   turn.emit({ type: 'connect', dial: dial.id, attempt: id, endpoint })
   turn.count('attempts')
@@ -215,7 +225,7 @@ export function withStarted(turn: Turn, dial: Dial, { address, endpoint }: Peer 
     ...dial,
     tried: dial.tried.includes(address) ? dial.tried : [...dial.tried, address],
     attempts: [...dial.attempts, attempt],
-    nextAt: turn.now + attemptDelay,
+    nextAt: raceAt(turn, dial, turn.peer(address)?.connectMs),
   }
 }
 

@@ -19,12 +19,14 @@ export function workedAt(turn: Turn, dial: Dial, to: Address): void {
   if (!isSpread && status === 'ready' && !isLeft && !dial.tried.includes(from)) return
   const failure = dial.causes.find(({ address }) => address === from)?.failure
   if (status === 'ready' && failure !== undefined && blamesNobody(failure, dial)) return
-  turn.report({ event: 'failover', from, to, reason: reasonToLeave(turn, peer, failure, to) })
+  turn.report({ event: 'failover', from, to, reason: reasonToLeave(turn, dial, peer, failure, to) })
   turn.count('failovers')
   turn.set({ current: to })
 }
 
-function reasonToLeave(turn: Turn, peer: Peer | undefined, failure: Failure | undefined, to: Address): string {
+function reasonToLeave(
+  turn: Turn, dial: Dial, peer: Peer | undefined, failure: Failure | undefined, to: Address,
+): string {
   const known = failure?.message ?? (peer && lastErrorOf(peer))
   if (known !== undefined) return known
   if (peer !== undefined && statusOf(peer) === 'leaving') return 'leaving'
@@ -33,7 +35,8 @@ function reasonToLeave(turn: Turn, peer: Peer | undefined, failure: Failure | un
   if (peer !== undefined && target !== undefined && isFront(turn.state, peer) && isListed(target)) {
     return 'a listed apiserver can be reached itself'
   }
-  return `no connection within ${turn.state.settings.attemptDelay} ms`
+  const since = dial.attempts.find(({ address }) => address === peer?.address)?.startedAt ?? -Infinity
+  return `no connection within ${Math.round(Math.min(turn.now - since, turn.state.settings.attemptDelay))} ms`
 }
 
 /** H1: Tells whether a failure says nothing of its endpoint. */

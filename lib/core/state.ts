@@ -343,6 +343,8 @@ export interface State {
   /** The last one that worked. */
   readonly current: Address | undefined
   readonly dials: Table<Dial>
+  /** When a dial last went on to another endpoint before `attemptDelay` (D8). */
+  readonly racedAt: number
   readonly sockets: Table<HandedSocket>
   /** When the bytes of sockets are to be looked at next; Infinity while every socket is idle. */
   readonly sampleAt: number

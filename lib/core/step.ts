@@ -37,6 +37,7 @@ export function initialState(
     nextId: 1,
     peers: new Map(),
     current: undefined,
+    racedAt: -Infinity,
     dials: emptyTable(),
     sockets: emptyTable(),
     sampleAt: Infinity,

@@ -44,11 +44,6 @@ export class Turn {
     return this.state.peers.get(address)
   }
 
-  /** Gives a peer as it is now. */
-  current(peer: Peer): Peer {
-    return this.peer(peer.address) ?? peer
-  }
-
   /** Puts this peer in the place of the one of the same address, or adds it. */
   setPeer(peer: Peer): void {
     this.set({ peers: new Map(this.state.peers).set(peer.address, peer) })

@@ -42,6 +42,7 @@ export interface Given {
   /** Off, and a list is known since 0, but for what is said. */
   readonly discovery?: Partial<Discovery>
   readonly current?: Address
+  readonly racedAt?: number
   readonly nextId?: Id
   readonly sampleAt?: number
   readonly usedAt?: number
@@ -76,6 +77,7 @@ export function given(parts: Given): State {
     dormant: parts.dormant ?? false,
     nextId: parts.nextId ?? 100,
     current: parts.current,
+    racedAt: parts.racedAt ?? -Infinity,
     witness: parts.witness,
     probe: parts.probe,
     recovery: parts.recovery,
