@@ -7,11 +7,11 @@ import type { Asking } from './asking.ts'
 import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
-  becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeSilent, becomeSlow,
-  becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, statusOf,
+  becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeShown, becomeSilent,
+  becomeSlow, becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, statusOf,
 } from './peers.ts'
 import { isHeldAt, questionLost } from './holding.ts'
-import { struck } from './severing.ts'
+import { SLOW_SILENCE, isOwnFault, struck } from './severing.ts'
 import type { Deaf, Event, Failure, Id, Peer, Question } from './state.ts'
 import { forgetOwed } from './traffic.ts'
 import { LATE } from './turn.ts'
@@ -92,7 +92,7 @@ function judge(turn: Turn, address: Address, question: Question, status: number,
   const took = turn.now - beganAt(question)
   if (question.after === 'silence' && took > QUICK * turn.state.settings.heartbeatTimeout) {
     const message = `it took ${Math.round(took)} ms to answer from its cache`
-    return becomeSlow(turn, address, { kind: 'late', message })
+    return becomeSlow(turn, address, { kind: 'late', message }, isOwnFault(turn.state, address, question))
   }
   const strikes = question.after === 'silence' ? 2 : 1
   becomeHollow(turn, address, question.missedAt ?? turn.now, strikes, question.after === 'full')
@@ -118,11 +118,22 @@ function becomeDeaf(turn: Turn, peer: Peer, { id, sentAt, connectedAt }: Questio
  */
 function expectDeaf(turn: Turn, address: Address, { on, after, connectedAt }: Question): void {
   const peer = turn.peer(address)
-  if (peer?.deaf === undefined || peer.deaf.until !== Infinity || on === 'full') return
+  if (peer === undefined || on === 'full') return
+  const { voice, kept } = peer
+  const { heartbeatTimeout } = turn.state.settings
+  if (voice.is === 'silent' && kept !== undefined && kept.since >= voice.since) {
+    // Nothing at all came from it for a while, as from all of them perhaps. What owes nothing may well be alive: a fleet
+    // that came back in step would be the next fault.
+    endDeaf(turn, address)
+    const restUntil = turn.now + turn.draw(heartbeatTimeout, SLOW_SILENCE)
+    const deaf = { question: undefined, since: kept.since, until: turn.now + heartbeatTimeout, restUntil }
+    return peer.sockets > 0 ? turn.changePeer(address, { deaf }) : undefined
+  }
+  if (peer.deaf === undefined || peer.deaf.until !== Infinity) return
   // What only goes unanswered because it was deep says nothing of its connection.
   if (after !== undefined) return endDeaf(turn, address)
   const since = isFront(turn.state, peer) ? peer.deaf.since : (connectedAt ?? turn.now)
-  turn.setPeer({ ...peer, deaf: { ...peer.deaf, since, until: turn.now + turn.state.settings.heartbeatTimeout } })
+  turn.setPeer({ ...peer, deaf: { ...peer.deaf, since, until: turn.now + heartbeatTimeout } })
 }
 
 /** F4: The old connection was not deaf, but slow. It is kept on, unless another has taken its place. */
@@ -178,6 +189,7 @@ function missed(turn: Turn, peer: Peer, question: Question, failure: Failure): v
     return roundMissed(turn, address, failure)
   }
   if (failure.kind !== 'identity') becomeSuspect(turn, address)
+  if (isSilence(failure)) becomeShown(turn, address, question.sentAt)
   const isUsed = peer.sockets > 0 || isHeldAt(turn, address)
   const next = nextTry(isUsed, question, failure)
   if (next === undefined) verdict(turn, peer, question, failure)
@@ -213,9 +225,10 @@ function verdict(turn: Turn, peer: Peer, question: Question, failure: Failure): 
   release(turn, address, question.id)
   endDeaf(turn, address)
   const isSlow = failure.kind === 'late' || (question.misses === 2 && isSilence(failure))
-  if (isSlow) becomeSlow(turn, address, failure)
+  const isOwn = isOwnFault(turn.state, address, question)
+  if (isSlow) becomeSlow(turn, address, failure, isOwn)
   else {
-    if (isSilence(failure) && question.silent) becomeSilent(turn, address)
+    if (isSilence(failure) && question.silent) becomeSilent(turn, address, isOwn)
     else becomeAlive(turn, address)
     becomeFailed(turn, address, failure)
     if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)

@@ -273,9 +273,35 @@ export function becomeUnasked(turn: Turn, address: Address): void {
   changeVoice(turn, address, ({ is }) => (is === 'suspect' || is === 'doubted' ? { is: 'well' } : undefined))
 }
 
-/** H3: Makes it silent: nothing of it is reached. */
-export function becomeSilent(turn: Turn, address: Address): void {
-  changeVoice(turn, address, (voice) => ({ is: 'silent', since: missingSince(voice) ?? turn.now }))
+/** H3: Makes it silent: nothing of it is reached. `isOwn`: it is shown already to be a fault of its own. */
+export function becomeSilent(turn: Turn, address: Address, isOwn: boolean): void {
+  changeVoice(turn, address, (voice) => (
+    { is: 'silent', since: missingSince(voice) ?? turn.now, shownAt: isOwn ? -Infinity : shownAtOf(voice) }
+  ))
+}
+
+/** H3: Another has answered, the first of all that were missing: from now on a miss shows a fault of this one's own. */
+export function becomeTested(turn: Turn, address: Address): void {
+  changeMissing(turn, address, () => turn.now)
+}
+
+/** H3: It left a question unanswered that was sent then: after another had answered, that shows a fault of its own. */
+export function becomeShown(turn: Turn, address: Address, sentAt: number): void {
+  changeMissing(turn, address, ({ shownAt }) => (shownAt <= sentAt ? -Infinity : shownAt))
+}
+
+function changeMissing(turn: Turn, address: Address, shownAtOf: (voice: Missing) => number): void {
+  changeVoice(turn, address, (voice) => {
+    if (voice.is !== 'silent' && voice.is !== 'slow') return undefined
+    const shownAt = shownAtOf(voice)
+    return shownAt === voice.shownAt ? undefined : { ...voice, shownAt }
+  })
+}
+
+type Missing = Voice & { is: 'silent' | 'slow' }
+
+function shownAtOf(voice: Voice): number {
+  return voice.is === 'silent' || voice.is === 'slow' ? voice.shownAt : Infinity
 }
 
 /** H3: Gives since when it has been missing: an answer of another's since then is a witness. */
@@ -284,10 +310,11 @@ function missingSince(voice: Voice): number | undefined {
 }
 
 /** H9: Makes it slow: its handshake was done, and its answer did not come. */
-export function becomeSlow(turn: Turn, address: Address, failure: Failure): void {
+export function becomeSlow(turn: Turn, address: Address, failure: Failure, isOwn: boolean): void {
   changeVoice(turn, address, (voice) => {
     if (voice.is !== 'slow') turn.report({ event: 'failed', address, failure })
-    return { is: 'slow', since: missingSince(voice) ?? turn.now, error: failure.message }
+    const shownAt = isOwn ? -Infinity : shownAtOf(voice)
+    return { is: 'slow', since: missingSince(voice) ?? turn.now, shownAt, error: failure.message }
   })
 }
 

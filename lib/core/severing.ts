@@ -5,15 +5,15 @@
 import { nextCandidate } from './candidates.ts'
 import type { Address } from './endpoint.ts'
 import { ask, endDeaf } from './asking.ts'
-import { becomeSick, drawPatience, isAnyAnswering, lastErrorOf } from './peers.ts'
+import { becomeSick, becomeTested, drawPatience, isAnyAnswering, lastErrorOf } from './peers.ts'
 import { retire } from './retiring.ts'
-import type { Depth, HandedSocket, Peer, Search, State } from './state.ts'
+import type { Depth, HandedSocket, Peer, Question, Search, State } from './state.ts'
 import { rowsOf, withoutRow } from './table.ts'
 import { countClosed } from './traffic.ts'
 import type { Turn } from './turn.ts'
 
 /** H9: A slow endpoint's sockets are left this long without a byte, as client-go's HTTP/2 leaves its own. */
-const SLOW_SILENCE = 30_000
+export const SLOW_SILENCE = 30_000
 /** The search for a witness rests at least this long, however short `heartbeatInterval` is, or 0; a deep one longer. */
 const SEARCH_PAUSE = 1_000
 const DEEP_SEARCH_PAUSE = 15_000
@@ -69,14 +69,22 @@ export function deafEnds({ backAt, settings }: State, { deaf }: Peer): number {
   return deaf === undefined ? Infinity : Math.max(deaf.until, backAt + settings.heartbeatTimeout)
 }
 
-/** F4: Cuts the sockets made before a question that its own connection left unanswered, and silent since. */
+/**
+ * F4: Cuts the sockets made before a question that its own connection left unanswered, and silent since. Of an endpoint
+ * that had been silent as a whole those that owe nothing have longer.
+ */
 export function deafDue(turn: Turn): void {
   turn.forEachPeer((peer) => {
     const { deaf, address } = peer
     if (deaf === undefined || deafEnds(turn.state, peer) > turn.now) return
-    endDeaf(turn, address)
+    const { since, restUntil = -Infinity } = deaf
+    const isRest = restUntil > turn.now
+    if (isRest) turn.changePeer(address, { deaf: { ...deaf, until: restUntil } })
+    else endDeaf(turn, address)
     const reason = 'it left a question on an older connection unanswered, and answers on a new one'
-    cut(turn, peer, reason, ({ madeAt, heardAt }) => madeAt < deaf.since && heardAt < deaf.since)
+    cut(turn, peer, reason, ({ madeAt, heardAt, idle, owedSince }) => (
+      madeAt < since && heardAt < since && (!isRest || idle || owedSince !== Infinity)
+    ))
   })
 }
 
@@ -86,8 +94,7 @@ export function deafDue(turn: Turn): void {
 export function silenceEnds(state: State, peer: Peer): number {
   const { voice, sockets, heardAt } = peer
   const { heartbeatTimeout } = state.settings
-  if ((voice.is !== 'slow' && voice.is !== 'silent') || sockets === 0) return Infinity
-  if (!isWitnessed(state, peer, { depth: 'shallow', since: voice.since })) return Infinity
+  if ((voice.is !== 'slow' && voice.is !== 'silent') || sockets === 0 || voice.shownAt !== -Infinity) return Infinity
   return Math.max(heardAt + (voice.is === 'slow' ? SLOW_SILENCE : heartbeatTimeout), state.backAt + heartbeatTimeout)
 }
 
@@ -107,13 +114,24 @@ function doubtOf({ voice, question }: Peer): Doubt | undefined {
   return voice.is === 'suspect' ? { depth: 'shallow', since: voice.since } : undefined
 }
 
-/** H3, H12: Tells whether another endpoint has itself answered since. */
+/** H3, H12: Tells whether another endpoint has itself answered since, or did when it mattered. */
 function isWitnessed(state: State, suspect: Peer, { depth, since }: Doubt): boolean {
+  if ('shownAt' in suspect.voice && suspect.voice.shownAt === -Infinity) return true
   for (const peer of state.peers.values()) {
     if (peer.address === suspect.address) continue
     if ((depth === 'deep' ? peer.answeredDeepAt : peer.answeredAt) >= since) return true
   }
   return false
+}
+
+/**
+ * H3: Tells whether another answered while this one was missed. Who comes back first when all were missing proves
+ * nothing of the others: they are asked once more (condemn).
+ */
+export function isOwnFault(state: State, address: Address, { missedAt }: Question): boolean {
+  const peer = state.peers.get(address)
+  if (peer?.voice.is !== 'suspect') return false
+  return isWitnessed(state, peer, { depth: 'shallow', since: missedAt ?? peer.voice.since })
 }
 
 /** H3, H9, H12: What is witnessed has its consequences. */
@@ -122,6 +140,11 @@ function condemn(turn: Turn, peer: Peer): void {
   // What answered only after the last strike makes dials go elsewhere; it has to be at fault once more to be cut.
   if (voice.is === 'hollow') return becomeSick(turn, address, voice, 1)
   if (peer.sockets === 0 || (voice.is !== 'silent' && voice.is !== 'slow')) return
+  if (voice.shownAt === Infinity) {
+    becomeTested(turn, address)
+    return ask(turn, address, 'shallow')
+  }
+  if (voice.shownAt !== -Infinity) return
   const error = lastErrorOf(peer)
   const reason = voice.is === 'silent'
     ? `it left two heartbeats in a row unanswered (${error})`

@@ -162,6 +162,10 @@ export type Standing =
       readonly untrusted: boolean
     }
 
+/**
+ * `shownAt` is when another first answered after all had been missing (H3): Infinity where none has yet, and -Infinity
+ * where it is shown that the fault is this one's own.
+ */
 export type Voice =
   | { readonly is: 'well' }
   /** A caller gave up on it, or it closed without a word (H11). */
@@ -169,9 +173,9 @@ export type Voice =
   /** It left a question unanswered since then; doubted, too: a caller gave up on it before. */
   | { readonly is: 'suspect'; readonly since: number; readonly doubted?: true }
   /** It left two unanswered, and nothing of it was reached (H3). */
-  | { readonly is: 'silent'; readonly since: number }
+  | { readonly is: 'silent'; readonly since: number; readonly shownAt: number }
   /** It left two unanswered although a handshake was done (H9). */
-  | { readonly is: 'slow'; readonly since: number; readonly error: string }
+  | { readonly is: 'slow'; readonly since: number; readonly shownAt: number; readonly error: string }
   /** It answered 429 or 5xx (H7). */
   | { readonly is: 'refusing'; readonly status: number }
   /** It answers what its cache holds, and nothing that goes through to etcd (H12). */
@@ -218,6 +222,8 @@ export interface Deaf {
   readonly since: number
   /** When it has been long enough; Infinity while no fresh connection has been answered. */
   readonly until: number
+  /** When it has been for sockets that owe nothing, where the whole endpoint had been silent. */
+  readonly restUntil?: number
   /** Another connection has taken the place of the one that it was asked on, whatever has become of that other. */
   readonly replaced?: boolean
 }

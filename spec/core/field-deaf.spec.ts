@@ -1,11 +1,14 @@
 // Deaf connections (F4), as rows: the endpoint answers on a new connection, and its old ones are dead.
 
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { step } from '../../lib/core/step.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, abandon, answered, ask, askDeep, asking, B, front, given, keptSince, local, missed, noConnectionIn,
   questionConnected, reaching, reading, ready, refreshRequested, refused, reportFailed, retire, sampled, severDeaf,
-  socketClosed, suspectSince, tick, used,
+  silentSince, socketClosed, suspectSince, tick, used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0), connectMs: 5 }
@@ -282,4 +285,66 @@ const rows: readonly Row[] = [
   },
 ]
 
+/** All had been silent since 1 s; a connection for one more question to A is being made since 20 s. */
+const silentWhole = {
+  ...used, ...silentSince(1_000, Infinity), askedAt: 20_000, askedDeepAt: 20_000, heardAt: 900, kept: undefined,
+  question: reaching(9, 20_000, { misses: 1, on: 'fresh' }),
+} as const
+
+const wellAgain = {
+  voice: { is: 'well' }, question: undefined, kept: { since: 20_005, usedAt: 20_010 },
+  deaf: { question: undefined, since: 20_005, until: 22_010, restUntil: 22_100 },
+} as const
+
+const back: readonly Row[] = [
+  {
+    name: 'F4, H3 after all of it was silent: what owes or is idle goes as ever, what owes nothing later',
+    given: given({
+      peers: { [A]: { ...silentWhole, ...wellAgain } }, current: A, settings: { heartbeatInterval: 0 },
+      sockets: {
+        1: { address: A, owedSince: 500, surelyOwed: true }, 2: { address: A }, 3: { address: A, idle: true },
+        4: { address: A },
+      },
+    }),
+    phases: [
+      [22_010, tick, [retire(3), severDeaf(1, A)], {
+        peers: { [A]: { sockets: 3 } }, deadline: { at: 22_100, why: 'deaf' },
+      }],
+      [22_020, sampled(reading(4, 5, 0)), []],
+      [22_100, tick, [severDeaf(2, A)], { peers: { [A]: { deaf: undefined, sockets: 2 } } }],
+    ],
+  },
+  {
+    name: 'F4 where nobody holds a socket of it, nothing is waited for',
+    given: given({ peers: { [A]: silentWhole }, current: A }),
+    phases: [
+      [20_005, questionConnected(A, 9), []],
+      [20_010, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' }, deaf: undefined } } }],
+    ],
+  },
+  {
+    name: 'F4 a connection from before it fell silent answers: so do others of its time',
+    given: given({
+      peers: {
+        [A]: { ...silentWhole, kept: { since: 0, usedAt: 20_000 }, question: asking(9, 20_000) },
+      },
+      sockets: { 1: { address: A } }, current: A,
+    }),
+    phases: [[20_010, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' }, deaf: undefined } } }]],
+  },
+]
+
 runRows('deaf connections', rows)
+runRows('deaf connections after all of it was silent', back)
+
+describe('when what owes nothing is cut', () => {
+  it('F4 at a time drawn up to 30 s after the answer, so that a fleet does not come back in step', () => {
+    const times = Array.from({ length: 50 }, (_, seed) => {
+      const before = { ...given({ peers: { [A]: silentWhole }, sockets: { 1: { address: A } } }), seed: seed * 99_991 }
+      const [connected] = step(before, questionConnected(A, 9), 20_005)
+      return step(connected, answered(A, 9), 20_010)[0].peers.get(A)?.deaf?.restUntil ?? assert.fail('nothing is cut')
+    })
+    assert.ok(times.every((time) => time >= 22_010 && time <= 50_010), times.join(' '))
+    assert.ok(Math.min(...times) < 26_000 && Math.max(...times) > 46_000, times.join(' '))
+  })
+})

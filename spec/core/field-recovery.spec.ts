@@ -7,8 +7,8 @@ import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, answered, ask, askDeep, asking, B, C, connect, dialled, failing, front, given, keptSince, known, questionConnected,
-  missed, ready, refused, refusing, removedAt, reportFailed, retire, seed, sickSince, slowSince, tick, unready,
-  unreached, used, attemptFailed, connected, deliver, reportFailover, rejectFailed, cause,
+  missed, ready, refused, refusing, removedAt, reportFailed, retire, seed, sickSince, silentSince, slowSince, tick,
+  unready, unreached, used, attemptFailed, connected, deliver, reportFailover, rejectFailed, cause,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -100,7 +100,7 @@ const vain: readonly Row[] = [
     name: 'H8, H3 where nobody answers, and a search for a witness asks them all, they are not asked twice',
     given: given({
       peers: {
-        [A]: { ...kept, ...failing(0), voice: { is: 'silent', since: 0 }, askedAt: 4_000, heardAt: 4_000 },
+        [A]: { ...kept, ...failing(0), ...silentSince(0), askedAt: 4_000, heardAt: 4_000 },
         [B]: failing(0),
       },
       sockets: { 1: { address: A, heardAt: 4_000 } }, current: A, recovery: soon,

@@ -20,7 +20,7 @@ const suspect: Partial<Peer> = {
 /** Left two questions unanswered, the first of them at `time`. */
 function silent(time: number): Partial<Peer> {
   const asked = time + 2_000
-  return { ...used, ...failing(0), ...silentSince(time), heardAt: -10_000, askedAt: asked, askedDeepAt: asked }
+  return { ...used, ...failing(0), ...silentSince(time, Infinity), heardAt: -10_000, askedAt: asked, askedDeepAt: asked }
 }
 
 const severing: readonly Row[] = [
@@ -50,7 +50,7 @@ const severing: readonly Row[] = [
     ],
   },
   {
-    name: 'H3 a silent endpoint without another to answer is severed later, when one does',
+    name: 'H3 where all were missing, who comes back first proves nothing: the others are asked once more, and cut then',
     given: given({
       peers: { [A]: silent(5), [B]: { ...ready, question: asking(9) } },
       sockets: { 1: { address: A } },
@@ -61,9 +61,10 @@ const severing: readonly Row[] = [
       [
         1_000,
         answered(B, 9),
-        [sever(1, A, 'refused')],
-        { deadline: { at: 75_000, why: 'monitor' }, peers: { [A]: { sockets: 0 } } },
+        [ask(100, A)],
+        { peers: { [A]: { ...silentSince(5, 1_000), sockets: 1 } } },
       ],
+      [1_010, missed(A, 100, noConnection), [ask(101, A, fresh), sever(1, A, 'refused')], { peers: { [A]: { sockets: 0 } } }],
     ],
   },
   {
@@ -164,7 +165,8 @@ const severing: readonly Row[] = [
     phases: [
       [100, missed(A, 7), [ask(100, A, fresh)], { deadline: { at: 350, why: 'witness' } }],
       [101, missed(A, 100, noConnection), [reportFailed(A, noConnection)]],
-      [102, answered(B, 8), [sever(1, A, 'no connection within 5000 ms')]],
+      [102, answered(B, 8), [ask(101, A)]],
+      [103, missed(A, 101, noConnection), [ask(102, A, fresh), sever(1, A, 'no connection within 5000 ms')]],
     ],
   },
   {
@@ -191,7 +193,10 @@ const severing: readonly Row[] = [
       [24_249, tick, []],
       [25_250, tick, [ask(100, A), ask(101, B)]],
       [25_255, questionConnected(B, 101), []],
-      [25_260, answered(B, 101), [sever(1, A, 'refused')]],
+      [25_260, answered(B, 101), []],
+      // Sent before there was a witness, and so no proof; what is sent after is.
+      [25_300, missed(A, 100, noConnection), [ask(102, A, fresh)]],
+      [25_310, missed(A, 102, noConnection), [reportFailed(A, noConnection), sever(1, A, 'no connection within 5000 ms')]],
     ],
   },
   {
@@ -318,9 +323,10 @@ const severing: readonly Row[] = [
       [
         500,
         answered(C, 8),
-        [sever(1, A, 'refused'), sever(2, B, 'refused')],
-        { counters: { severed: 2 }, deadline: { at: 75_000, why: 'monitor' } },
+        [ask(100, A), ask(101, B)],
       ],
+      [510, missed(A, 100, noConnection), [ask(102, A, fresh), sever(1, A, 'refused')]],
+      [520, missed(B, 101, noConnection), [ask(103, B, fresh), sever(2, B, 'refused')], { counters: { severed: 2 } }],
     ],
   },
   {
@@ -334,9 +340,11 @@ const severing: readonly Row[] = [
       [
         500,
         answered(A, 7),
-        [sever(2, B, 'refused')],
-        { peers: { [A]: { sockets: 1 }, [B]: { sockets: 0 } } },
+        [ask(100, B)],
       ],
+      [510, missed(B, 100, noConnection), [ask(101, B, fresh), sever(2, B, 'refused')], {
+        peers: { [A]: { sockets: 1 }, [B]: { sockets: 0 } },
+      }],
     ],
   },
   {
@@ -352,17 +360,21 @@ const severing: readonly Row[] = [
   },
   {
     name: 'H2 a byte between two misses clears the suspicion, and never starts the count of tries anew',
-    given: given({ peers: { [A]: suspect, [B]: { ...ready, answeredAt: 6 } }, sockets: { 1: { address: A } } }),
+    given: given({
+      peers: {
+        [A]: { ...suspect, question: reaching(7, 5, { misses: 1, missedAt: 5, on: 'fresh', deadline: 2_005 }) },
+        [B]: { ...ready, answeredAt: 6 },
+      },
+      sockets: { 1: { address: A } },
+    }),
     phases: [
       [1_000, sampled(reading(1, 5, 0)), [], { peers: { [A]: { voice: { is: 'well' } } } }],
       [
         2_005,
         tick,
-        [abandon(A, 7), reportFailed(A, noConnectionIn(2_000)), ask(100, B)],
-        { peers: { [A]: { voice: { is: 'silent', since: 2_005 }, question: undefined } } },
+        [abandon(A, 7), reportFailed(A, noConnectionIn(2_000))],
+        { peers: { [A]: { ...silentSince(2_005), question: undefined } } },
       ],
-      [2_010, questionConnected(B, 100), []],
-      [2_010, answered(B, 100), []],
       [2_999, tick, [], { deadline: { at: 3_000, why: 'slow' } }],
       [3_000, tick, [sever(1, A, 'no connection within 2000 ms')]],
     ],

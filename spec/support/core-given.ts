@@ -164,12 +164,13 @@ export function suspectSince(since: number): Partial<Peer> {
   return { voice: { is: 'suspect', since } }
 }
 
-export function silentSince(since: number): Partial<Peer> {
-  return { voice: { is: 'silent', since } }
+/** Known to be its own fault, unless another was missing, too, and answered first then. */
+export function silentSince(since: number, shownAt: number = -Infinity): Partial<Peer> {
+  return { voice: { is: 'silent', since, shownAt } }
 }
 
-export function slowSince(since: number, error: string = noAnswer.message): Partial<Peer> {
-  return { voice: { is: 'slow', since, error } }
+export function slowSince(since: number, error: string = noAnswer.message, shownAt: number = -Infinity): Partial<Peer> {
+  return { voice: { is: 'slow', since, shownAt, error } }
 }
 
 export function refusing(status = 503): Partial<Peer> {
