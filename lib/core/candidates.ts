@@ -5,12 +5,15 @@
 import type { Address } from './endpoint.ts'
 import type { FrontView } from './fronts.ts'
 import { isUnentitled, viewFronts } from './fronts.ts'
-import { isDoubted, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
-import type { Peer, State } from './state.ts'
+import { isDoubted, isLeaving, isListed, isUseless, mayBeFront, statusOf } from './peers.ts'
+import type { Dial, Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
 /** `spread` leaves an endpoint alone for this long after a failure, lest a flapping one be chosen again and again. */
 export const SPREAD_REST = 60_000
+
+/** F1: How many connections a dial makes in all before it tries no address again: one of three may be a dead one's. */
+const WAYS_MOST = 3
 
 /** The ranks of D2, first to last. */
 const CURRENT = 0
@@ -41,6 +44,23 @@ export function nextCandidate(
     if (best === undefined || comesBefore(state, view, peer, best)) best = peer
   }
   return best
+}
+
+/**
+ * F1, D3: Finds the configured address that a dial tries once more where nothing else is left, as several apiservers may
+ * stand behind it: what became of one connection says nothing of the next. Not where listed ones are within reach, nor
+ * where it was the address itself that failed.
+ */
+export function anotherWay(state: State, { attempts, causes }: Dial): Peer | undefined {
+  if (attempts.length + causes.length >= WAYS_MOST || viewFronts(state).reachable) return undefined
+  for (const peer of state.peers.values()) {
+    const wasTried = [...attempts, ...causes].some(({ address }) => address === peer.address)
+    const hasFailed = causes.some(({ address, failure: { kind } }) => (
+      address === peer.address && kind !== 'silence' && kind !== 'broken'
+    ))
+    if (wasTried && mayBeFront(state, peer) && !hasFailed) return peer
+  }
+  return undefined
 }
 
 /** D2: Chooses where a dial begins: by `balance`, the last that worked or any that may work. */

@@ -3,7 +3,7 @@
  * attempt fails and after `attemptDelay` of silence; the first that is verified wins. What a dial holds back until it
  * is known who is listed (F3) is in holding.ts.
  */
-import { firstCandidate, nextCandidate } from './candidates.ts'
+import { anotherWay, firstCandidate, nextCandidate } from './candidates.ts'
 import { countDialTime, countFailedAttempt } from './counting.ts'
 import { refreshSoon } from './discovery.ts'
 import type { Address } from './endpoint.ts'
@@ -104,25 +104,15 @@ export function settleFutile(turn: Turn, before: State): void {
 /** D3: Lets dials that had run out of candidates go on with those that became known since. */
 export function newcomersDue(turn: Turn): void {
   for (const dial of rowsOf(turn.state.dials)) {
-    if (dial.nextAt === Infinity && (dial.hold.is === 'wanted' || dial.hold.is === 'over')) startNext(turn, dial)
+    const { attempts, causes, tried, hold } = dial
+    const hadRunOut = dial.nextAt === Infinity || attempts.length + causes.length > tried.length
+    if (hadRunOut && (hold.is === 'wanted' || hold.is === 'over')) startNext(turn, dial)
   }
 }
 
 /** Ends every dial, as `close()` does. */
 export function endAllDials(turn: Turn): void {
   for (const dial of rowsOf(turn.state.dials)) endDial(turn, dial, { kind: 'closed' })
-}
-
-/** I5: Begins every attempt anew: what it made so far was made with credentials that are no longer ours. */
-export function restartAttempts(turn: Turn): void {
-  for (const dial of rowsOf(turn.state.dials)) {
-    let restarted: Dial = { ...dial, attempts: [], hold: dial.hold.is === 'over' ? dial.hold : { is: 'wanted' } }
-    for (const attempt of dial.attempts) {
-      turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
-      restarted = withStarted(turn, restarted, attempt)
-    }
-    setDial(turn, restarted)
-  }
 }
 
 // ---- the way of a dial
@@ -186,12 +176,14 @@ export function startNext(turn: Turn, dial: Dial): void {
 }
 
 /**
- * D2, D4: Finds who is tried next. Nothing proves who is at the other end of a bare connection, or that anybody is: a
+ * D2, D4, F1: Finds who is tried next. Nothing proves who is at the other end of a bare connection, or that anybody is: a
  * kernel accepts for a stopped process. So it goes only to an endpoint that something else has proved.
  */
-function candidateFor(turn: Turn, { tried, bare }: Dial): Peer | undefined {
+function candidateFor(turn: Turn, dial: Dial): Peer | undefined {
+  const { tried, bare } = dial
   if (bare === true) return nextCandidate(turn.state, tried, (peer) => peer.standing.is === 'ready')
-  return tried.length === 0 ? firstCandidate(turn) : nextCandidate(turn.state, tried)
+  if (tried.length === 0) return firstCandidate(turn)
+  return nextCandidate(turn.state, tried) ?? anotherWay(turn.state, dial)
 }
 
 /** D2, D7: Where nothing is left but what was never reached, all of it is tried at once: it is not waited for long. */
@@ -216,7 +208,8 @@ export function withStarted(turn: Turn, dial: Dial, { address, endpoint }: Peer 
     address,
     endpoint,
     startedAt: turn.now,
-    deadline: turn.now + attemptTimeout,
+    // Another way to the same address is waited for no longer than the first.
+    deadline: dial.attempts.find((each) => each.address === address)?.deadline ?? turn.now + attemptTimeout,
     phase: 'connecting',
     asked: false,
     isPrivate: undefined,
@@ -250,9 +243,17 @@ function endFutile(turn: Turn, dial: Dial): void {
 
 function endDial(turn: Turn, dial: Dial, rejection: Rejection): void {
   for (const attempt of dial.attempts) releaseAttempt(turn, dial, attempt)
-  turn.emit({ type: 'reject', dial: dial.id, rejection })
+  turn.emit({ type: 'reject', dial: dial.id, rejection: withCausesOnce(rejection) })
   if (rejection.kind === 'failed' || rejection.kind === 'timedOut') turn.count('dialsFailed')
   turn.set({ dials: withoutRow(turn.state.dials, dial.id) })
+}
+
+/** D6: Names each endpoint once, with what happened first: one that was tried again is no other. */
+function withCausesOnce(rejection: Rejection): Rejection {
+  if (!('causes' in rejection)) return rejection
+  const causes = new Map<Address, Cause>()
+  for (const cause of rejection.causes) if (!causes.has(cause.address)) causes.set(cause.address, cause)
+  return { ...rejection, causes: [...causes.values()] }
 }
 
 /** D3: Destroys an attempt; a connection with a question on it is the monitor's from now on. */
@@ -334,7 +335,7 @@ export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
 function doubtLosers(turn: Turn, dial: Dial, winner: Attempt): void {
   for (const { id, address, startedAt, phase } of dial.attempts) {
     const wasSilent = phase === 'connecting' && turn.now - startedAt >= turn.state.settings.attemptDelay
-    if (id !== winner.id && wasSilent) doubt(turn, address, 'fresh')
+    if (id !== winner.id && wasSilent && address !== winner.address) doubt(turn, address, 'fresh')
   }
 }
 

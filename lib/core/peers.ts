@@ -48,6 +48,11 @@ export function isFront(state: State, peer: Peer): boolean {
   return state.discovery.listedAt !== undefined && peer.listing.is === 'unlisted'
 }
 
+/** F1: Tells whether several apiservers may stand behind it: a front, or a seed before a list says what it is. */
+export function mayBeFront(state: State, peer: Peer): boolean {
+  return peer.listing.is === 'unlisted' && (peer.origin === 'seed' || isFront(state, peer))
+}
+
 /** H11: Tells whether callers gave up on it, and it has not answered since. */
 export function isDoubted({ voice }: Peer): boolean {
   return voice.is === 'doubted' || (voice.is === 'suspect' && voice.doubted === true)
@@ -213,8 +218,8 @@ export function becomeListed(turn: Turn, peer: Peer, place: 'ready' | 'unready' 
   const { listing, origin } = peer
   if (place === 'absent') {
     if (listing.is === 'removed') return
-    const mayBeFront = listing.is === 'unlisted' && (origin === 'seed' || origin === 'alternate')
-    if (!mayBeFront) turn.setPeer({ ...peer, listing: { is: 'removed', at: turn.now } })
+    const isConfigured = listing.is === 'unlisted' && (origin === 'seed' || origin === 'alternate')
+    if (!isConfigured) turn.setPeer({ ...peer, listing: { is: 'removed', at: turn.now } })
     return
   }
   const ready = place === 'ready'

@@ -4,6 +4,7 @@
  */
 import { ask, askWhatIsInDoubt } from './asking.ts'
 import { isAnyReady, nextCandidate } from './candidates.ts'
+import { viewFronts } from './fronts.ts'
 import { isHolding } from './holding.ts'
 import { drawPatience, isAnyAnswering, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
 import type { Peer, State } from './state.ts'
@@ -53,7 +54,10 @@ export function recoveryDue(turn: Turn): void {
   }
   // Who is using it now is promised to be served soon after one is back.
   const isWaitedFor = turn.now - turn.state.usedAt <= 2 * heartbeatInterval
-  const pause = isWaitedFor && isAnswering ? heartbeatInterval : Math.min(PAUSE_MOST, 2 * recovery.pause)
+  const current = currentOf(turn.state)
+  const isServed = current !== undefined && !isPoor(current) && isStandIn(turn.state, current)
+  const isUrgent = isWaitedFor && isAnswering && !isServed
+  const pause = isUrgent ? heartbeatInterval : Math.min(PAUSE_MOST, 2 * recovery.pause)
   // A fleet that lost all at once must not come back at once: long pauses vary more.
   const least = pause > heartbeatInterval ? 0.5 : 0.8
   turn.set({ recovery: { nextAt: turn.now + turn.draw(least * pause, pause), pause } })
@@ -62,9 +66,19 @@ export function recoveryDue(turn: Turn): void {
 /** H8: Tells whether it is worth asking those that are out of service. */
 function isRecoveryWanted(state: State, now: number): boolean {
   if (now - state.usedAt > USED_WITHIN || state.usedAt === -Infinity) return false
-  const current = state.current === undefined ? undefined : state.peers.get(state.current)
-  const isBadlyServed = current !== undefined && current.sockets > 0 && isPoor(current)
+  const current = currentOf(state)
+  const isBadlyServed = current !== undefined && current.sockets > 0 && (isPoor(current) || isStandIn(state, current))
   return isBadlyServed || (!isAnyReady(state) && isAnyOut(state))
+}
+
+function currentOf(state: State): Peer | undefined {
+  return state.current === undefined ? undefined : state.peers.get(state.current)
+}
+
+/** F1: Tells whether it is a front that serves only while those are out that should: they are within reach. */
+function isStandIn(state: State, peer: Peer): boolean {
+  const { reachable, replaced } = viewFronts(state)
+  return isFront(state, peer) && reachable && !replaced
 }
 
 function isAnyOut(state: State): boolean {

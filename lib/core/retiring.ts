@@ -3,10 +3,13 @@
  */
 import { isAnyReady, restedAt } from './candidates.ts'
 import { viewFronts } from './fronts.ts'
-import { isFront, isLeaving, isListed } from './peers.ts'
+import { isFront, isLeaving, isListed, mayBeFront } from './peers.ts'
 import type { HandedSocket, Peer, State } from './state.ts'
 import { dueRows, rowsOf, withRow } from './table.ts'
 import type { Turn } from './turn.ts'
+
+/** F1: What is younger is not made anew. */
+const MADE_JUST_NOW = 1_000
 
 /**
  * H5, F1: Retires, after any event, the sockets of an endpoint that is leaving while another is ready, and those of a
@@ -27,6 +30,16 @@ export function retireAll(turn: Turn, { address }: Peer): void {
     if (socket.address === address && !socket.retired) retire(turn, socket)
   }
   turn.changePeer(address, { retired: true })
+}
+
+/**
+ * F1, H7: A caller read 429 or 5xx on a connection to what may be a front: it leads to an apiserver that refuses, perhaps,
+ * and the next one to another. One that was made just now is left: what fails everywhere costs a handshake a second.
+ */
+export function retireRefused(turn: Turn, socket: HandedSocket): void {
+  const peer = turn.peer(socket.address)
+  if (peer === undefined || socket.retired || turn.now - socket.madeAt < MADE_JUST_NOW) return
+  if (mayBeFront(turn.state, peer)) retire(turn, socket)
 }
 
 /** H5: Retires the sockets that have come of age (`maxConnectionAge`). */

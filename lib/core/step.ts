@@ -13,7 +13,7 @@ import { attemptConnected, settleHeld } from './holding.ts'
 import { addPeers } from './peers.ts'
 import { settleProbe, settleRecovery } from './recovery.ts'
 import { identityChanged } from './renewal.ts'
-import { settleLeaving } from './retiring.ts'
+import { retireRefused, settleLeaving } from './retiring.ts'
 import { settleDoubts } from './severing.ts'
 import type { Effect, Event, Id, Settings, State } from './state.ts'
 import { emptyTable, rowOf } from './table.ts'
@@ -138,12 +138,13 @@ function settle(turn: Turn, before: State): void {
   }
 }
 
-/** H7, H10: A caller's 429 or 5xx is a hint, and no more; who reads one is there. */
+/** H7, H10, F1: A caller's 429 or 5xx is a hint, and no more; who reads one is there. */
 function refusalSeen(turn: Turn, id: Id): void {
   const socket = rowOf(turn.state.sockets, id)
   if (socket === undefined) return
   if (turn.state.dormant) used(turn)
   hint(turn, socket.address)
+  retireRefused(turn, socket)
 }
 
 /** Ends everything, as `close()` does. */

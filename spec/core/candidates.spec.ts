@@ -285,14 +285,14 @@ const rows: readonly Row[] = [
     given: given({ peers: { [A]: front }, discovery: pending }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [250, tick, []],
+      [250, tick, [connect(1, 101, A)]],
       [
         400,
         hintsLoaded(B, C),
-        [connect(1, 101, B)],
+        [connect(1, 102, B)],
         { deadline: { at: 650, why: 'dial' } },
       ],
-      [650, tick, [connect(1, 102, C)]],
+      [650, tick, [connect(1, 103, C)]],
     ],
   },
   {

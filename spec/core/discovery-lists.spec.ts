@@ -259,8 +259,8 @@ const lists: readonly Row[] = [
     }),
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
-      [250, tick, []],
-      [300, answered(A, 7, { body: listOf([A, B]) }), [reportEndpoints(A, B), save(A, B), connect(1, 101, B)]],
+      [250, tick, [connect(1, 101, A)]],
+      [300, answered(A, 7, { body: listOf([A, B]) }), [reportEndpoints(A, B), save(A, B), connect(1, 102, B)]],
     ],
   },
 ]

@@ -495,8 +495,8 @@ const heldFront: readonly Row[] = [
       [0, dialled(1), [connect(1, 100, A)]],
       [10, connected(1, 100), [asked(101, A, 100)]],
       [20, answered(A, 101, { body: listOf([B]) }), [reportEndpoints(B), save(B), connect(1, 102, B)]],
-      [25, attemptFailed(1, 100, broken), [reportFailed(A, broken), ask(103, B)]],
-      [30, connected(1, 102), [deliver(1, 102, B)]],
+      [25, attemptFailed(1, 100, broken), [reportFailed(A, broken), connect(1, 103, A), ask(104, B)]],
+      [30, connected(1, 102), [deliver(1, 102, B), destroy(1, 103)]],
     ],
   },
   {
@@ -506,8 +506,9 @@ const heldFront: readonly Row[] = [
       [0, dialled(1), [connect(1, 100, A)]],
       [10, connected(1, 100), [asked(101, A, 100)]],
       [20, answered(A, 101, { body: listOf([B]) }), [reportEndpoints(B), save(B), connect(1, 102, B)]],
-      [25, attemptFailed(1, 100, broken), [reportFailed(A, broken), ask(103, B)]],
-      [30, attemptFailed(1, 102), [reportFailed(B), rejectFailed(1, cause(A, broken), cause(B, refused))]],
+      [25, attemptFailed(1, 100, broken), [reportFailed(A, broken), connect(1, 103, A), ask(104, B)]],
+      [30, attemptFailed(1, 102), [reportFailed(B)]],
+      [35, attemptFailed(1, 103), [reportFailed(A), rejectFailed(1, cause(A, broken), cause(B, refused))]],
     ],
   },
   {

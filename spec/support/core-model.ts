@@ -450,12 +450,12 @@ export class Model {
     const address = addressOf(endpoint)
     assert.ok(dial, `a connect for dial ${id}, which has ended`)
     assert.ok(!this.attempts.has(attempt), 'an attempt id was used twice')
-    for (const other of this.attempts.values()) {
-      assert.ok(other.dial !== id || other.address !== address, `dial ${id} tries ${address} twice at a time`)
-    }
+    // F1: a configured address may be tried in three ways, and side by side.
+    const others = [...this.attempts.values()].filter((other) => other.dial === id && other.address === address)
+    assert.ok(others.length < 3, `dial ${id} tries ${address} ${others.length + 1} times at a time`)
     const times = (dial.tried.get(address) ?? 0) + 1
     // F3: one more where a question spoilt the connection that there was.
-    assert.ok(times <= dial.restarts + 2, `dial ${id} tried ${address} ${times} times`)
+    assert.ok(times <= 3 * (dial.restarts + 1) + 1, `dial ${id} tried ${address} ${times} times`)
     dial.tried.set(address, times)
     this.attempts.set(attempt, { dial: id, address, madeAt: undefined })
     const fate = this.world.connect(address, this.now)
