@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http'
 import https from 'node:https'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { undiciConnector } from '../../lib/adapters/undici.ts'
 import { withMultidialer, type KubeConfigLike } from '../../lib/adapters/client-node.ts'
 import { MultidialerAgent } from '../../lib/agent/agent.ts'
@@ -15,7 +15,7 @@ import { Multidialer, type MultidialerOptions } from '../../lib/multidialer.ts'
 import { cheapPath, Client, released, timed, until, within } from './client.ts'
 import type { ApiServer, Cluster } from './cluster.ts'
 import { BusyClient, Saturation } from './field.ts'
-import { Daemon } from './processes.ts'
+import { RefusingFronts } from './refusing-fronts.ts'
 
 /** Beyond every promise, in ms: a figure of this is 'never'. */
 const never = 60_000
@@ -174,15 +174,9 @@ async function overloaded(cluster: Cluster): Promise<Figures> {
 
 /** With a front on the host of each server that answers 503 when it is told to. */
 async function refusals(cluster: Cluster, runs: number): Promise<void> {
-  const fronts = new Map<ApiServer, Daemon>()
-  for (const server of cluster.servers) {
-    await server.kill()
-    fronts.set(server, await startFront(cluster, server))
-  }
-  await Promise.all(cluster.servers.map(server => server.start('own', ['--bind-address=127.0.0.1'])))
-  await cluster.waitForEndpoints()
-  const refuse = (server: ApiServer): void => fronts.get(server)?.signal('SIGUSR2')
-  const serve = (server: ApiServer): void => fronts.get(server)?.signal('SIGHUP')
+  const fronts = await RefusingFronts.start(cluster)
+  const refuse = (server: ApiServer): void => fronts.refuse(server)
+  const serve = (server: ApiServer): void => fronts.serve(server)
   const first = cluster.server(0)
   for (const [name, open] of callers(cluster)) {
     await repeat(`the one in use answers 503 to everything: ${name}`, runs, async () => {
@@ -199,14 +193,6 @@ async function refusals(cluster: Cluster, runs: number): Promise<void> {
       return { 'served after': await serving(caller) }
     })
   })
-}
-
-async function startFront(cluster: Cluster, server: ApiServer): Promise<Daemon> {
-  const { certFile, keyFile } = await cluster.servingCertificate(server.host)
-  const program = fileURLToPath(new URL('refusing-front.ts', import.meta.url))
-  return await Daemon.spawn(server.namespace, join(cluster.folder, `${server.namespace}.front.log`), [
-    process.execPath, ...process.execArgv, program, server.host, certFile, keyFile, String(server.port),
-  ])
 }
 
 interface Caller extends AsyncDisposable {

@@ -171,6 +171,31 @@ const withAList: readonly Row[] = [
   },
 ]
 
+/** Four of them, over three back ends of which one is dead: at least one of them meets it first. */
+function firstConnection(fault: 'killed' | 'stopped'): Row {
+  return {
+    name: `F1 a new dialer, whose first connection the balancer sends to one that is ${fault}: served by another`,
+    body: async (scene) => {
+      await using balancer = await balancerOf(scene.plane)
+      const victim = scene.server(1)
+      if (fault === 'killed') await victim.kill()
+      else await victim.stop()
+      let broken = 0
+      for (let count = 0; count < 4; count += 1) {
+        const client = scene.another({ server: balancer.url })
+        const { server, status, ms } = await client.get('/version')
+        broken += client.dialer.snapshot().counters.attemptsFailed.broken
+        assert.equal(status, 200)
+        assert.notEqual(server, victim.name)
+        assert.ok(ms < 2 * 250 + 2 * D + SLACK, `${Math.round(ms)} ms`)
+      }
+      const { backends } = await balancer.stats()
+      assert.ok(broken > 0 || (backends[victim.address]?.made ?? 0) > 0, 'nobody met it')
+      if (fault === 'stopped') await victim.cont()
+    },
+  }
+}
+
 // ---- a balancer, and nothing to learn: its one address stands for all
 
 /** It can learn no list. */
@@ -183,6 +208,16 @@ async function busyWithoutList(scene: Scene, options: Partial<MultidialerOptions
 }
 
 const withoutAList: readonly Row[] = [
+  {
+    name: 'F1 H7 discovery is forbidden; the back end of the connection in use answers 503: another within 1 s',
+    body: async (scene) => {
+      await using balancer = await balancerOf(scene.plane)
+      const busy = await busyWithoutList(scene, { server: balancer.url })
+      const { answer: { server } } = busy.answeredSince(0).at(-1) ?? assert.fail('something was answered')
+      await serverOf(scene, server).misbehave({ everything: 503 })
+      await busy.served('served by another', performance.now(), 1_000, (name) => name !== server)
+    },
+  },
   {
     name: 'F4 discovery is forbidden; the balancer\'s old connections go deaf, new ones work: severed, next',
     body: async (scene) => {
@@ -273,7 +308,9 @@ class Name {
 }
 
 export function fronts(): void {
-  lane('a balancer, and a list to learn', BEHIND, withAList)
+  lane('a balancer, and a list to learn', BEHIND, [
+    ...withAList, firstConnection('killed'), firstConnection('stopped'),
+  ])
   lane('a balancer, and nothing to learn', BEHIND, withoutAList)
   lane('the way', { servers: 2 }, ways)
 }
