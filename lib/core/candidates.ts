@@ -48,16 +48,15 @@ export function nextCandidate(
 
 /**
  * F1, D3: Finds the configured address that a dial tries once more where nothing else is left, as several apiservers may
- * stand behind it: what became of one connection says nothing of the next. Not where listed ones are within reach, nor
- * where it was the address itself that failed.
+ * stand behind it: what became of one connection says nothing of the next. Not where listed ones are within reach, or
+ * others are configured, nor where the address itself failed or the time for it is over.
  */
-export function anotherWay(state: State, { attempts, causes }: Dial): Peer | undefined {
+export function anotherWay(state: State, { attempts, causes, tried }: Dial): Peer | undefined {
   if (attempts.length + causes.length >= WAYS_MOST || viewFronts(state).reachable) return undefined
+  if (tried.length > 1 && state.discovery.listedAt === undefined) return undefined
   for (const peer of state.peers.values()) {
     const wasTried = [...attempts, ...causes].some(({ address }) => address === peer.address)
-    const hasFailed = causes.some(({ address, failure: { kind } }) => (
-      address === peer.address && kind !== 'silence' && kind !== 'broken'
-    ))
+    const hasFailed = causes.some(({ address, failure }) => address === peer.address && failure.kind !== 'broken')
     if (wasTried && mayBeFront(state, peer) && !hasFailed) return peer
   }
   return undefined

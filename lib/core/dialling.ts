@@ -350,7 +350,8 @@ function blame(turn: Turn, dial: Dial, address: Address, failure: Failure): void
     if (dial.own && failure.kind !== 'local' && failure.kind !== 'mistake') wonder(turn, address)
     return
   }
-  becomeFailed(turn, address, failure)
+  // One dial tells of an endpoint once, however many ways to it were tried.
+  if (!dial.causes.some((cause) => cause.address === address)) becomeFailed(turn, address, failure)
   if (failure.kind === 'identity') turn.warn(`identity ${address}`, failure.message, failure.error)
   // A failed dial does not prove the open sockets dead, so ask.
   const peer = turn.peer(address)

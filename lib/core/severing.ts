@@ -164,16 +164,16 @@ function cut(turn: Turn, peer: Peer, reason: string, isDead: (socket: HandedSock
 /** Severs the sockets for which there is a reason. */
 function sever(turn: Turn, peer: Peer, reasonFor: (socket: HandedSocket) => string | undefined): void {
   let { sockets } = turn.state
-  let severed = 0
+  const severed: HandedSocket[] = []
   for (const socket of rowsOf(turn.state.sockets)) {
     const reason = socket.address === peer.address ? reasonFor(socket) : undefined
     if (reason === undefined) continue
     turn.emit({ type: 'sever', socket: socket.id, address: peer.address, reason })
     sockets = withoutRow(sockets, socket.id)
-    severed += 1
+    severed.push(socket)
   }
-  if (severed === 0) return
-  turn.count('severed', severed)
+  if (severed.length === 0) return
+  turn.count('severed', severed.length)
   turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
   countClosed(turn, peer.address, severed)
 }

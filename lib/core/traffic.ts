@@ -77,7 +77,7 @@ export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }
   if (socket === undefined) return
   const sockets = withoutRow(turn.state.sockets, socket.id)
   turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
-  countClosed(turn, socket.address, 1)
+  countClosed(turn, socket.address, [socket])
   if (turn.state.closed || !isTelling(socket, event, turn.now)) return
   // One that never said a word is as new ones are; one that fell silent is as the kept connection is (F4).
   doubt(turn, socket.address, event.read === 0 ? 'fresh' : 'kept')
@@ -106,14 +106,17 @@ export function countHanded(turn: Turn, address: Address): void {
   }))
 }
 
-/** Counts fewer sockets; without any, nothing is owed and nothing needs to be told to them. */
-export function countClosed(turn: Turn, address: Address, closed: number): void {
+/** H2: Counts sockets of an endpoint no more, which are gone from the state, nor what they owed. */
+export function countClosed(turn: Turn, address: Address, closed: readonly HandedSocket[]): void {
   turn.changePeer(address, (peer) => {
-    const sockets = peer.sockets - closed
-    if (sockets > 0) return { sockets }
-    return {
-      sockets: 0, usedUntil: turn.now, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true,
+    const sockets = peer.sockets - closed.length
+    if (sockets === 0) {
+      return { sockets, usedUntil: turn.now, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true }
     }
+    const isOldest = closed.some(({ owedSince }) => owedSince !== Infinity && owedSince <= peer.surelyOwedSince)
+    if (!isOldest) return { sockets }
+    const sum = sumUp(turn, new Set()).get(address)
+    return { sockets, ...(sum && { owedSince: sum.owedSince, surelyOwedSince: sum.surelyOwedSince }) }
   })
 }
 

@@ -508,7 +508,7 @@ const heldFront: readonly Row[] = [
       [20, answered(A, 101, { body: listOf([B]) }), [reportEndpoints(B), save(B), connect(1, 102, B)]],
       [25, attemptFailed(1, 100, broken), [reportFailed(A, broken), connect(1, 103, A), ask(104, B)]],
       [30, attemptFailed(1, 102), [reportFailed(B)]],
-      [35, attemptFailed(1, 103), [reportFailed(A), rejectFailed(1, cause(A, broken), cause(B, refused))]],
+      [35, attemptFailed(1, 103), [rejectFailed(1, cause(A, broken), cause(B, refused))]],
     ],
   },
   {

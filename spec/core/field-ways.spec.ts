@@ -53,15 +53,15 @@ const ways: readonly Row[] = [
     ],
   },
   {
-    name: 'F1 what breaks is followed at once, and the cause that was the first is named',
+    name: 'F1, H1 what breaks is followed at once; the cause that was the first is named, and counted',
     given: alone,
     phases: [
       [0, dialled(1), [connect(1, 100, A)]],
       [3, attemptFailed(1, 100, broken), [reportFailed(A, broken), connect(1, 101, A)]],
       [6, attemptFailed(1, 101, broken), [connect(1, 102, A)]],
-      [9, attemptFailed(1, 102, noConnection), [
-        reportFailed(A, noConnection), rejectFailed(1, cause(A, broken)),
-      ]],
+      [9, attemptFailed(1, 102, refused), [rejectFailed(1, cause(A, broken))], {
+        peers: { [A]: { standing: { is: 'failed', failures: 1 } } },
+      }],
     ],
   },
   {
@@ -90,6 +90,18 @@ const ways: readonly Row[] = [
     'F1 an alternate before the first list is what it was said to be', { [A]: { ...unlisted, origin: 'alternate' } },
     { listedAt: undefined },
   ),
+  {
+    name: 'F1 before the first list not where others are configured: each of them is tried, once',
+    given: given({
+      peers: { [A]: { ...seed, ...unlisted }, [B]: { ...unlisted, origin: 'alternate' } },
+      discovery: { listedAt: undefined }, settings: { attemptTimeout: 1_000 },
+    }),
+    phases: [
+      [0, dialled(1), [connect(1, 100, A)]],
+      [250, tick, [connect(1, 101, B)]],
+      [500, tick, [], { deadline: { at: 1_000, why: 'dial' } }],
+    ],
+  },
   {
     name: 'F1 not where listed ones are within reach: they are tried, and no more is',
     given: given({

@@ -79,6 +79,22 @@ const owing: readonly Row[] = [
   },
 ]
 
+const gone: readonly Row[] = [
+  {
+    name: 'H2 what a socket owed that is gone is owed no more: the next one is asked for in its own time',
+    given: given({
+      peers: { [A]: { ...used, askedAt: 100, askedDeepAt: 100 } },
+      sockets: { 1: { address: A, owedSince: 50 }, 2: { address: A, owedSince: 400, surelyOwed: true } },
+    }),
+    phases: [
+      [500, socketClosed(1), [], {
+        peers: { [A]: { owedSince: 400, surelyOwedSince: 400 } }, deadline: { at: 1_400, why: 'silence' },
+      }],
+      [600, socketClosed(2, { read: 5 }), [], { peers: { [A]: { owedSince: Infinity, surelyOwedSince: Infinity } } }],
+    ],
+  },
+]
+
 const toldLate: readonly Row[] = [
   {
     name: 'H3 what is told late says when its socket spoke, and nothing of now',
@@ -94,7 +110,7 @@ const toldLate: readonly Row[] = [
   },
 ]
 
-runRows('traffic', [...looked, ...owing, ...toldLate])
+runRows('traffic', [...looked, ...owing, ...gone, ...toldLate])
 
 describe('who is watched closely', () => {
   const questioned = { ...used, question: asking(9, 0) }
