@@ -103,6 +103,11 @@ const cells: readonly Cell[] = Object.values(SEEDS).flatMap((seed) => [true, fal
     { seed, isSeed, certificate, servername: certificate.length % 2 ? undefined : NAME, rejectUnauthorized: false },
   ])))
 
+/** All of them in CI, and a third elsewhere, another one each time. */
+const PART = process.env['CI'] === undefined ? 3 : 1
+const FIRST = Date.now() % PART
+const played = cells.filter((_cell, index) => index % PART === FIRST)
+
 const addressOf = ({ host, port }: Endpoint): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)
 const nameOf = (cell: Cell): string =>
   `${cell.isSeed ? 'the seed' : '127.0.0.2, seed'} ${cell.seed.host}, ${cell.certificate}, ` +
@@ -225,7 +230,7 @@ async function eachOf<T>(items: readonly T[], run: (item: T) => Promise<void>): 
   await Promise.all(Array.from({ length: 8 }, worker))
 }
 
-describe('I1 to I4 the matrix', () => {
+describe(`I1 to I4 the matrix, ${played.length} of ${cells.length} cells (CI=true plays all)`, () => {
   it('has cells of every verdict', () => {
     assert.equal(new Set(cells.map(verdictOf)).size, 3)
     assert.equal(cells.length, 3 * 2 * 22 * (3 + 1))
@@ -233,7 +238,7 @@ describe('I1 to I4 the matrix', () => {
 
   for (const version of VERSIONS) {
     for (const rejectUnauthorized of [true, false]) {
-      const those = cells.filter((cell) => cell.rejectUnauthorized === rejectUnauthorized)
+      const those = played.filter((cell) => cell.rejectUnauthorized === rejectUnauthorized)
 
       it(`${version}, rejectUnauthorized ${rejectUnauthorized}: ` +
         'each full handshake comes to its verdict, and so does the next', async () => {
@@ -267,7 +272,7 @@ describe('I1 to I4 the matrix', () => {
   // Of a cell that is accepted, a slow machine may have had time for a heartbeat.
   it('I4 no server has got the token of a cell in which it did not pass, whatever it was taken for', () => {
     for (const [name, { received }] of servers) {
-      for (const cell of cells) {
+      for (const cell of played) {
         const passed = verdictOf(cell) === 'accepted' && name.startsWith(`${cell.certificate} `)
         assert.ok(passed || !received.includes(canaryOf(cell)), `${name}: ${nameOf(cell)}`)
       }
