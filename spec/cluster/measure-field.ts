@@ -104,6 +104,8 @@ async function moved(cluster: Cluster): Promise<Figures> {
   using client = await user(cluster)
   const watch = await client.watch()
   await client.get()
+  // The README's exception: connections of the first tenth of a second may be older than the one that tells of them.
+  await delay(1_000)
   return await under(() => cluster.moveClient(), () => cluster.restoreClient(), async () => {
     const [request, ended] = await Promise.all([lasting(() => client.get()), lasting(() => watch.ended)])
     return { 'a request in flight': request, 'a watch': ended }
