@@ -3,6 +3,7 @@
  * second it takes, and how much garbage each leaves. There are no sockets and no timers: the compiled core runs in this
  * process.
  */
+import { diffieHellman, generateKeyPairSync } from 'node:crypto'
 import type { Endpoint } from '../../lib/core/endpoint.ts'
 import type { Event, State } from '../../lib/core/state.ts'
 import { type Core, loadCore } from '../support/dist.ts'
@@ -115,8 +116,8 @@ export async function run({ quick, dist }: Options): Promise<Report> {
     }],
     figures: [
       {
-        name: `one dial's decisions with ${FEWEST} endpoints`, value: least.dial.operation * 1_000,
-        unit: 'µs', most: 20,
+        name: `one dial's decisions with ${FEWEST} endpoints, over one key exchange of its handshake`,
+        value: least.dial.operation / keyExchange(time), unit: '×', most: 0.5,
       },
       {
         name: `growth from ${FEWEST} to ${most.endpoints} endpoints, over that of n log n`, value: growth,
@@ -159,6 +160,19 @@ function costOf(machine: Machine, time: number, operate: (machine: Machine, coun
     operation: median(counted.map(({ operation }) => operation)),
     event: median(counted.map(({ event }) => event)),
   }
+}
+
+/** The median time of what each end of a handshake computes for its key (X25519), in ms. */
+function keyExchange(time: number): number {
+  const other = generateKeyPairSync('x25519')
+  const times: number[] = []
+  for (const until = performance.now() + time; performance.now() < until;) {
+    const from = performance.now()
+    const { privateKey } = generateKeyPairSync('x25519')
+    diffieHellman({ privateKey, publicKey: other.publicKey })
+    times.push(performance.now() - from)
+  }
+  return median(times)
 }
 
 function trafficCost(core: Core, endpoints: number, time: number): Cost {

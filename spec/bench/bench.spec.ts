@@ -173,7 +173,7 @@ describe('npm run bench', () => {
       const { status, stdout, stderr } = bench('step', '--quick', '--json', file)
       assert.equal(status, 0, stderr)
       assert.match(stdout, /kube-multidialer \S+, Node v/)
-      assert.match(stdout, /one dial's decisions with 3 endpoints +\S+ µs +≤ 20 +(met|NOT MET)/)
+      assert.match(stdout, /one dial's decisions with 3 endpoints, over one key exchange of its handshake +\S+ × +≤ 0\.50 +(met|NOT MET)/)
       const written: {
         machine: { node: string }
         benches: { bench: string; figures: { value: number; verdict: string }[] }[]
