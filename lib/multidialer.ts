@@ -52,8 +52,8 @@ export interface MultidialerOptions extends SecureContextOptions, RouteOptions {
   /** An idle connection older than this, or up to 10 % less, is not used again. Off by default. */
   maxConnectionAge?: number | undefined
   /**
-   * Silence after which the next endpoint is tried beside the first: 250. Once a second at most it is tried sooner: after
-   * four times what the last connection to the first one took, and 50 at least.
+   * Silence after which the next endpoint is tried beside the first: 250. Once a second at most it is tried sooner:
+   * after four times what the last connection to the first one took, and 50 at least.
    */
   attemptDelay?: number | undefined
   /** TCP and TLS of one attempt together: 5,000. */

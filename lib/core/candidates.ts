@@ -47,9 +47,9 @@ export function nextCandidate(
 }
 
 /**
- * F1, D3: Finds the configured address that a dial tries once more where nothing else is left, as several apiservers may
- * stand behind it: what became of one connection says nothing of the next. Not where listed ones are within reach, or
- * others are configured, nor where the address itself failed or the time for it is over.
+ * F1, D3: Finds the configured address that a dial tries once more where nothing else is left, as several apiservers
+ * may stand behind it: what became of one connection says nothing of the next. Not where listed ones are within reach,
+ * or others are configured, nor where the address itself failed or the time for it is over.
  */
 export function anotherWay(state: State, { attempts, causes, tried }: Dial): Peer | undefined {
   if (attempts.length + causes.length >= WAYS_MOST || viewFronts(state).reachable) return undefined

@@ -176,8 +176,8 @@ export function startNext(turn: Turn, dial: Dial): void {
 }
 
 /**
- * D2, D4, F1: Finds who is tried next. Nothing proves who is at the other end of a bare connection, or that anybody is: a
- * kernel accepts for a stopped process. So it goes only to an endpoint that something else has proved.
+ * D2, D4, F1: Finds who is tried next. Nothing proves who is at the other end of a bare connection, or that anybody
+ * is: a kernel accepts for a stopped process. So it goes only to an endpoint that something else has proved.
  */
 function candidateFor(turn: Turn, dial: Dial): Peer | undefined {
   const { tried, bare } = dial

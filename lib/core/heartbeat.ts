@@ -122,8 +122,8 @@ function expectDeaf(turn: Turn, address: Address, { on, after, connectedAt }: Qu
   const { voice, kept } = peer
   const { heartbeatTimeout } = turn.state.settings
   if (voice.is === 'silent' && kept !== undefined && kept.since >= voice.since) {
-    // Nothing at all came from it for a while, as from all of them perhaps. What owes nothing may well be alive: a fleet
-    // that came back in step would be the next fault.
+    // Nothing at all came from it for a while, as from all of them perhaps. What owes nothing may well be alive: a
+    // fleet that came back in step would be the next fault.
     endDeaf(turn, address)
     const restUntil = turn.now + turn.draw(heartbeatTimeout, SLOW_SILENCE)
     const deaf = { question: undefined, since: kept.since, until: turn.now + heartbeatTimeout, restUntil }

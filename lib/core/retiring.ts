@@ -33,8 +33,9 @@ export function retireAll(turn: Turn, { address }: Peer): void {
 }
 
 /**
- * F1, H7: A caller read 429 or 5xx on a connection to what may be a front: it leads to an apiserver that refuses, perhaps,
- * and the next one to another. One that was made just now is left: what fails everywhere costs a handshake a second.
+ * F1, H7: A caller read 429 or 5xx on a connection to what may be a front: it leads to an apiserver that refuses,
+ * perhaps, and the next one to another. One that was made just now is left: what fails everywhere costs a handshake a
+ * second.
  */
 export function retireRefused(turn: Turn, socket: HandedSocket): void {
   const peer = turn.peer(socket.address)

@@ -93,8 +93,8 @@ function isTelling(
 }
 
 /**
- * H7: Counts one more socket in a caller's hands. Who makes one for each request uses its endpoint all the time, and has
- * it asked as others do.
+ * H7: Counts one more socket in a caller's hands. Who makes one for each request uses its endpoint all the time, and
+ * has it asked as others do.
  */
 export function countHanded(turn: Turn, address: Address): void {
   const pause = ONE_USE * turn.state.settings.heartbeatInterval
@@ -111,7 +111,9 @@ export function countClosed(turn: Turn, address: Address, closed: readonly Hande
   turn.changePeer(address, (peer) => {
     const sockets = peer.sockets - closed.length
     if (sockets === 0) {
-      return { sockets, usedUntil: turn.now, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true }
+      return {
+        sockets, usedUntil: turn.now, owedSince: Infinity, surelyOwedSince: Infinity, active: false, retired: true,
+      }
     }
     const isOldest = closed.some(({ owedSince }) => owedSince !== Infinity && owedSince <= peer.surelyOwedSince)
     if (!isOldest) return { sockets }
