@@ -9,7 +9,7 @@
  *   one on that; a deep one that is answered with 5xx by a shallow one, too.
  */
 import type { Address } from './endpoint.ts'
-import { becomeDoubted } from './peers.ts'
+import { becomeDoubted, isGivenUp } from './peers.ts'
 import type { Deaf, Depth, Id, Peer, Question, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -177,7 +177,7 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
     return next
   }
   // Whoever is known to be silent or slow is asked at the normal interval, even while requests wait.
-  if (voice.is === 'silent' || voice.is === 'slow') return next
+  if (isGivenUp(voice)) return next
   // F4: A connection of ours that is about as old as those in use goes deaf with them. What was asked since they were
   // made has made one, or has failed to.
   if (active && peer.kept === undefined && askedAt <= peer.usedSince) {

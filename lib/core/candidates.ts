@@ -54,12 +54,9 @@ export function nextCandidate(
 export function anotherWay(state: State, { attempts, causes, tried }: Dial): Peer | undefined {
   if (attempts.length + causes.length >= WAYS_MOST || viewFronts(state).reachable) return undefined
   if (tried.length > 1 && state.discovery.listedAt === undefined) return undefined
-  for (const peer of state.peers.values()) {
-    const wasTried = [...attempts, ...causes].some(({ address }) => address === peer.address)
-    const hasFailed = causes.some(({ address, failure }) => address === peer.address && failure.kind !== 'broken')
-    if (wasTried && mayBeFront(state, peer) && !hasFailed) return peer
-  }
-  return undefined
+  return [...state.peers.values()].find((peer) => mayBeFront(state, peer) && !causes.some(({ address, failure }) => (
+    address === peer.address && failure.kind !== 'broken'
+  )))
 }
 
 /** D2: Chooses where a dial begins: by `balance`, the last that worked or any that may work. */

@@ -129,6 +129,7 @@ function dialDue(turn: Turn, given: Dial): void {
   if ('until' in dial.hold && now - dial.hold.until > LATE) {
     dial = { ...dial, hold: { ...dial.hold, until: now + turn.state.settings.attemptDelay } }
   }
+  let hasLost = false
   for (const attempt of dial.attempts) {
     if (attempt.phase !== 'connecting' || attempt.deadline > now) continue
     if (now - attempt.deadline > LATE) {
@@ -138,19 +139,21 @@ function dialDue(turn: Turn, given: Dial): void {
     const failure = silence(attemptTimeout)
     turn.emit({ type: 'destroy', dial: dial.id, attempt: attempt.id })
     blame(turn, dial, attempt.address, failure)
-    dial = { ...withoutAttempt(turn, dial, attempt, failure), nextAt: -Infinity }
+    dial = withoutAttempt(turn, dial, attempt, failure)
+    hasLost = true
   }
   const endsAt = futileAt(turn.state, dial)
   if (now - endsAt > LATE) dial = { ...dial, failedAt: now }
   else if (endsAt <= now) return endFutile(turn, dial)
-  if (dial.nextAt > now) setDial(turn, dial)
-  else nextDue(turn, dial)
+  if (hasLost) startNext(turn, dial)
+  else if (dial.nextAt <= now) nextDue(turn, dial)
+  else setDial(turn, dial)
 }
 
 /** D3, D8: Starts the next candidate of a dial beside an attempt, or puts that off until `attemptDelay` is over. */
 function nextDue(turn: Turn, dial: Dial): void {
   const atLast = raceAtLast(turn.state, dial)
-  if (atLast <= turn.now || dial.nextAt === -Infinity) return startNext(turn, dial)
+  if (atLast <= turn.now) return startNext(turn, dial)
   if (!mayRaceEarly(turn, dial, candidateFor(turn, dial))) return setDial(turn, { ...dial, nextAt: atLast })
   turn.set({ racedAt: turn.now })
   startNext(turn, dial)

@@ -20,6 +20,11 @@ const UNLISTED: Listing = { is: 'unlisted' }
 
 // ---- what a peer is
 
+/** D2: Gives the last one that worked. */
+export function currentOf({ current, peers }: State): Peer | undefined {
+  return current === undefined ? undefined : peers.get(current)
+}
+
 /** H5, H7: Tells whether it is on its way out: unready, no longer listed, or refusing, whether or not it failed too. */
 export function isLeaving({ listing, voice }: Peer): boolean {
   return listing.is === 'removed' || (listing.is === 'listed' && !listing.ready) || voice.is === 'refusing'
@@ -56,6 +61,13 @@ export function mayBeFront(state: State, peer: Peer): boolean {
 /** H11: Tells whether callers gave up on it, and it has not answered since. */
 export function isDoubted({ voice }: Peer): boolean {
   return voice.is === 'doubted' || (voice.is === 'suspect' && voice.doubted === true)
+}
+
+type GivenUp = Voice & { is: 'silent' | 'slow' }
+
+/** H3, H9: Tells whether it left both tries unanswered, whatever of it was reached. */
+export function isGivenUp(voice: Voice): voice is GivenUp {
+  return voice.is === 'silent' || voice.is === 'slow'
 }
 
 /** H2: Tells whether one that was suspected has not been heard since. */
@@ -172,9 +184,9 @@ export function futileFrom(state: State, peer: Peer | undefined): number {
  * D7: Gives how long a connection may take before it counts as silence: twice `attemptDelay`, or, on a way or a machine
  * that is slow, three times what the one in use has taken; never more than four times `attemptDelay`.
  */
-export function muteAfter({ settings, current, peers }: State): number {
-  const usual = current === undefined ? 0 : peers.get(current)?.connectMs ?? 0
-  return patienceFor(settings, MUTE_DELAYS * settings.attemptDelay, 3 * usual)
+export function muteAfter(state: State): number {
+  const { settings } = state
+  return patienceFor(settings, MUTE_DELAYS * settings.attemptDelay, 3 * (currentOf(state)?.connectMs ?? 0))
 }
 
 /** F3, D7: Gives how long what is slow is waited for: for so long, or at least that, and within a bound of all. */
@@ -281,45 +293,38 @@ export function becomeUnasked(turn: Turn, address: Address): void {
 /** H3: Makes it silent: nothing of it is reached. `isOwn`: it is shown already to be a fault of its own. */
 export function becomeSilent(turn: Turn, address: Address, isOwn: boolean): void {
   changeVoice(turn, address, (voice) => (
-    { is: 'silent', since: missingSince(voice) ?? turn.now, shownAt: isOwn ? -Infinity : shownAtOf(voice) }
+    { is: 'silent', since: missingSince(voice) ?? turn.now, shownAt: shownAtOf(voice, isOwn) }
   ))
 }
 
 /** H3: Another has answered, the first of all that were missing: from now on a miss shows a fault of this one's own. */
-export function becomeTested(turn: Turn, address: Address): void {
-  changeMissing(turn, address, () => turn.now)
+export function becomeTested(turn: Turn, address: Address, voice: GivenUp): void {
+  turn.changePeer(address, { voice: { ...voice, shownAt: turn.now } })
 }
 
 /** H3: It left a question unanswered that was sent then: after another had answered, that shows a fault of its own. */
 export function becomeShown(turn: Turn, address: Address, sentAt: number): void {
-  changeMissing(turn, address, ({ shownAt }) => (shownAt <= sentAt ? -Infinity : shownAt))
+  changeVoice(turn, address, (voice) => (
+    isGivenUp(voice) && voice.shownAt <= sentAt ? { ...voice, shownAt: -Infinity } : undefined
+  ))
 }
 
-function changeMissing(turn: Turn, address: Address, shownAtOf: (voice: Missing) => number): void {
-  changeVoice(turn, address, (voice) => {
-    if (voice.is !== 'silent' && voice.is !== 'slow') return undefined
-    const shownAt = shownAtOf(voice)
-    return shownAt === voice.shownAt ? undefined : { ...voice, shownAt }
-  })
-}
-
-type Missing = Voice & { is: 'silent' | 'slow' }
-
-function shownAtOf(voice: Voice): number {
-  return voice.is === 'silent' || voice.is === 'slow' ? voice.shownAt : Infinity
+function shownAtOf(voice: Voice, isOwn: boolean): number {
+  if (isOwn) return -Infinity
+  return isGivenUp(voice) ? voice.shownAt : Infinity
 }
 
 /** H3: Gives since when it has been missing: an answer of another's since then is a witness. */
 function missingSince(voice: Voice): number | undefined {
-  return voice.is === 'suspect' || voice.is === 'silent' || voice.is === 'slow' ? voice.since : undefined
+  return voice.is === 'suspect' || isGivenUp(voice) ? voice.since : undefined
 }
 
 /** H9: Makes it slow: its handshake was done, and its answer did not come. */
 export function becomeSlow(turn: Turn, address: Address, failure: Failure, isOwn: boolean): void {
   changeVoice(turn, address, (voice) => {
     if (voice.is !== 'slow') turn.report({ event: 'failed', address, failure })
-    const shownAt = isOwn ? -Infinity : shownAtOf(voice)
-    return { is: 'slow', since: missingSince(voice) ?? turn.now, shownAt, error: failure.message }
+    const since = missingSince(voice) ?? turn.now
+    return { is: 'slow', since, shownAt: shownAtOf(voice, isOwn), error: failure.message }
   })
 }
 

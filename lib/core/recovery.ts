@@ -6,7 +6,7 @@ import { ask, askWhatIsInDoubt } from './asking.ts'
 import { isAnyReady, nextCandidate } from './candidates.ts'
 import { viewFronts } from './fronts.ts'
 import { isHolding } from './holding.ts'
-import { drawPatience, isAnyAnswering, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
+import { currentOf, drawPatience, isAnyAnswering, isFront, isLeaving, isListed, isUseless, statusOf } from './peers.ts'
 import type { Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -71,14 +71,11 @@ function isRecoveryWanted(state: State, now: number): boolean {
   return isBadlyServed || (!isAnyReady(state) && isAnyOut(state))
 }
 
-function currentOf(state: State): Peer | undefined {
-  return state.current === undefined ? undefined : state.peers.get(state.current)
-}
-
 /** F1: Tells whether it is a front that serves only while those are out that should: they are within reach. */
 function isStandIn(state: State, peer: Peer): boolean {
+  if (!isFront(state, peer)) return false
   const { reachable, replaced } = viewFronts(state)
-  return isFront(state, peer) && reachable && !replaced
+  return reachable && !replaced
 }
 
 function isAnyOut(state: State): boolean {

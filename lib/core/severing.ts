@@ -5,7 +5,7 @@
 import { nextCandidate } from './candidates.ts'
 import type { Address } from './endpoint.ts'
 import { ask, endDeaf } from './asking.ts'
-import { becomeSick, becomeTested, drawPatience, isAnyAnswering, lastErrorOf } from './peers.ts'
+import { becomeSick, becomeTested, drawPatience, isAnyAnswering, isGivenUp, lastErrorOf } from './peers.ts'
 import { retire } from './retiring.ts'
 import type { Depth, HandedSocket, Peer, Question, Search, State } from './state.ts'
 import { rowsOf, withoutRow } from './table.ts'
@@ -94,7 +94,7 @@ export function deafDue(turn: Turn): void {
 export function silenceEnds(state: State, peer: Peer): number {
   const { voice, sockets, heardAt } = peer
   const { heartbeatTimeout } = state.settings
-  if ((voice.is !== 'slow' && voice.is !== 'silent') || sockets === 0 || voice.shownAt !== -Infinity) return Infinity
+  if (!isGivenUp(voice) || sockets === 0 || voice.shownAt !== -Infinity) return Infinity
   return Math.max(heardAt + (voice.is === 'slow' ? SLOW_SILENCE : heartbeatTimeout), state.backAt + heartbeatTimeout)
 }
 
@@ -107,7 +107,7 @@ interface Doubt {
 /** H3, H12: Gives what a witness must have answered; undefined where none is needed. */
 function doubtOf({ voice, question }: Peer): Doubt | undefined {
   if (voice.is === 'hollow') return { depth: 'deep', since: voice.since }
-  if (voice.is === 'silent' || voice.is === 'slow') return { depth: 'shallow', since: voice.since }
+  if (isGivenUp(voice)) return { depth: 'shallow', since: voice.since }
   // It may turn out to be hollow, and then another is to have answered deep by that time. A byte says nothing of etcd.
   const isOpen = question?.missedAt !== undefined && (question.depth === 'deep' || question.after !== undefined)
   if (isOpen && voice.is !== 'sick') return { depth: 'deep', since: question.missedAt }
@@ -116,7 +116,7 @@ function doubtOf({ voice, question }: Peer): Doubt | undefined {
 
 /** H3, H12: Tells whether another endpoint has itself answered since, or did when it mattered. */
 function isWitnessed(state: State, suspect: Peer, { depth, since }: Doubt): boolean {
-  if ('shownAt' in suspect.voice && suspect.voice.shownAt === -Infinity) return true
+  if (isGivenUp(suspect.voice) && suspect.voice.shownAt === -Infinity) return true
   for (const peer of state.peers.values()) {
     if (peer.address === suspect.address) continue
     if ((depth === 'deep' ? peer.answeredDeepAt : peer.answeredAt) >= since) return true
@@ -139,9 +139,9 @@ function condemn(turn: Turn, peer: Peer): void {
   const { voice, address } = peer
   // What answered only after the last strike makes dials go elsewhere; it has to be at fault once more to be cut.
   if (voice.is === 'hollow') return becomeSick(turn, address, voice, 1)
-  if (peer.sockets === 0 || (voice.is !== 'silent' && voice.is !== 'slow')) return
+  if (peer.sockets === 0 || !isGivenUp(voice)) return
   if (voice.shownAt === Infinity) {
-    becomeTested(turn, address)
+    becomeTested(turn, address, voice)
     return ask(turn, address, 'shallow')
   }
   if (voice.shownAt !== -Infinity) return

@@ -10,6 +10,7 @@ import { SimulatedServer, WORK } from '../../bench/fleet/server.ts'
 import { type Traffic, trafficOf } from '../../bench/fleet/traffic.ts'
 import { DEFAULTS } from '../../lib/options.ts'
 import * as pure from '../../lib/core/step.ts'
+import { partOf } from '../support/part.ts'
 
 const core = { ...pure, defaults: DEFAULTS }
 const CLIENTS = 60
@@ -54,7 +55,6 @@ describe('what one client of a fleet asks', () => {
   })
 })
 
-/** What is played as a fleet: all of it in CI, and a third elsewhere, another one each time. */
 const PLAYS = [
   { field: 'behind a balancer: all down for 60 s', workload: 'busy watch', clients: MORE },
   { field: 'one refuses (503) for 5 min', workload: 'busy watch', clients: CLIENTS },
@@ -67,9 +67,7 @@ const PLAYS = [
   { field: 'all overloaded for 3 min', workload: 'silent watch', clients: MORE },
   { field: 'behind a balancer: one killed for 60 s', workload: 'busy watch', clients: MORE },
 ] as const
-const PART = process.env['CI'] === undefined ? 3 : 1
-const FIRST = Date.now() % PART
-const PLAYED = PLAYS.filter((_play, index) => index % PART === FIRST)
+const PLAYED = partOf(PLAYS)
 
 describe(`a fleet behind a balancer, ${PLAYED.length} of ${PLAYS.length} faults (CI=true plays all)`, () => {
   const play = (field: string, workload: Workload, clients = CLIENTS): FieldOutcome => (

@@ -21,6 +21,7 @@ type KubeConfig0 = InstanceType<ClientNode0['KubeConfig']>
 
 let k8s: ClientNode0
 before(async () => { k8s = await import('client-node-0') })
+
 function configOf(user: object = { token: plane.token }): KubeConfig0 {
   const config = new k8s.KubeConfig()
   config.loadFromFile(configs.write({ user }))

@@ -286,6 +286,16 @@ export async function timed<T>(work: () => Promise<T>): Promise<Timed<T>> {
   }
 }
 
+/** Runs something while a fault lasts, which is ended whatever comes of it. */
+export async function under<T>(begin: () => unknown, end: () => unknown, work: () => Promise<T>): Promise<T> {
+  await begin()
+  try {
+    return await work()
+  } finally {
+    await end()
+  }
+}
+
 /** Runs something, and rejects when it is still pending after `bound` ms. */
 export async function within<T>(bound: number, work: () => Promise<T>): Promise<T> {
   const over = new AbortController()

@@ -12,7 +12,7 @@ import { undiciConnector } from '../../lib/adapters/undici.ts'
 import { withMultidialer, type KubeConfigLike } from '../../lib/adapters/client-node.ts'
 import { MultidialerAgent } from '../../lib/agent/agent.ts'
 import { Multidialer, type MultidialerOptions } from '../../lib/multidialer.ts'
-import { cheapPath, Client, released, timed, until, within } from './client.ts'
+import { cheapPath, Client, released, timed, under, until, within } from './client.ts'
 import type { ApiServer, Cluster } from './cluster.ts'
 import { BusyClient, Saturation } from './field.ts'
 import { RefusingFronts } from './refusing-fronts.ts'
@@ -299,17 +299,6 @@ async function serving(caller: Caller): Promise<number> {
     await delay(50)
   }
   return performance.now() - begun
-}
-
-async function under(
-  begin: () => unknown, end: () => unknown, work: () => Promise<Figures>,
-): Promise<Figures> {
-  await begin()
-  try {
-    return await work()
-  } finally {
-    await end()
-  }
 }
 
 /** How long it takes until something is settled, one way or the other. */

@@ -8,7 +8,7 @@ import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { plainEnvironment, startPrinting, type Printing } from '../support/printing.ts'
-import { until } from './client.ts'
+import { under, until } from './client.ts'
 import { Cluster, enterClientNamespace, unavailable, type ApiServer, type Balancer } from './cluster.ts'
 import type { Polled } from './polling.ts'
 import { RefusingFronts } from './refusing-fronts.ts'
@@ -61,7 +61,9 @@ describe('the README\'s first snippet through a balancer', { skip: unavailable()
         await using balancer = await cluster.balancer()
         const runs: Run[] = []
         for (const server of cluster.servers) {
-          runs.push(...await under(fault, server, () => runsOf(cluster, balancer, server)))
+          runs.push(...await under(
+            () => fault.begin(server), () => fault.end(server), () => runsOf(cluster, balancer, server),
+          ))
         }
         const met = runs.filter(run => run.met)
         const wrong = runs.filter(({ code, output }) => code !== 0 || !/^200 v1\.\S+\n$/.test(output))
@@ -86,7 +88,7 @@ describe('the README\'s first snippet through a balancer', { skip: unavailable()
             left.delete(server)
             const [at, from] = [Date.now(), poller.all.length]
             const lived = (): Polled[] => poller.all.slice(from)
-            await under(fault, server, async () => {
+            await under(() => fault.begin(server), () => fault.end(server), async () => {
               // Who is not served by then is judged all the same.
               await until(() => servedIn(lived()) >= enough, lastsAtMost).catch(() => {})
             })
@@ -187,13 +189,4 @@ function servedIn(polled: readonly Polled[]): number {
 
 function slowestOf(timed: readonly { readonly ms: number }[]): number {
   return Math.round(Math.max(0, ...timed.map(({ ms }) => ms)))
-}
-
-async function under<T>({ begin, end }: Fault, server: ApiServer, work: () => Promise<T>): Promise<T> {
-  await begin(server)
-  try {
-    return await work()
-  } finally {
-    await end(server)
-  }
 }
