@@ -4,7 +4,8 @@
  * versions, 20 22 24 26 by default. Also tells a spec where another Node is.
  */
 import { spawnSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -15,7 +16,7 @@ const CHOSEN = 'https,http2,fetch,undici 7,undici 8,ws,@kubernetes/client-node 1
 const COMPLETE = ['20', '26']
 
 /** Two files at a time: most of them wait most of the time. */
-const SPECS = ['--import', 'tsx', '--test', '--test-reporter=dot', '--test-concurrency=2', '--test-timeout=300000']
+const SPECS = ['--test', '--test-concurrency=2', '--test-timeout=300000']
 
 /** The path of the newest Node of a major version; undefined where it cannot be had. */
 export function nodeOf(major: string): string | undefined {
@@ -32,31 +33,44 @@ function specs(): string[] {
     readdirSync(join(ROOT, folder)).filter((name) => name.endsWith('.spec.ts')).map((name) => join(folder, name)))
 }
 
-function run(node: string, args: readonly string[], env: Record<string, string>): boolean {
+/**
+ * Undefined where all passed, else what failed: a dot is printed for each test meanwhile, and failures are told whole
+ * at the end, where a long log is read first.
+ */
+function run(
+  node: string, args: readonly string[], files: readonly string[], env: Record<string, string>,
+): string | undefined {
   const { NODE_TEST_CONTEXT, ...rest } = process.env
-  return spawnSync(node, args, { cwd: ROOT, stdio: 'inherit', env: { ...rest, ...env } }).status === 0
+  const folder = mkdtempSync(join(tmpdir(), 'nodes-'))
+  const report = join(folder, 'report')
+  const { status } = spawnSync(node, [
+    '--import', 'tsx', ...args, '--test-reporter=dot', '--test-reporter-destination=stdout',
+    '--test-reporter=spec', `--test-reporter-destination=${report}`, ...files,
+  ], { cwd: ROOT, stdio: 'inherit', env: { ...rest, ...env } })
+  const text = existsSync(report) ? readFileSync(report, 'utf8') : ''
+  rmSync(folder, { recursive: true })
+  return status === 0 ? undefined : text.slice(Math.max(0, text.indexOf('failing tests:')))
 }
 
 function runAll(versions: readonly string[]): void {
   const failed: string[] = []
-  const done = (major: string, what: string, passed: boolean): void => {
-    console.log(`Node ${major}: ${what} ${passed ? 'passed' : 'FAILED'}`)
-    if (!passed) failed.push(`Node ${major}: ${what}`)
+  const done = (major: string, what: string, failures: string | undefined): void => {
+    console.log(`Node ${major}: ${what} ${failures === undefined ? 'passed' : 'FAILED'}`)
+    if (failures !== undefined) failed.push(`Node ${major}: ${what}\n${failures}`)
   }
   for (const major of versions) {
     const node = nodeOf(major)
     if (node === undefined) {
-      done(major, 'this Node cannot be had;', false)
+      done(major, 'this Node', 'it cannot be had from the registry')
       continue
     }
     // `npm test` has run them on this one.
     if (node !== process.execPath) {
-      done(major, 'specs', run(node, [...SPECS, ...specs()], { MULTIDIALER_SEQUENCES: '40' }))
+      done(major, 'specs', run(node, SPECS, specs(), { MULTIDIALER_SEQUENCES: '40' }))
     }
     const complete = COMPLETE.includes(major)
     if (!complete) console.log(`Node ${major}: of the clients these alone: ${CHOSEN}`)
-    const args = ['--import', 'tsx', 'spec/clients/run.ts', '--test-reporter=dot']
-    done(major, 'clients', run(node, args, complete ? {} : { CLIENTS: CHOSEN }))
+    done(major, 'clients', run(node, ['spec/clients/run.ts'], [], complete ? {} : { CLIENTS: CHOSEN }))
   }
   for (const what of failed) console.error(`failed: ${what}`)
   process.exitCode = failed.length === 0 ? 0 : 1
