@@ -24,6 +24,16 @@ export function ratio(ones: readonly number[], others: readonly number[]): numbe
   return median(ones) / median(others)
 }
 
+/** The median of the ratios of pairs: of what was measured one right after the other. */
+export function pairedRatio(ones: readonly number[], others: readonly number[]): number {
+  return median(ones.map((one, index) => one / (others[index] ?? NaN)))
+}
+
+/** What the two of a pair differ by, whichever is ahead: the median of that, 1 or more. */
+export function apart(ones: readonly number[], others: readonly number[]): number {
+  return median(ones.map((one, index) => one / (others[index] ?? NaN)).map((ratio) => Math.max(ratio, 1 / ratio)))
+}
+
 /**
  * Runs each contender once in each repetition, in turn: ABAB, and BABA every second time, so that none is always the
  * first. The results are in the order of the contenders, one list each.

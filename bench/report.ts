@@ -15,8 +15,7 @@ export interface Figure {
   readonly most?: number
   readonly least?: number
   /**
-   * The same ratio of two of the same: 1 where they do not differ. A bound that is missed by less than this differs
-   * from 1 is not judged.
+   * What two of the same differ by, as a ratio: 1 where they do not. A bound that is missed by less is not judged.
    */
   readonly noise?: number
 }
@@ -41,6 +40,8 @@ export interface Report {
 export interface Options {
   /** Short runs, for a look or a spec. Their verdicts mean little. */
   readonly quick: boolean
+  /** Also what takes minutes. */
+  readonly long: boolean
   /** The seed of the simulation, so that a run can be repeated. */
   readonly seed: number
   /** Clients of the fleet in all its scenarios; undefined: as many as each needs. */

@@ -27,6 +27,7 @@ Runs the benches named, or all: ${BENCHES.join(', ')}.
 
   --json FILE    also writes the figures and the tables there
   --quick        short runs: for a look, not for a verdict
+  --long         also scale with 20,000 watches, which takes minutes
   --seed N       of what is random in the simulation (1)
   --clients N    of the simulated fleet (1,000 to 10,000 as each scenario needs, and 100,000 for what each costs)
   --only TEXT    only the rows whose name holds it
@@ -38,6 +39,7 @@ const { values, positionals } = parseArgs({
   options: {
     json: { type: 'string' },
     quick: { type: 'boolean', default: false },
+    long: { type: 'boolean', default: false },
     seed: { type: 'string', default: '1' },
     clients: { type: 'string' },
     only: { type: 'string', default: '' },
@@ -76,7 +78,7 @@ function wholeNumber(option: string, value: string): number {
 async function runOne(file: string): Promise<void> {
   const [name] = positionals.map(benchOf)
   const options: Options = {
-    quick: values.quick, seed, clients, cluster: values.cluster, only: values.only,
+    quick: values.quick, long: values.long, seed, clients, cluster: values.cluster, only: values.only,
     dist: values.dist ?? await buildDist(),
     nodes: { 1: values['node-1'], 2: values['node-2'] },
   }
@@ -147,6 +149,7 @@ async function inItsOwnProcess(bench: Bench, given: readonly string[], file: str
   const args = [bench, '--report', file, ...given, '--seed', values.seed, '--only', values.only]
   if (values.clients !== undefined) args.push('--clients', values.clients)
   if (values.quick) args.push('--quick')
+  if (values.long) args.push('--long')
   if (values.cluster) args.push('--cluster')
   const child = spawn(process.execPath, [
     ...process.execArgv, '--expose-gc', fileURLToPath(import.meta.url), ...args,

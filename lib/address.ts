@@ -25,16 +25,16 @@ const ENDS_IN_NUMBER = /(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$/
 type Range = readonly [network: string, bits: number]
 
 /** In the order in which they are looked up: ::1 is in the v4-compatible form of 0.0.0.0/8, too. */
-const SCOPES: readonly (readonly [scope: Scope, list: BlockList])[] = [
+const scopes = once((): readonly (readonly [scope: Scope, list: BlockList])[] => [
   ['loopback', listOf(['127.0.0.0', 8], ['::1', 128])],
   ['link-local', listOf(['169.254.0.0', 16], ['fe80::', 10])], // clouds keep their metadata services there
   ['multicast', listOf(['224.0.0.0', 4], ['255.255.255.255', 32], ['ff00::', 8])], // and broadcast
   ['unspecified', listOf(['0.0.0.0', 8], ['::', 128])], // "this host"; Linux dials 0.0.0.0 as loopback
-]
+])
 
 /** RFC 1918, RFC 6598 (carrier-grade NAT, which clouds use for clusters) and RFC 4193. */
-const PRIVATE: BlockList =
-  listOf(['10.0.0.0', 8], ['172.16.0.0', 12], ['192.168.0.0', 16], ['100.64.0.0', 10], ['fc00::', 7])
+const privateNetworks = once(() =>
+  listOf(['10.0.0.0', 8], ['172.16.0.0', 12], ['192.168.0.0', 16], ['100.64.0.0', 10], ['fc00::', 7]))
 
 /**
  * Reads 'host:port' or '[v6]:port': an IP literal becomes canonical, a name lower case.
@@ -69,7 +69,7 @@ export function isIP(text: string): 0 | 4 | 6 {
 export function scopeOf(host: string): Scope | undefined {
   const address = addressed(host)
   if (address === undefined) return undefined
-  return SCOPES.find(([, list]) => list.check(address))?.[0] ?? 'global'
+  return scopes().find(([, list]) => list.check(address))?.[0] ?? 'global'
 }
 
 /**
@@ -80,7 +80,7 @@ export function isPrivate(host: string): boolean {
   const address = addressed(host)
   if (address === undefined) return false
   const scope = scopeOf(host)
-  return scope === 'loopback' || scope === 'link-local' || PRIVATE.check(address)
+  return scope === 'loopback' || scope === 'link-local' || privateNetworks().check(address)
 }
 
 /** For a BlockList: made once, as that costs more than the checks. */
@@ -110,6 +110,12 @@ function hostOf(text: string): string | undefined {
 function dotted(group: string): string {
   const bits = Number.parseInt(group, 16)
   return `${bits >> 8}.${bits & 0xff}`
+}
+
+/** Made when it is first asked for: lists of ranges are a tenth of what an import would cost. */
+function once<T>(make: () => T): () => T {
+  let made: T | undefined
+  return () => (made ??= make())
 }
 
 /**

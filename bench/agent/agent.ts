@@ -4,7 +4,7 @@
  * what two of the same differ by stands beside every ratio.
  */
 import type { ClientQuestion, Side, Slice, Work } from './client.ts'
-import { interleaved, median, quantile } from '../measure.ts'
+import { apart, interleaved, median, pairedRatio, quantile } from '../measure.ts'
 import type { Cell, Figure, Options, Report, Table } from '../report.ts'
 import type { ServerAnswer, ServerQuestion } from '../support/server.ts'
 import { Worker } from '../support/worker.ts'
@@ -128,7 +128,7 @@ function latencies(compared: readonly Compared[]): Table {
 
 function rateFigures({ name, rounds }: Compared): Figure[] {
   return [{
-    name: `${name}: rate over https.Agent's`, value: over(rounds, mine, rate), noise: over(rounds, again, rate),
+    name: `${name}: rate over https.Agent's`, value: over(rounds, mine, rate), noise: noiseOf(rounds, rate),
     unit: '×', least: 1,
   }]
 }
@@ -136,7 +136,7 @@ function rateFigures({ name, rounds }: Compared): Figure[] {
 function timeFigures({ name, rounds }: Compared): Figure[] {
   return ([['p50', p50], ['p99', p99]] as const).map(([quantity, value]) => ({
     name: `${name}: ${quantity} over the stock one's`, value: over(rounds, mine, value),
-    noise: over(rounds, again, value), unit: '×', most: 1.1,
+    noise: noiseOf(rounds, value), unit: '×', most: 1.1,
   }))
 }
 
@@ -146,12 +146,21 @@ type Quantity = (slices: readonly Slice[]) => number
 
 /** The median of the rounds. */
 function of(rounds: readonly Round[], who: Who, quantity: Quantity): number {
-  return median(rounds.map((round) => quantity(who(round))))
+  return median(all(rounds, who, quantity))
 }
 
 /** The median of the rounds' ratios to the stock one. */
 function over(rounds: readonly Round[], who: Who, quantity: Quantity): number {
-  return median(rounds.map((round) => quantity(who(round)) / quantity(round.stock)))
+  return pairedRatio(all(rounds, who, quantity), all(rounds, stock, quantity))
+}
+
+/** What the two stock ones of a round differ by. */
+function noiseOf(rounds: readonly Round[], quantity: Quantity): number {
+  return apart(all(rounds, again, quantity), all(rounds, stock, quantity))
+}
+
+function all(rounds: readonly Round[], who: Who, quantity: Quantity): number[] {
+  return rounds.map((round) => quantity(who(round)))
 }
 
 function mine(round: Round): readonly Slice[] {

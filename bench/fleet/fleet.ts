@@ -16,28 +16,31 @@ import type { FleetQuestion } from './worker.ts'
 import type { Cell, Figure, Options, Report, Table } from '../report.ts'
 import { Worker } from '../support/worker.ts'
 
-const SIZES: readonly number[] = [3, 5, 7]
+const SIZES: readonly number[] = [3]
+const LONG_SIZES: readonly number[] = [3, 5, 7]
 /** Clients for each server: so many that chance alone keeps max/mean well below 1.1. */
 const ENOUGH = 800
 /** Clients in all, where no balance is promised. */
-const FEW = 1_000
+const FEW = 300
+const LONG_FEW = 1_000
 /** Clients whose questions are counted one by one. */
 const OBSERVED = 100
 /** Clients in all, where a peak is judged. In a smaller fleet the peak is far above the mean by chance. */
 const MANY = 10_000
 
-export async function run({ quick, dist, seed, only, clients }: Options): Promise<Report> {
+export async function run({ quick, long, dist, seed, only, clients }: Options): Promise<Report> {
   const core = await loadCore(dist)
   const wanted = SCENARIOS.filter(({ name }) => name.includes(only))
   const field = FIELD.filter(({ name }) => name.includes(only))
-  const few = quick ? 300 : FEW
+  const few = long ? LONG_FEW : FEW
+  const sizes = long ? LONG_SIZES : SIZES
   const enough = (servers: number): number => clients ?? servers * (quick ? 100 : ENOUGH)
   // A given number of clients is for what is promised, not for the modes that are there for contrast.
   const others = clients === undefined ? MODES.filter(({ name }) => name !== BEST) : []
   const plays = wanted.flatMap(({ name: scenario, outage }): Play[] => [
-    ...others.flatMap(({ name: mode }) => SIZES.map((servers) => ({ scenario, mode, clients: few, servers, seed }))),
-    ...SIZES.map((servers) => ({ scenario, mode: BEST, clients: enough(servers), servers, seed })),
-    ...(outage === true && !quick && clients === undefined
+    ...others.flatMap(({ name: mode }) => sizes.map((servers) => ({ scenario, mode, clients: few, servers, seed }))),
+    ...sizes.map((servers) => ({ scenario, mode: BEST, clients: enough(servers), servers, seed })),
+    ...(outage === true && long && clients === undefined
       ? [{ scenario, mode: BEST, clients: MANY, servers: 3, seed }]
       : []),
   ])
@@ -46,9 +49,9 @@ export async function run({ quick, dist, seed, only, clients }: Options): Promis
   ))
   const fieldOutcomes = await playAll<FieldPlay, FieldOutcome>(fieldPlays, dist, () => 1)
   const outcomes = await playAll<Play, Outcome>(plays, dist, (play) => play.clients * play.servers)
-  const sizes = quick ? [200, 1_000, 5_000] : [1_000, 10_000, 100_000]
+  const startUps = quick ? [200, 1_000, 5_000] : [1_000, ...(long ? [10_000, 100_000] : [3_000, 10_000])]
   const settings = { ...core.defaults, balance: 'spread', maxConnectionAge: AGE } as const
-  const growing = only === '' ? sizes.map((size) => briefly(core, settings, size, seed)) : []
+  const growing = only === '' ? startUps.map((size) => briefly(core, settings, size, seed)) : []
   const traffics = only === '' ? WORKLOADS.map((each) => trafficOf(core, each, quick ? 20 : OBSERVED, seed)) : []
   return {
     bench: 'fleet',

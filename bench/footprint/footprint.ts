@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { moduleOf } from '../support/dist.ts'
-import { interleaved, median, sum } from '../measure.ts'
+import { apart, interleaved, median, pairedRatio, sum } from '../measure.ts'
 import type { Cell, Options, Report } from '../report.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -112,14 +112,14 @@ export async function run({ quick, dist }: Options): Promise<Report> {
     const probes = (seen.get(contender) ?? []).flatMap((each) => each ?? [])
     return {
       name, weight,
-      imported: median(probes.map(({ imported }) => imported)),
+      imports: probes.map(({ imported }) => imported),
       heap: median(probes.flatMap(({ heap }) => heap ?? [])),
       handles: probes.flatMap(({ handles }) => handles ?? []),
     }
   })
   const [mine] = rows
   if (mine === undefined) throw new Error('no rows')
-  const imports = (name: string): number => rows.find((row) => row.name === name)?.imported ?? NaN
+  const imports = (name: string): readonly number[] => rows.find((row) => row.name === name)?.imports ?? []
   return {
     bench: 'footprint',
     tables: [{
@@ -127,11 +127,11 @@ export async function run({ quick, dist }: Options): Promise<Report> {
       columns: [
         '', 'packages', 'kB installed', 'kB of JavaScript', 'gzipped', 'import ms', 'heap kB an instance',
       ],
-      rows: rows.map(({ name, weight, imported, heap }): Cell[] => [
+      rows: rows.map(({ name, weight, imports, heap }): Cell[] => [
         name, ...(weight === undefined
           ? ['', '', '', '']
           : [weight.packages, weight.bytes / 1_000, weight.programs / 1_000, weight.zipped / 1_000]),
-        imported, heap / 1_000,
+        median(imports), heap / 1_000,
       ]),
     }],
     figures: [
@@ -140,8 +140,8 @@ export async function run({ quick, dist }: Options): Promise<Report> {
       { name: 'installed: the programs, gzipped', value: own.zipped / 1_000, unit: 'kB' },
       { name: 'packages that an installation adds', value: own.packages, unit: '', most: 1 },
       ...peer.map(({ name }) => ({
-        name: `import with node:https over that of ${name}`, value: mine.imported / imports(name),
-        noise: imports(`${name}²`) / imports(name), unit: '×', most: 1,
+        name: `import with node:https over that of ${name}`, value: pairedRatio(mine.imports, imports(name)),
+        noise: apart(imports(`${name}²`), imports(name)), unit: '×', most: 1,
       })),
       { name: 'heap of an idle dialer, one of 1,000', value: mine.heap / 1_000, unit: 'kB', most: 20 },
       { name: 'handles held before the first dial', value: mine.handles.length, unit: '', most: 0 },
@@ -191,7 +191,7 @@ function fileOf(folder: string, name: string, content: string): string {
 /** A module that imports what these do of Node's own, and nothing else. */
 function builtinsOf(contents: readonly Buffer[]): string {
   const names = new Set(contents.flatMap((content) =>
-    [...content.toString().matchAll(/^import .*'(node:[\w/]+)';?$/gm)].map(([, name]) => name)))
+    [...content.toString().matchAll(/^import .*["'](node:[\w/]+)["'];?$/gm)].map(([, name]) => name)))
   return [...names].map((name) => `import '${name}'`).join('\n')
 }
 

@@ -1,47 +1,82 @@
 /**
  * `npm run build`: the package as it is published, into dist/. tsc writes the declarations; esbuild joins the files, as
- * each file costs an importer half a millisecond. Nothing is minified: names stay, and the source maps lead to lib/,
+ * each costs an importer half a millisecond and more: what `index` needs is one file, and what else is imported, run, or
+ * loaded when it is called for takes that from there. Nothing is minified: names stay, and the source maps lead to lib/,
  * which is published beside dist/, with its comments.
  */
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, relative, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build as bundle } from 'esbuild'
+import { build as bundle, type BuildOptions, type Plugin } from 'esbuild'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-/** What can be imported, and the file of lib/ that it is made of. */
-const ENTRIES = { index: 'index', undici: 'adapters/undici', 'client-node': 'adapters/client-node' } as const
-/** What is run, and the file of lib/ that it is made of. */
-const PROGRAMS = { cli: 'cli/bin' } as const
+/** All that `index` needs. */
+const INTERNALS = './internals.js'
+/** What takes from there, by the file of lib/ that it is made of. */
+const PARTS: ReadonlyMap<string, string> = new Map([
+  [sourceOf('index'), './index.js'],
+  [sourceOf('adapters/undici'), './undici.js'],
+  [sourceOf('adapters/client-node'), './client-node.js'],
+  [sourceOf('check'), './check.js'],
+  [sourceOf('cli/bin'), './cli.js'],
+])
+/** Of them those whose types are in a folder. */
+const IN_FOLDERS = { undici: 'adapters/undici', 'client-node': 'adapters/client-node' } as const
+
+const BUNDLED: BuildOptions = {
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  sourcemap: true,
+  sourcesContent: false,
+  logLevel: 'warning',
+}
 
 /** Builds into this folder, which is emptied first. */
 export async function build(folder: string): Promise<void> {
   compile(folder, '--emitDeclarationOnly', '--declarationMap')
+  const { metafile } = await bundle({
+    ...BUNDLED, entryPoints: [sourceOf('index')], write: false, metafile: true, plugins: [takenFrom(PARTS)],
+  })
+  const internal = new Map(Object.keys(metafile.inputs).map((path) => [resolve(path), INTERNALS]))
+  const taken = new Set<string>()
+  for (const [source, file] of PARTS) {
+    const plugins = [takenFrom(new Map([...internal, ...PARTS]), taken)]
+    await bundle({ ...BUNDLED, entryPoints: [source], outfile: join(folder, file), plugins })
+  }
+  const exported = [...taken].filter((source) => !PARTS.has(source))
+  const contents = exported.map((source) => `export * from ${JSON.stringify(source)}\n`).join('')
   await bundle({
-    entryPoints: Object.fromEntries(
-      Object.entries({ ...ENTRIES, ...PROGRAMS }).map(([entry, module]) => [entry, join(ROOT, `lib/${module}.ts`)]),
-    ),
-    outdir: folder,
-    // What the entries share is in files of its own.
-    chunkNames: 'internals-[hash]',
-    bundle: true,
-    splitting: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20.19',
-    sourcemap: true,
-    sourcesContent: false,
-    logLevel: 'warning',
+    ...BUNDLED, stdin: { contents, resolveDir: ROOT }, outfile: join(folder, INTERNALS), plugins: [takenFrom(PARTS)],
   })
   pointMaps(folder)
-  for (const [entry, module] of Object.entries(ENTRIES)) {
+  for (const [name, module] of Object.entries(IN_FOLDERS)) {
     // Types stand beside the program that they describe.
-    if (entry !== module) writeFileSync(join(folder, `${entry}.d.ts`), `export * from './${module}.js'\n`)
+    writeFileSync(join(folder, `${name}.d.ts`), `export * from './${module}.js'\n`)
   }
   // A copy of this folder works in a package of CommonJS modules, too.
   const manifest = { type: 'module', sideEffects: false, main: './index.js', types: './index.d.ts' }
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`)
+}
+
+function sourceOf(module: string): string {
+  return join(ROOT, `lib/${module}.ts`)
+}
+
+/** Leaves these files of lib/ out of a bundle, which imports from where they are instead. Notes which it took. */
+function takenFrom(places: ReadonlyMap<string, string>, taken: Set<string> = new Set()): Plugin {
+  return {
+    name: 'taken from',
+    setup: ({ onResolve }) => onResolve({ filter: /^\./ }, ({ importer, path }) => {
+      const source = resolve(dirname(importer), path)
+      const place = places.get(source)
+      if (place === undefined) return undefined
+      taken.add(source)
+      return { path: place, external: true }
+    }),
+  }
 }
 
 /** Has the source maps lead to lib/ as seen from where they are published, wherever they were built. */

@@ -6,8 +6,7 @@
  * throws, and the dialer makes that a warning and an empty list.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
-import { lstat, open, realpath, rename, stat, unlink } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, openSync, promises as fs, readFileSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import type { Endpoint } from '../core/endpoint.ts'
 import { causeText, codeOf, invalidOption } from '../errors.ts'
@@ -144,19 +143,19 @@ async function save(file: string, name: string, text: string): Promise<void> {
 
 /** Where the file is or is to be, behind any links. Throws if there is something else than a file of ours. */
 async function targetOf(file: string): Promise<string> {
-  const target = await realpath(file).catch(async (error: unknown) => {
+  const target = await fs.realpath(file).catch(async (error: unknown) => {
     // A link that leads nowhere is no missing file.
     if (codeOf(error) === 'ENOENT' && await isMissing(file)) return undefined
     throw error
   })
   if (target === undefined) return file
-  if (!(await stat(target)).isFile()) throw new Error(NO_FILE)
+  if (!(await fs.stat(target)).isFile()) throw new Error(NO_FILE)
   await refuseForeign(target)
   return target
 }
 
 async function isMissing(file: string): Promise<boolean> {
-  return lstat(file).then(() => false, (error: unknown) => codeOf(error) === 'ENOENT')
+  return fs.lstat(file).then(() => false, (error: unknown) => codeOf(error) === 'ENOENT')
 }
 
 /** How every file of ours begins, and a damaged one as far as it goes: what is shorter than this could be anyone's. */
@@ -164,7 +163,7 @@ const BEGINNING = `{\n  "kind": "${KIND}"`
 const LEAST = '{\n  "kind"'.length
 
 async function refuseForeign(file: string): Promise<void> {
-  const handle = await open(file, READ)
+  const handle = await fs.open(file, READ)
   try {
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(BEGINNING.length), 0, BEGINNING.length, 0)
     const isOurs = bytesRead >= LEAST && BEGINNING.startsWith(buffer.toString('latin1', 0, bytesRead))
@@ -183,16 +182,16 @@ async function replace(file: string, text: string): Promise<void> {
   // Not after the file's own name, which may be as long as a name can be.
   const temporary = join(dirname(file), `.multidialer-${randomBytes(6).toString('hex')}.tmp`)
   try {
-    const handle = await open(temporary, 'wx', 0o600)
+    const handle = await fs.open(temporary, 'wx', 0o600)
     try {
       await handle.writeFile(text)
       await handle.sync()
     } finally {
       await handle.close()
     }
-    await rename(temporary, file)
+    await fs.rename(temporary, file)
   } catch (error) {
-    await unlink(temporary).catch(() => {})
+    await fs.unlink(temporary).catch(() => {})
     throw error
   }
 }
