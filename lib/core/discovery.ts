@@ -145,7 +145,7 @@ export function answered(
   if (round === undefined && discovery.status === 'off') return
   // The answer is to a question that was not ours: it went without its token, and tells nothing of what is granted.
   if (!authorized) return round && withoutToken(turn, round, address, status)
-  if (status === 200 && body?.kind === 'list') return accepted(turn, body, question.via)
+  if (status === 200 && body?.kind === 'list') return accepted(turn, address, body, question.via)
   if (status === 401 && !question.reauthorized) return askAgain(turn, address, question, { reauthorized: true })
   const problem = body?.kind === 'rejected' ? body.reason : `it answered ${status}`
   if (body?.kind === 'rejected') turn.warn('list', `list rejected: ${problem}`)
@@ -222,12 +222,12 @@ export function hintsLoaded(turn: Turn, endpoints: readonly Endpoint[]): void {
 }
 
 /** R3, R4: Puts a well-formed list that is not empty in the place of the last one. */
-function accepted(turn: Turn, body: EndpointsBody & { kind: 'list' }, via: Via): void {
+function accepted(turn: Turn, address: Address, body: EndpointsBody & { kind: 'list' }, via: Via): void {
   const before = turn.state
   const endpoints = body.ready
   list(turn, body)
   hurryAges(turn, before)
-  forgetSurplus(turn)
+  forgetSurplus(turn, address)
   if (!sameListing(before, turn.state)) {
     turn.report({ event: 'endpoints', endpoints })
     turn.emit({ type: 'save', endpoints })
@@ -280,10 +280,15 @@ function isReadyListed(peer: Peer | undefined): boolean {
 
 // ---- forgetting
 
-/** D2: Gives when a removed endpoint is forgotten; Infinity where it is not. A seed never is. */
-export function forgottenAt({ listing, origin, sockets, question }: Peer): number {
-  const isNeeded = origin === 'seed' || sockets > 0 || question !== undefined
-  return listing.is !== 'removed' || isNeeded ? Infinity : listing.at + REMEMBERED
+/** D2: Gives when a removed endpoint is forgotten; Infinity where it is not. */
+export function forgottenAt(peer: Peer): number {
+  const { listing, question } = peer
+  return listing.is === 'removed' && !isKept(peer) && question === undefined ? listing.at + REMEMBERED : Infinity
+}
+
+/** D2: A seed is never forgotten, nor is who serves a socket. */
+function isKept({ origin, sockets }: Peer): boolean {
+  return origin === 'seed' || sockets > 0
 }
 
 /** D2: Forgets those that were removed long ago. */
@@ -297,18 +302,22 @@ export function removedDue(turn: Turn): void {
 }
 
 /**
- * R4: Forgets the first removed beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory.
+ * R4: Forgets the first removed beyond REMEMBERED_MOST: a list that is another one each time must not fill the memory,
+ * nor may one whose endpoints are all being asked. Who gave the list is still being judged by its answer.
  */
-function forgetSurplus(turn: Turn): void {
-  const isSpare = (peer: Peer): boolean => forgottenAt(peer) !== Infinity && !isAttempted(turn.state, peer)
-  const removed = [...turn.state.peers.values()].filter(isSpare)
-  if (removed.length <= REMEMBERED_MOST) return
-  const first = removed.sort((one, other) => forgottenAt(one) - forgottenAt(other)).slice(0, -REMEMBERED_MOST)
-  for (const peer of first) forget(turn, peer)
+function forgetSurplus(turn: Turn, from: Address): void {
+  const removed = [...turn.state.peers.values()].flatMap((peer) => {
+    const { listing, address } = peer
+    const isSpare = address !== from && !isKept(peer) && !isAttempted(turn.state, peer)
+    return listing.is === 'removed' && isSpare ? { peer, at: listing.at } : []
+  })
+  const surplus = Math.max(0, removed.length - REMEMBERED_MOST)
+  for (const { peer } of removed.sort((one, other) => one.at - other.at).slice(0, surplus)) forget(turn, peer)
 }
 
-function forget(turn: Turn, { address, kept }: Peer): void {
+function forget(turn: Turn, { address, question, kept }: Peer): void {
   endDeaf(turn, address)
+  if (question !== undefined) turn.emit({ type: 'abandon', address, question: question.id })
   if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
   const peers = new Map(turn.state.peers)
   peers.delete(address)

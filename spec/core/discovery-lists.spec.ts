@@ -3,9 +3,9 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, ask, askDeep, asking, attempt, B, C, closeMonitor, connect, connected, D, deliver, dialled, front,
-  given, hintsLoaded, keptSince, known, listOf, pending, ready, refreshRequested, rejectedList, removed, removedAt,
-  reportEndpoints, reportWarning, retire, roundOf, save, seed, tick, unlisted, unready, used,
+  A, abandon, answered, ask, askDeep, asking, attempt, B, C, closeMonitor, connect, connected, D, deliver, dialled,
+  front, given, hintsLoaded, keptSince, known, listOf, pending, ready, refreshRequested, rejectedList, removed,
+  removedAt, reportEndpoints, reportWarning, retire, roundOf, save, seed, tick, unlisted, unready, used,
 } from '../support/core-given.ts'
 
 /** A round is asking A for the list, with a caller of refresh() who waits. */
@@ -219,6 +219,25 @@ const lists: readonly Row[] = [
         answered(A, 7, { body: listOf([A]) }),
         [closeMonitor(C), reportEndpoints(A), save(A)],
         { unknown: [C], peers: { [B]: {}, [D]: removedAt(10), '10.1.0.0:6443': {} } },
+      ],
+    ],
+  },
+  {
+    name: 'R4, D2 no more are remembered for being asked: a question to what was forgotten is abandoned',
+    given: given({
+      peers: {
+        [A]: asked,
+        [B]: { ...removedAt(-9), question: asking(8) },
+        ...Object.fromEntries(Array.from({ length: 64 }, (_, index) => [`10.1.0.${index}:6443`, removed])),
+      },
+      discovery: { ...known, round: roundOf([B]) },
+    }),
+    phases: [
+      [
+        10,
+        answered(A, 7, { body: listOf([A]) }),
+        [abandon(B, 8)],
+        { unknown: [B], peers: { [A]: { question: undefined } }, discovery: { round: undefined } },
       ],
     ],
   },
