@@ -302,7 +302,9 @@ describe('a list that is another one each time', () => {
     const network = clusterOf()
     const hung = new AbortController()
     const dialer = dialerOf(t, network, {
-      dialTimeout: 60_000,
+      // For as long as this takes: a seed that had failed a dial would not be the one that is asked.
+      attemptTimeout: 600_000,
+      dialTimeout: 600_000,
       connectSocket: (endpoint, options) =>
         (hung.signal.aborted ? new Promise(() => {}) : network.connectSocket(endpoint, options)),
     })
