@@ -26,12 +26,16 @@ export function ratio(ones: readonly number[], others: readonly number[]): numbe
 
 /** The median of the ratios of pairs: of what was measured one right after the other. */
 export function pairedRatio(ones: readonly number[], others: readonly number[]): number {
-  return median(ones.map((one, index) => one / (others[index] ?? NaN)))
+  return median(ratios(ones, others))
 }
 
 /** What the two of a pair differ by, whichever is ahead: the median of that, 1 or more. */
 export function apart(ones: readonly number[], others: readonly number[]): number {
-  return median(ones.map((one, index) => one / (others[index] ?? NaN)).map((ratio) => Math.max(ratio, 1 / ratio)))
+  return median(ratios(ones, others).map((each) => Math.max(each, 1 / each)))
+}
+
+function ratios(ones: readonly number[], others: readonly number[]): number[] {
+  return ones.map((one, index) => one / (others[index] ?? NaN))
 }
 
 /**

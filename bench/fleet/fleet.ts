@@ -49,7 +49,7 @@ export async function run({ quick, long, dist, seed, only, clients }: Options): 
   ))
   const fieldOutcomes = await playAll<FieldPlay, FieldOutcome>(fieldPlays, dist, () => 1)
   const outcomes = await playAll<Play, Outcome>(plays, dist, (play) => play.clients * play.servers)
-  const startUps = quick ? [200, 1_000, 5_000] : [1_000, ...(long ? [10_000, 100_000] : [3_000, 10_000])]
+  const startUps = quick ? [200, 1_000, 5_000] : long ? [1_000, 10_000, 100_000] : [1_000, 3_000, 10_000]
   const settings = { ...core.defaults, balance: 'spread', maxConnectionAge: AGE } as const
   const growing = only === '' ? startUps.map((size) => briefly(core, settings, size, seed)) : []
   const traffics = only === '' ? WORKLOADS.map((each) => trafficOf(core, each, quick ? 20 : OBSERVED, seed)) : []

@@ -63,7 +63,9 @@ export async function run({ quick, long, dist, only }: Options): Promise<Report>
     figures: rows.filter(({ watches }) => watches >= PROMISED).flatMap(figuresOf),
     notes: [
       'growth: the CPU of an event over what it is in the first row; https.Agent² is the stock one once more',
-      ...(long && most < LONG.watches ? [`a process may open ${most + OWN_DESCRIPTORS} descriptors here, so ${most} watches`] : []),
+      ...(long && most < LONG.watches
+        ? [`a process may open ${most + OWN_DESCRIPTORS} descriptors here, so ${most} watches`]
+        : []),
     ],
   }
 }

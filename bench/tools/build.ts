@@ -1,8 +1,8 @@
 /**
  * `npm run build`: the package as it is published, into dist/. tsc writes the declarations; esbuild joins the files, as
- * each costs an importer half a millisecond and more: what `index` needs is one file, and what else is imported, run, or
- * loaded when it is called for takes that from there. Nothing is minified: names stay, and the source maps lead to lib/,
- * which is published beside dist/, with its comments.
+ * each costs an importer half a millisecond and more: what `index` needs is one file, and what else is imported, run,
+ * or loaded when it is called for takes that from there. Nothing is minified: names stay, and the source maps lead to
+ * lib/, which is published beside dist/, with its comments.
  */
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

@@ -223,6 +223,15 @@ export function release(turn: Turn, address: Address, id: Id): void {
   if (turn.peer(address)?.question?.id === id) turn.changePeer(address, { question: undefined })
 }
 
+/** Ends whatever an endpoint is being asked, and closes the connection of ours that is kept to it. */
+export function hangUp(turn: Turn, { address, question, deaf, kept }: Peer): void {
+  for (const id of [question?.id, deaf?.question]) {
+    if (id !== undefined) turn.emit({ type: 'abandon', address, question: id })
+  }
+  if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
+  turn.changePeer(address, { question: undefined, deaf: undefined, kept: undefined })
+}
+
 /** F4: What is listened to is no longer on the connection that is kept. */
 export function replaced(deaf: Deaf | undefined): Deaf | undefined {
   return deaf === undefined || deaf.replaced === true ? deaf : { ...deaf, replaced: true }

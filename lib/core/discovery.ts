@@ -2,7 +2,7 @@
  * Discovery (R1 to R6): which endpoints there are. A refresh is a round: one endpoint after another is asked until one
  * gives a list. The question is the heartbeat of asking.ts, so that any heartbeat's list is taken.
  */
-import { ask, askAgain, askWhatIsInDoubt, endDeaf } from './asking.ts'
+import { ask, askAgain, askWhatIsInDoubt, hangUp } from './asking.ts'
 import { nextCandidate } from './candidates.ts'
 import type { Address, Endpoint } from './endpoint.ts'
 import { addressOf } from './endpoint.ts'
@@ -308,17 +308,17 @@ export function removedDue(turn: Turn): void {
 function forgetSurplus(turn: Turn, from: Address): void {
   const removed = [...turn.state.peers.values()].flatMap((peer) => {
     const { listing, address } = peer
-    const isSpare = address !== from && !isKept(peer) && !isAttempted(turn.state, peer)
-    return listing.is === 'removed' && isSpare ? { peer, at: listing.at } : []
+    if (listing.is !== 'removed' || address === from || isKept(peer) || isAttempted(turn.state, peer)) return []
+    return { peer, at: listing.at }
   })
-  const surplus = Math.max(0, removed.length - REMEMBERED_MOST)
-  for (const { peer } of removed.sort((one, other) => one.at - other.at).slice(0, surplus)) forget(turn, peer)
+  if (removed.length <= REMEMBERED_MOST) return
+  const first = removed.sort((one, other) => one.at - other.at).slice(0, -REMEMBERED_MOST)
+  for (const { peer } of first) forget(turn, peer)
 }
 
-function forget(turn: Turn, { address, question, kept }: Peer): void {
-  endDeaf(turn, address)
-  if (question !== undefined) turn.emit({ type: 'abandon', address, question: question.id })
-  if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
+function forget(turn: Turn, peer: Peer): void {
+  const { address } = peer
+  hangUp(turn, peer)
   const peers = new Map(turn.state.peers)
   peers.delete(address)
   turn.set({ peers, ...(turn.state.current === address ? { current: undefined } : {}) })

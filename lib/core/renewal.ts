@@ -1,4 +1,5 @@
 /** What becomes of connections when the identity changes that they were made with (I5). */
+import { hangUp } from './asking.ts'
 import { setDial, withStarted } from './dialling.ts'
 import { becomeUnasked } from './peers.ts'
 import { retireAll } from './retiring.ts'
@@ -9,13 +10,9 @@ import type { Turn } from './turn.ts'
 /** I5: Connections do not outlive the identity that made them: all are retired, and what is being made begins anew. */
 export function identityChanged(turn: Turn): void {
   turn.forEachPeer((peer) => retireAll(turn, peer))
-  turn.forEachPeer(({ address, question, deaf, kept }) => {
-    for (const id of [question?.id, deaf?.question]) {
-      if (id !== undefined) turn.emit({ type: 'abandon', address, question: id })
-    }
-    if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
-    turn.changePeer(address, { question: undefined, deaf: undefined, kept: undefined })
-    if (question !== undefined) becomeUnasked(turn, address)
+  turn.forEachPeer((peer) => {
+    hangUp(turn, peer)
+    if (peer.question !== undefined) becomeUnasked(turn, peer.address)
   })
   const { round } = turn.state.discovery
   // Who was being asked for the list is asked again, as whom we are now.

@@ -2,7 +2,7 @@
  * The one verb: an event goes in, the next state and every effect of it come out. See `state.ts` for the law of this
  * folder, and `deadlines.ts` for when the clock is to be looked at again.
  */
-import { hint } from './asking.ts'
+import { hangUp, hint } from './asking.ts'
 import { NOTHING_COUNTED } from './counting.ts'
 import { deadlineReached } from './deadlines.ts'
 import { attemptFailed, dialCancelled, dialRequested, endAllDials, newcomersDue, settleFutile } from './dialling.ts'
@@ -151,13 +151,7 @@ function refusalSeen(turn: Turn, id: Id): void {
 function close(turn: Turn): void {
   if (turn.state.closed) return
   endAllDials(turn)
-  turn.forEachPeer((peer) => {
-    const { address, question, deaf, kept } = peer
-    if (question !== undefined) turn.emit({ type: 'abandon', address, question: question.id })
-    if (deaf?.question !== undefined) turn.emit({ type: 'abandon', address, question: deaf.question })
-    if (kept !== undefined) turn.emit({ type: 'closeMonitor', address })
-    turn.setPeer({ ...peer, question: undefined, deaf: undefined, kept: undefined })
-  })
+  turn.forEachPeer((peer) => hangUp(turn, peer))
   for (const refresh of turn.state.discovery.waiting) {
     turn.emit({ type: 'settleRefresh', refresh, outcome: { kind: 'closed' } })
   }

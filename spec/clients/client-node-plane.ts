@@ -8,8 +8,6 @@ import type { ApiServer } from '../support/control-plane.ts'
 import { ControlPlane } from '../support/control-plane.ts'
 import { KubeConfigs } from './kube-configs.ts'
 
-/** Sooner than by default, yet no server of a busy machine is silent for so long. */
-export const QUICK = { heartbeatInterval: 500, heartbeatTimeout: 1_500 }
 export const LIMIT = 60_000
 export const CONFIGMAPS = '/api/v1/namespaces/default/configmaps'
 export const CALLS = 20

@@ -45,6 +45,9 @@ export interface Client {
   readonly open: (target: Target) => Promise<Use>
 }
 
+/** Where silence is waited for: sooner than by default, yet no server of a busy machine is silent for so long. */
+export const QUICK = { heartbeatInterval: 500, heartbeatTimeout: 1_500 }
+
 export const PODS = '/api/v1/namespaces/default/pods'
 export const EXEC: string = `${PODS}/echo/exec?command=true&stdout=true`
 export const ATTACH: string = `${PODS}/echo/attach?stdin=true&stdout=true`

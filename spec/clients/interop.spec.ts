@@ -9,12 +9,10 @@ import { after, before, describe, it } from 'node:test'
 import type { ApiServer } from '../support/control-plane.ts'
 import { ControlPlane } from '../support/control-plane.ts'
 import type { Client, Target, Use } from './clients.ts'
-import { clients, runsHere } from './clients.ts'
+import { clients, QUICK, runsHere } from './clients.ts'
 import { record } from './matrix.ts'
 import { proxies } from './proxies.ts'
 
-/** Where silence is waited for: sooner than by default, yet no server of a busy machine is silent for so long. */
-const QUICK = { heartbeatInterval: 500, heartbeatTimeout: 1_500 }
 const REQUESTS = 5
 /** A row that hangs must not take the others with it. */
 const LIMIT = 30_000
