@@ -4,7 +4,7 @@ import { dialsDue } from './dialling.ts'
 import { forgottenAt, removedDue } from './discovery.ts'
 import { questionsDue } from './heartbeat.ts'
 import { recoveryDue } from './recovery.ts'
-import { agesDue } from './retiring.ts'
+import { agesDue, hesitatesAt, hesitationsDue } from './retiring.ts'
 import { deafDue, deafEnds, silenceEnds } from './severing.ts'
 import type { Deadline, Peer, State } from './state.ts'
 import { earliestOf } from './table.ts'
@@ -38,6 +38,7 @@ const ENTRIES: readonly Entry[] = [
   {
     why: 'question', at: never, ofPeer: (_state, { question }) => question?.deadline ?? Infinity, handle: questionsDue,
   },
+  { why: 'hesitation', at: never, ofPeer: hesitatesAt, handle: hesitationsDue },
   { why: 'sample', at: ({ sampleAt }) => sampleAt, handle: samplesDue },
   { why: 'silence', at: never, ofPeer: (state, peer) => nextAsking(state, peer).at, handle: silencesDue },
   { why: 'slow', at: never, ofPeer: silenceEnds },

@@ -120,6 +120,6 @@ export type Effect =
 export interface Deadline {
   readonly at: number
   readonly why:
-    | 'dial' | 'question' | 'deaf' | 'silence' | 'slow' | 'monitor' | 'forget' | 'sample' | 'witness' | 'probe'
-    | 'recovery' | 'refresh' | 'age' | 'unused'
+    | 'dial' | 'question' | 'deaf' | 'silence' | 'slow' | 'monitor' | 'forget' | 'hesitation' | 'sample' | 'witness'
+    | 'probe' | 'recovery' | 'refresh' | 'age' | 'unused'
 }

@@ -63,6 +63,12 @@ export function isDoubted({ voice }: Peer): boolean {
   return voice.is === 'doubted' || (voice.is === 'suspect' && voice.doubted === true)
 }
 
+/** D8, H11: Tells whether a dial may as well go there: listed, and nothing bad is known of it. */
+export function isAsGoodAsAny(peer: Peer): boolean {
+  const status = statusOf(peer)
+  return isListed(peer) && !isDoubted(peer) && !isMissing(peer) && (status === 'ready' || status === 'unverified')
+}
+
 type GivenUp = Voice & { is: 'silent' | 'slow' }
 
 /** H3, H9: Tells whether it left both tries unanswered, whatever of it was reached. */
@@ -246,6 +252,11 @@ export function becomeHeard(turn: Turn, address: Address): void {
   turn.changePeer(address, (peer) => (
     { heardAt: turn.now, voice: isMissing(peer) ? unsuspected(peer.voice) : peer.voice }
   ))
+}
+
+/** H3: A byte came from it then, as was told later: it says when its silence began, and nothing of now. */
+export function becomeHeardThen(turn: Turn, address: Address, at: number): void {
+  turn.changePeer(address, ({ heardAt }) => (at > heardAt ? { heardAt: at } : undefined))
 }
 
 function unsuspected(voice: Voice): Voice {

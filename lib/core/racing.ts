@@ -2,7 +2,7 @@
  * Racing: when a dial starts its next candidate beside an attempt that is under way (D3), and when it does so early,
  * since its endpoint has become far slower than it was (D8).
  */
-import { isDoubted, isListed, statusOf } from './peers.ts'
+import { isAsGoodAsAny } from './peers.ts'
 import type { Dial, Peer, State } from './state.ts'
 import type { Turn } from './turn.ts'
 
@@ -32,6 +32,5 @@ export function raceAtLast({ settings }: State, { attempts, hold }: Dial): numbe
  */
 export function mayRaceEarly({ state, now }: Turn, dial: Dial, candidate: Peer | undefined): boolean {
   if (candidate === undefined || now - state.racedAt < EARLY_AGAIN || now - dial.nextAt > EARLIEST / 2) return false
-  const status = statusOf(candidate)
-  return isListed(candidate) && !isDoubted(candidate) && (status === 'ready' || status === 'unverified')
+  return isAsGoodAsAny(candidate)
 }

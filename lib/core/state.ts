@@ -211,6 +211,8 @@ export interface Question {
   /** When its connection was there; undefined while it is being made. */
   readonly connectedAt: number | undefined
   readonly deadline: number
+  /** From when on it counts as late (H11). */
+  readonly lateAt: number
   /** The attempt on whose connection it went (F3). */
   readonly attempt: Id | undefined
 }
@@ -351,6 +353,8 @@ export interface State {
   readonly dials: Table<Dial>
   /** When a dial last went on to another endpoint before `attemptDelay` (D8). */
   readonly racedAt: number
+  /** When an endpoint last hesitated (H11). */
+  readonly hesitatedAt: number
   readonly sockets: Table<HandedSocket>
   /** When the bytes of sockets are to be looked at next; Infinity while every socket is idle. */
   readonly sampleAt: number

@@ -38,6 +38,7 @@ export function initialState(
     peers: new Map(),
     current: undefined,
     racedAt: -Infinity,
+    hesitatedAt: -Infinity,
     dials: emptyTable(),
     sockets: emptyTable(),
     sampleAt: Infinity,

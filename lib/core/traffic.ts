@@ -4,7 +4,7 @@
  */
 import type { Address } from './endpoint.ts'
 import { doubt } from './asking.ts'
-import { becomeHeard } from './peers.ts'
+import { becomeHeard, becomeHeardThen } from './peers.ts'
 import type { Event, HandedSocket, Reading, State } from './state.ts'
 import { rowOf, rowsOf, withoutRow, withRow, withRows } from './table.ts'
 import type { Turn } from './turn.ts'
@@ -33,9 +33,12 @@ export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
   for (const reading of readings) {
     const socket = rowOf(turn.state.sockets, reading.socket)
     if (socket === undefined) continue
-    // What is told late says nothing of now.
-    const isNews = turn.now - (reading.heardAt ?? turn.now) < SAMPLE_EVERY
-    if (reading.read > socket.read && isNews) heard.add(socket.address)
+    if (reading.read > socket.read) {
+      const { heardAt = turn.now } = reading
+      // What is told late says nothing of now.
+      if (turn.now - heardAt < SAMPLE_EVERY) heard.add(socket.address)
+      else becomeHeardThen(turn, socket.address, heardAt)
+    }
     changed.push(sampled(socket, reading, turn.now))
   }
   if (changed.length > 0) turn.set({ sockets: withRows(turn.state.sockets, changed) })

@@ -6,8 +6,8 @@ import { isCloselyWatched } from '../../lib/core/traffic.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, asking, B, closed, D, failing, given, reading, sampled, socketClosed, suspectSince, tick, trafficResumed,
-  used,
+  A, answered, asking, B, closed, D, failing, given, reading, ready, refused, sampled, sever, silentSince,
+  socketClosed, suspectSince, tick, trafficResumed, used,
 } from '../support/core-given.ts'
 
 const looked: readonly Row[] = [
@@ -101,11 +101,27 @@ const toldLate: readonly Row[] = [
     given: given({ peers: { [A]: used }, sockets: { 1: { address: A }, 2: { address: A } }, sampleAt: 5_000 }),
     phases: [
       [5_000, sampled({ ...reading(1, 900, 0), heardAt: 3_000 }), [], {
-        sockets: { 1: { heardAt: 3_000 } }, peers: { [A]: { heardAt: 0 } },
+        sockets: { 1: { heardAt: 3_000 } }, peers: { [A]: { heardAt: 3_000 } },
       }],
       [5_250, sampled({ ...reading(2, 900, 0), heardAt: 5_249 }), [], {
         sockets: { 2: { heardAt: 5_249 } }, peers: { [A]: { heardAt: 5_250 } },
       }],
+    ],
+  },
+  {
+    name: 'H3 a silent endpoint that spoke, as is told late, is severed `heartbeatTimeout` after that byte',
+    given: given({
+      peers: {
+        [A]: { ...used, ...failing(0), ...silentSince(500, -Infinity), heardAt: 400, askedAt: 2_300 },
+        [B]: { ...ready, answeredAt: 2_300 },
+      },
+      sockets: { 1: { address: A, heardAt: 400 } },
+    }),
+    phases: [
+      [2_300, sampled({ ...reading(1, 900, 0), heardAt: 1_500 }), [], { deadline: { at: 2_550, why: 'sample' } }],
+      [2_400, tick, []],
+      [3_499, tick, []],
+      [3_500, tick, [sever(1, A, refused.message)]],
     ],
   },
 ]

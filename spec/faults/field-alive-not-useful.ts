@@ -127,6 +127,21 @@ const limping: readonly Row[] = [
       }
     },
   },
+  {
+    // The first stop may be over when it is known, as what is owed is asked for after 1 s: so it has two of them.
+    name: 'H11 it limps when many of its connections wait in the pool: each of them is closed, and not waited on again',
+    body: async (scene) => {
+      const busy = await busyAtHome(scene)
+      await Promise.all(Array.from({ length: 8 }, () => scene.client.get(CONFIGMAPS)))
+      const over = await scene.server(0).limp()
+      try {
+        await busy.served('served by another', performance.now(), 4_000, notHome(scene))
+        goOn(busy.watches)
+      } finally {
+        await over()
+      }
+    },
+  },
 ]
 
 const overloaded: readonly Row[] = [

@@ -43,6 +43,7 @@ export interface Given {
   readonly discovery?: Partial<Discovery>
   readonly current?: Address
   readonly racedAt?: number
+  readonly hesitatedAt?: number
   readonly nextId?: Id
   readonly sampleAt?: number
   readonly usedAt?: number
@@ -78,6 +79,7 @@ export function given(parts: Given): State {
     nextId: parts.nextId ?? 100,
     current: parts.current,
     racedAt: parts.racedAt ?? -Infinity,
+    hesitatedAt: parts.hesitatedAt ?? -Infinity,
     witness: parts.witness,
     probe: parts.probe,
     recovery: parts.recovery,
@@ -206,6 +208,7 @@ export function asking(id: Id, sentAt = 0, change: Partial<Question> = {}): Ques
     sentAt,
     connectedAt: sentAt,
     deadline: sentAt + DEFAULTS.heartbeatTimeout,
+    lateAt: sentAt + DEFAULTS.attemptDelay,
     attempt: undefined,
     ...change,
   }
