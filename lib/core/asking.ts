@@ -38,7 +38,7 @@ const BUSY_INTERVALS = 4
 /** Dials may fail a thousand times a second; their endpoint is not asked as often. */
 const DOUBT_AGAIN = 1_000
 /** H11: How many times what a connection takes makes an answer late, which may need a connection of its own. */
-const FAR_LONGER = 4
+const LATE_TIMES = 4
 /** H11: Nothing is late sooner than this: a hiccup of a machine or a network is none of an endpoint's. */
 const LATE_AFTER = 100
 
@@ -151,7 +151,7 @@ function connectBound(state: State, { connectMs }: Peer): number {
 
 /** H11: Gives how long a question may go unanswered until its endpoint hesitates. */
 export function lateAfter({ settings }: State, { connectMs }: Peer): number {
-  return connectMs === undefined ? settings.attemptDelay : Math.max(LATE_AFTER, FAR_LONGER * connectMs)
+  return connectMs === undefined ? settings.attemptDelay : Math.max(LATE_AFTER, LATE_TIMES * connectMs)
 }
 
 // ---- when to ask
