@@ -36,6 +36,7 @@ interface Handed {
   isPlain: boolean
   begunRead: number
   begunWritten: number
+  begunAt: number
   /** Where its last request began: what it is severed with is told to that request, in its asynchronous context. */
   scope: AsyncResource | undefined
 }
@@ -48,6 +49,8 @@ export class HandedSockets {
   readonly #lively = new Set<Handed>()
   readonly #allEvery: number
   #allAt = -Infinity
+  /** When they were last looked at, closely or not. */
+  #lookedAt = -Infinity
 
   constructor(dispatch: (event: Event) => void, heartbeatInterval: number) {
     this.#dispatch = dispatch
@@ -63,7 +66,7 @@ export class HandedSockets {
       id, address, socket, baseRead: socket.bytesRead, baseWritten: socket.bytesWritten,
       read: 0, written: 0, wasIdle: false, wasUnanswered: false, seenRead: 0, heardAt: -Infinity,
       idle: false, retired: false, streams: false, hasBegun: false, isPlain: false,
-      begunRead: 0, begunWritten: 0, scope: undefined,
+      begunRead: 0, begunWritten: 0, begunAt: -Infinity, scope: undefined,
     }
     this.#handed.set(id, handed)
     this.#lively.add(handed)
@@ -100,6 +103,7 @@ export class HandedSockets {
     handed.isPlain = isPlain
     handed.begunRead = handed.socket.bytesRead - handed.baseRead
     handed.begunWritten = handed.socket.bytesWritten - handed.baseWritten
+    handed.begunAt = performance.now()
     return true
   }
 
@@ -115,6 +119,7 @@ export class HandedSockets {
     const readings: Reading[] = []
     const heard = closely ? undefined : new Set<Address>()
     for (const handed of isAll ? this.#handed.values() : this.#lively) this.#look(handed, now, heard, readings)
+    this.#lookedAt = now
     return readings
   }
 
@@ -147,9 +152,14 @@ export class HandedSockets {
     handed.wasIdle = idle
     handed.wasUnanswered = unanswered
     const { heardAt } = handed
-    readings.push(isPooled
-      ? { socket: id, read, written, idle, heardAt, unanswered }
-      : { socket: id, read, written, idle, heardAt })
+    if (!isPooled) readings.push({ socket: id, read, written, idle, heardAt })
+    else if (!unanswered || read > handed.begunRead) {
+      readings.push({ socket: id, read, written, idle, heardAt, unanswered })
+    } else {
+      // One that is begun may be written later.
+      const begunAt = Math.max(handed.begunAt, this.#lookedAt)
+      readings.push({ socket: id, read, written, idle, heardAt, unanswered, begunAt })
+    }
   }
 
   /** Closes it as soon as it is idle. */

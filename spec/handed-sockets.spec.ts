@@ -53,7 +53,7 @@ async function answers({ ours, theirs }: Pick<Pair, 'ours' | 'theirs'>): Promise
 
 /** What is told, but for when. */
 function told(handed: HandedSockets, closely = true): Reading[] {
-  return handed.sample(closely).map(({ heardAt, ...reading }) => reading)
+  return handed.sample(closely).map(({ heardAt, begunAt, ...reading }) => reading)
 }
 
 const quiet: Reading[] = []
@@ -82,6 +82,28 @@ it('H2 an answer and the next request between two looks: unanswered where a pool
     const reading = { socket: 1, read: 9, written: 20, idle: false }
     assert.deepEqual(told(one.handed), [pooled ? { ...reading, unanswered: true } : reading])
   }
+})
+
+it('H2 one that has no byte of an answer is told of with when it began, or was looked at in vain', async (t) => {
+  let now = 10_000
+  t.mock.method(performance, 'now', () => now)
+  const one = await pair(t)
+  const begun = (): (number | undefined)[] => one.handed.sample(false).map(({ begunAt }) => begunAt)
+  one.handed.acquired(one.ours, true)
+  await asks(one)
+  now = 10_200
+  assert.deepEqual(begun(), [10_000])
+  await answers(one)
+  now = 10_400
+  assert.deepEqual(begun(), [undefined])
+  one.handed.released(one.ours)
+  one.handed.acquired(one.ours, true)
+  now = 10_600
+  begun()
+  now = 10_700
+  await asks(one)
+  now = 10_800
+  assert.deepEqual(begun(), [10_600])
 })
 
 it('H2 a request that began and has written nothing yet is not unanswered', async (t) => {

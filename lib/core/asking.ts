@@ -37,10 +37,6 @@ const KEPT_SOON = 10
 const BUSY_INTERVALS = 4
 /** Dials may fail a thousand times a second; their endpoint is not asked as often. */
 const DOUBT_AGAIN = 1_000
-/** H11: How many times what a connection takes makes an answer late, which may need a connection of its own. */
-const LATE_TIMES = 4
-/** H11: Nothing is late sooner than this: a hiccup of a machine or a network is none of an endpoint's. */
-const LATE_AFTER = 100
 
 /** What is asked, and what went before. */
 export interface Asking {
@@ -130,7 +126,6 @@ export function send(turn: Turn, address: Address, asking: Asking, attempt?: Id)
     return {
       question: {
         ...asking, id, attempt, sentAt: now, connectedAt: isConnected ? now : undefined, deadline: now + bound,
-        lateAt: now + lateAfter(turn.state, peer),
       },
       askedAt: now,
       askedDeepAt: depth === 'deep' ? now : peer.askedDeepAt,
@@ -147,11 +142,6 @@ export function send(turn: Turn, address: Address, asking: Asking, attempt?: Id)
 function connectBound(state: State, { connectMs }: Peer): number {
   const { attemptTimeout, heartbeatTimeout } = state.settings
   return connectMs === undefined ? attemptTimeout : Math.min(attemptTimeout, Math.max(heartbeatTimeout, 2 * connectMs))
-}
-
-/** H11: Gives how long a question may go unanswered until its endpoint hesitates. */
-export function lateAfter({ settings }: State, { connectMs }: Peer): number {
-  return connectMs === undefined ? settings.attemptDelay : Math.max(LATE_AFTER, LATE_TIMES * connectMs)
 }
 
 // ---- when to ask

@@ -11,7 +11,7 @@ import { askWhileUsed, doubt, replaced, wonder } from './asking.ts'
 import { blamesNobody, workedAt } from './failover.ts'
 import { areUntried } from './fronts.ts'
 import {
-  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isListed, muteAfter,
+  becomeFailed, becomeHeard, becomeMute, becomeReady, futileFrom, isListed, measured, muteAfter,
 } from './peers.ts'
 import type { Attempt, Cause, Dial, Failure, HandedSocket, Id, Peer, Rejection, State } from './state.ts'
 import { retire } from './retiring.ts'
@@ -330,7 +330,7 @@ export function connected(turn: Turn, dial: Dial, attempt: Attempt): void {
   becomeHeard(turn, address)
   if (dial.own) return
   becomeReady(turn, address)
-  turn.changePeer(address, { connectMs: turn.now - attempt.startedAt })
+  turn.changePeer(address, (peer) => measured(peer, turn.now - attempt.startedAt))
   turn.unwarn(`identity ${address}`)
 }
 

@@ -28,6 +28,8 @@ export interface Reading {
   readonly heardAt?: number
   /** Whether its last request was written and not answered, as far as is to be expected; absent where no pool tells. */
   readonly unanswered?: boolean
+  /** When that one was written at the earliest, where no byte came since; where it is absent, just now. */
+  readonly begunAt?: number
 }
 
 export type Event =

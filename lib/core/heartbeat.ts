@@ -8,9 +8,10 @@ import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
   becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeShown, becomeSilent,
-  becomeSlow, becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, statusOf,
+  becomeSlow, becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, measured, statusOf,
 } from './peers.ts'
 import { isHeldAt, questionLost } from './holding.ts'
+import { hesitated } from './retiring.ts'
 import { SLOW_SILENCE, isOwnFault, struck } from './severing.ts'
 import type { Deaf, Event, Failure, Id, Peer, Question } from './state.ts'
 import { forgetOwed } from './traffic.ts'
@@ -28,10 +29,10 @@ export function questionConnected(turn: Turn, address: Address, id: Id): void {
   const { heartbeatTimeout } = turn.state.settings
   if (peer?.question?.id !== id || peer.question.connectedAt !== undefined) return
   const question = { ...peer.question, connectedAt: turn.now, deadline: turn.now + heartbeatTimeout }
-  const connectMs = turn.now - question.sentAt
-  if (question.on === 'full') return turn.setPeer({ ...peer, question, connectMs })
+  const took = measured(peer, turn.now - question.sentAt)
+  if (question.on === 'full') return turn.setPeer({ ...peer, ...took, question })
   const kept = { since: turn.now, usedAt: turn.now }
-  turn.setPeer({ ...peer, question, kept, deaf: replaced(peer.deaf), connectMs })
+  turn.setPeer({ ...peer, ...took, question, kept, deaf: replaced(peer.deaf) })
 }
 
 /** H2: Takes an answer: the endpoint lives, and what the answer says of it is judged by the question. */
@@ -41,6 +42,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   const question = peer?.question
   if (peer?.deaf !== undefined && peer.deaf.question === event.question) return deafAnswered(turn, peer, peer.deaf)
   if (peer === undefined || question?.id !== event.question) return
+  hesitated(turn, peer)
   proven(turn, peer, question, authorized ? status : peer.answer)
   const isBad = status === 429 || status >= 500
   // 429 tells of load, in which the cache has no share.
@@ -59,8 +61,7 @@ function proven(turn: Turn, peer: Peer, question: Question, answer: number | und
   const { now } = turn
   const isProof = question.on !== 'kept' || standing.is !== 'failed' ||
     (peer.kept !== undefined && peer.kept.since >= standing.at)
-  turn.setPeer({
-    ...peer,
+  turn.changePeer(address, {
     answer,
     heardAt: now,
     answeredAt: now,

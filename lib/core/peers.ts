@@ -149,6 +149,7 @@ function newPeer(turn: Turn, endpoint: Endpoint, origin: Origin): Peer {
     answer: undefined,
     kept: undefined,
     connectMs: undefined,
+    quickestMs: Infinity,
   }
 }
 
@@ -168,6 +169,11 @@ export function becomeReady(turn: Turn, address: Address): void {
   turn.changePeer(address, ({ standing }) => (
     standing.is === 'ready' ? undefined : { standing: { is: 'ready' }, mute: false }
   ))
+}
+
+/** D8, H11: Gives what is known of it once a connection has taken so long. */
+export function measured({ quickestMs }: Peer, connectMs: number): Pick<Peer, 'connectMs' | 'quickestMs'> {
+  return { connectMs, quickestMs: Math.min(quickestMs, connectMs) }
 }
 
 /** D7: Notes that it kept somebody waiting for a connection, and was never reached before. */
@@ -195,7 +201,7 @@ export function muteAfter(state: State): number {
   return patienceFor(settings, MUTE_DELAYS * settings.attemptDelay, 3 * (currentOf(state)?.connectMs ?? 0))
 }
 
-/** F3, D7: Gives how long what is slow is waited for: for so long, or at least that, and within a bound of all. */
+/** F3, D7, H11: Gives how long what is slow is waited for: for so long, or at least that, and within a bound of all. */
 export function patienceFor({ attemptDelay }: Settings, least: number, wanted: number): number {
   return Math.min(Math.max(least, wanted), SLOW_DELAYS * attemptDelay)
 }

@@ -1,11 +1,11 @@
 /**
  * Retiring (H5, H11, F1, ages): which sockets are told to close as soon as they are idle. None in use is touched here.
  */
-import { OWED_AFTER, lateAfter } from './asking.ts'
+import { OWED_AFTER } from './asking.ts'
 import { isAnyReady, restedAt } from './candidates.ts'
 import { viewFronts } from './fronts.ts'
 import {
-  becomeDoubted, isAsGoodAsAny, isDoubted, isFront, isLeaving, isListed, mayBeFront,
+  becomeDoubted, isAsGoodAsAny, isDoubted, isFront, isLeaving, isListed, mayBeFront, patienceFor,
 } from './peers.ts'
 import type { HandedSocket, Peer, State } from './state.ts'
 import { dueRows, rowsOf, withRow } from './table.ts'
@@ -15,8 +15,8 @@ import type { Turn } from './turn.ts'
 const MADE_JUST_NOW = 1_000
 /** H11: One endpoint in so long: where all are slow, connections are not made anew again and again. */
 const HESITATES_AGAIN = 5_000
-/** H11: A deadline that is handled later than this tells of the loop. */
-const HICCUP = 50
+/** H11: Of one that is far, how many times what a connection takes makes an answer late: it may need one of its own. */
+const FAR_TIMES = 3
 
 /**
  * H5, F1: Retires, after any event, the sockets of an endpoint that is leaving while another is ready, and those of a
@@ -52,29 +52,29 @@ export function retireRefused(turn: Turn, socket: HandedSocket): void {
 
 /** H11: Gives when an endpoint in use hesitates: it is doubted, or surely owes an answer, and leaves ours out, too. */
 export function hesitatesAt(state: State, peer: Peer): number {
-  const { question, sockets, retired, heardAt, surelyOwedSince } = peer
+  const { question, sockets, retired, heardAt, surelyOwedSince, quickestMs } = peer
   if (question === undefined || sockets === 0 || retired || heardAt >= question.sentAt) return Infinity
   if (!isDoubted(peer) && question.sentAt < surelyOwedSince + OWED_AFTER) return Infinity
   const isAnother = [...state.peers.values()].some((other) => other.address !== peer.address && isAsGoodAsAny(other))
-  return isAnother ? Math.max(question.lateAt, state.hesitatedAt + HESITATES_AGAIN) : Infinity
+  if (!isAnother) return Infinity
+  const patience = patienceFor(state.settings, state.settings.attemptDelay, FAR_TIMES * quickestMs)
+  return Math.max(question.sentAt + patience, state.backAt + patience, state.hesitatedAt + HESITATES_AGAIN)
+}
+
+/** H11: Doubts those that hesitate. */
+export function hesitationsDue(turn: Turn): void {
+  turn.forEachPeer((peer) => hesitated(turn, peer))
 }
 
 /**
- * H11: One that hesitates is doubted, and its idle sockets are closed: who takes one of them for a request would wait
- * as long as those that already do. It was to be this machine that waited, and not the loop that was late (H4).
+ * H11: Doubts an endpoint that hesitates, or did until now, and closes its idle sockets: who takes one of them for a
+ * request would wait as long as those that already do.
  */
-export function hesitationsDue(turn: Turn): void {
-  turn.forEachPeer((peer) => {
-    const { question, address } = peer
-    const at = hesitatesAt(turn.state, peer)
-    if (at > turn.now || question === undefined) return
-    if (turn.now - at > HICCUP) {
-      return turn.setPeer({ ...peer, question: { ...question, lateAt: turn.now + lateAfter(turn.state, peer) } })
-    }
-    becomeDoubted(turn, address)
-    retireAll(turn, peer)
-    turn.set({ hesitatedAt: turn.now })
-  })
+export function hesitated(turn: Turn, peer: Peer): void {
+  if (hesitatesAt(turn.state, peer) > turn.now) return
+  becomeDoubted(turn, peer.address)
+  retireAll(turn, peer)
+  turn.set({ hesitatedAt: turn.now })
 }
 
 /** H5: Retires the sockets that have come of age (`maxConnectionAge`). */

@@ -211,8 +211,6 @@ export interface Question {
   /** When its connection was there; undefined while it is being made. */
   readonly connectedAt: number | undefined
   readonly deadline: number
-  /** From when on it counts as late (H11). */
-  readonly lateAt: number
   /** The attempt on whose connection it went (F3). */
   readonly attempt: Id | undefined
 }
@@ -278,6 +276,8 @@ export interface Peer {
   readonly kept: { readonly since: number; readonly usedAt: number } | undefined
   /** How long it took to make the last connection to it; undefined before the first. */
   readonly connectMs: number | undefined
+  /** The least that one ever took; Infinity before the first. Those of a burst, or of a slow hour, take far longer. */
+  readonly quickestMs: number
 }
 
 // ---- the rest of the state

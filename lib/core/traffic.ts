@@ -140,7 +140,7 @@ export function forgetOwed(turn: Turn, address: Address): void {
 
 /** H2: Gives what one socket owes after a reading: a write that no byte followed. */
 function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSocket {
-  const { read, written, idle, unanswered } = reading
+  const { read, written, idle, unanswered, begunAt = now } = reading
   const wrote = written > socket.written
   const answered = read > socket.read
   let { owedSince, surelyOwed } = socket
@@ -149,10 +149,10 @@ function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSoc
     surelyOwed = false
   } else if (answered) {
     // Which came first cannot be told within one sample, unless by who knows when the request began: it may be owed.
-    owedSince = unanswered ?? wrote ? now : Infinity
+    owedSince = unanswered ?? wrote ? begunAt : Infinity
     surelyOwed = unanswered === true
   } else if (wrote) {
-    owedSince = Math.min(owedSince, now)
+    owedSince = Math.min(owedSince, begunAt)
     surelyOwed = true
   }
   const { id, address, madeAt, retired, wakeAt } = socket

@@ -67,6 +67,19 @@ const asked: readonly Row[] = [
     ],
   },
   {
+    name: 'H2 where a pool tells when it began, that is since when it is owed',
+    given: inUse,
+    phases: [
+      [
+        100, sampled({ ...reading(1, 0, 50), unanswered: true, begunAt: 10 }), [],
+        { peers: { [A]: { owedSince: 10, surelyOwedSince: 10 } }, sockets: { 1: { owedSince: 10 } } },
+      ],
+      [150, sampled({ ...reading(1, 80, 90), unanswered: true, begunAt: 120 }), [], { peers: { [A]: { owedSince: 120 } } }],
+      [1_119, tick, []],
+      [1_120, tick, [askDeep(100, A)]],
+    ],
+  },
+  {
     name: 'H2 a second request does not put off the question about the first',
     given: inUse,
     phases: [

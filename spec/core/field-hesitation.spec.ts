@@ -4,12 +4,12 @@ import type { Peer, State } from '../../lib/core/state.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, askDeep, asking, B, C, connect, connected, deliver, dialled, doubted, failing, given, keptSince, reading,
+  A, answered, askDeep, asking, B, connect, connected, deliver, dialled, doubted, failing, given, keptSince, reading,
   ready, refusing, reportFailover, retire, sampled, socketClosed, suspectSince, tick, unlisted, unready, used,
 } from '../support/core-given.ts'
 
-/** Its connections take 5 ms, so that an answer is late after 100 ms. */
-const quick = { ...used, ...keptSince(0), connectMs: 5 }
+/** Its connections take 5 ms, so that an answer is late after `attemptDelay`. */
+const quick = { ...used, ...keptSince(0), quickestMs: 5 }
 /** A request waits on one socket, and two others wait in a pool, when A has been silent since 0. */
 const sockets = {
   1: { address: A, owedSince: 0, surelyOwed: true, written: 70 }, 2: { address: A, idle: true },
@@ -17,26 +17,27 @@ const sockets = {
 }
 /** It is asked since 1,000 ms for what it owes. */
 const owing = {
-  ...quick, askedAt: 1_000, askedDeepAt: 1_000, question: asking(9, 1_000, { depth: 'deep', lateAt: 1_100 }),
+  ...quick, askedAt: 1_000, askedDeepAt: 1_000, question: asking(9, 1_000, { depth: 'deep' }),
 }
 /** All that is known beside it. */
 function among(peers: Readonly<Record<string, Partial<Peer>>>, hesitatedAt: number = -Infinity): State {
   return given({ peers: { [A]: owing, ...peers }, sockets, current: A, sampleAt: 5_000, hesitatedAt })
 }
 const inUse = among({ [B]: {} })
+const far = (quickestMs: number): State => among({ [A]: { ...owing, quickestMs }, [B]: ready })
 const all = [retire(1), retire(2), retire(3)]
 
 const hesitating: readonly Row[] = [
   {
-    name: 'H11 what is owed for 1 s has it asked; 100 ms later its sockets are retired, and dials go elsewhere',
+    name: 'H11 what is owed for 1 s has it asked; 250 ms later its sockets are retired, and dials go elsewhere',
     given: given({ peers: { [A]: quick, [B]: {} }, sockets, current: A, sampleAt: 5_000 }),
     phases: [
-      [1_000, tick, [askDeep(100, A)], { deadline: { at: 1_100, why: 'hesitation' } }],
-      [1_099, tick, []],
-      [1_100, tick, all, { peers: { [A]: { ...doubted, retired: true } }, state: { hesitatedAt: 1_100 } }],
-      [1_101, tick, []],
-      [1_150, dialled(1), [connect(1, 101, B)]],
-      [1_155, connected(1, 101), [deliver(1, 101, B), reportFailover(A, B, 'callers gave up on it')], { current: B }],
+      [1_000, tick, [askDeep(100, A)], { deadline: { at: 1_250, why: 'hesitation' } }],
+      [1_249, tick, []],
+      [1_250, tick, all, { peers: { [A]: { ...doubted, retired: true } }, state: { hesitatedAt: 1_250 } }],
+      [1_251, tick, []],
+      [1_300, dialled(1), [connect(1, 101, B)]],
+      [1_305, connected(1, 101), [deliver(1, 101, B), reportFailover(A, B, 'callers gave up on it')], { current: B }],
     ],
   },
   {
@@ -47,35 +48,30 @@ const hesitating: readonly Row[] = [
     }),
     phases: [
       [200, socketClosed(1, { written: 70 }), [askDeep(100, A, { on: 'fresh' })]],
-      [299, tick, [], { deadline: { at: 300, why: 'hesitation' } }],
-      [300, tick, [retire(2)], { peers: { [A]: doubted } }],
+      [449, tick, [], { deadline: { at: 450, why: 'hesitation' } }],
+      [450, tick, [retire(2)], { peers: { [A]: doubted } }],
     ],
   },
   {
-    name: 'H11 where it is far, four times what a connection takes is late; where that is not known, `attemptDelay`',
-    given: given({
-      peers: { [A]: { ...quick, connectMs: 200 }, [B]: { ...quick, connectMs: undefined }, [C]: ready },
-      sockets: {
-        1: { address: A, owedSince: 0, surelyOwed: true }, 2: { address: B, owedSince: 0, surelyOwed: true },
-      },
-      sampleAt: 5_000,
-    }),
-    phases: [
-      [1_000, tick, [askDeep(100, A), askDeep(101, B)], { deadline: { at: 1_250, why: 'hesitation' } }],
-      [1_250, tick, [retire(2)], { state: { hesitatedAt: 1_250 } }],
-      [1_800, tick, [], { peers: { [A]: { retired: false } } }],
-    ],
+    name: 'H11 where it is far, three times what a connection took at the least is late',
+    given: far(200),
+    phases: [[1_599, tick, [], { deadline: { at: 1_600, why: 'hesitation' } }], [1_600, tick, all]],
+  },
+  {
+    name: 'H11 where it is farther than that, four delays are',
+    given: far(400),
+    phases: [[1_999, tick, [], { deadline: { at: 2_000, why: 'hesitation' } }], [2_000, tick, all]],
   },
   {
     name: 'H11 a byte, or the answer, and it does not hesitate',
     given: inUse,
-    phases: [[1_050, sampled(reading(2, 10, 0)), []], [1_100, tick, [], { peers: { [A]: { retired: false } } }]],
+    phases: [[1_050, sampled(reading(2, 10, 0)), []], [1_250, tick, [], { peers: { [A]: { retired: false } } }]],
   },
   {
     name: 'H11 one that answers is trusted again, and its sockets are still closed when idle',
     given: inUse,
     phases: [
-      [1_100, tick, all],
+      [1_250, tick, all],
       [1_500, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' }, retired: true } } }],
     ],
   },
@@ -83,22 +79,36 @@ const hesitating: readonly Row[] = [
     name: 'H11 where all are slow, one in 5 s: connections are not made anew again and again',
     given: among({ [B]: ready }, -3_000),
     phases: [
-      [1_100, tick, [], { deadline: { at: 2_000, why: 'hesitation' } }],
+      [1_250, tick, [], { deadline: { at: 2_000, why: 'hesitation' } }],
       [2_000, tick, all, { state: { hesitatedAt: 2_000 } }],
     ],
   },
   {
-    name: 'H11, H4 a loop that was late itself waits as long once more',
+    name: 'H11 an answer that is as late tells the same, although a late loop reads it first',
     given: inUse,
     phases: [
-      [1_151, tick, [], { deadline: { at: 1_251, why: 'hesitation' }, peers: { [A]: { retired: false } } }],
-      [1_251, tick, all],
+      [1_300, answered(A, 9), all, {
+        peers: { [A]: { voice: { is: 'well' }, retired: true } }, state: { hesitatedAt: 1_300 },
+      }],
+    ],
+  },
+  {
+    name: 'H11 one that comes in time does not',
+    given: inUse,
+    phases: [[1_249, answered(A, 9), [], { peers: { [A]: { retired: false } } }]],
+  },
+  {
+    name: 'H11, H4 a machine that was away has heard nobody, and waits as long once more',
+    given: inUse,
+    phases: [
+      [2_251, tick, [], { deadline: { at: 2_501, why: 'hesitation' }, peers: { [A]: { retired: false } } }],
+      [2_501, tick, all],
     ],
   },
   {
     name: 'H11 a question that nothing is owed for, and no doubt, may take its time',
-    given: among({ [A]: { ...owing, question: asking(9, 900, { lateAt: 1_000 }) }, [B]: ready }),
-    phases: [[1_100, tick, [], { peers: { [A]: { retired: false } } }]],
+    given: among({ [A]: { ...owing, question: asking(9, 900) }, [B]: ready }),
+    phases: [[1_250, tick, [], { peers: { [A]: { retired: false } } }]],
   },
 ]
 
@@ -114,7 +124,7 @@ const alone: readonly Row[] = ([
 ] as const).map(([what, peers]) => ({
   name: `H11 beside ${what} it keeps its sockets`,
   given: among(peers),
-  phases: [[1_100, tick, [], { peers: { [A]: { voice: { is: 'well' }, retired: false } } }]],
+  phases: [[1_250, tick, [], { peers: { [A]: { voice: { is: 'well' }, retired: false } } }]],
 }))
 
 runRows('hesitation', [...hesitating, ...alone])

@@ -208,7 +208,6 @@ export function asking(id: Id, sentAt = 0, change: Partial<Question> = {}): Ques
     sentAt,
     connectedAt: sentAt,
     deadline: sentAt + DEFAULTS.heartbeatTimeout,
-    lateAt: sentAt + DEFAULTS.attemptDelay,
     attempt: undefined,
     ...change,
   }
