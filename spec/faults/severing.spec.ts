@@ -50,6 +50,7 @@ describe('severing', { concurrency: 1 }, () => {
     const held = dialer.snapshot().endpoints[0]?.sockets ?? 0
     // The upgrade, the watch and the request took sockets of the pool, or others were made for them.
     assert.ok(held >= 6, `${held} sockets`)
+    const waiting = client.pooled.length
 
     await server.stop()
     const told = async (what: string, event: Promise<Coded[]>): Promise<void> => {
@@ -68,7 +69,9 @@ describe('severing', { concurrency: 1 }, () => {
     const [streamReason] = await happens('the HTTP/2 stream', streamError)
     assert.ok(streamReason instanceof Error)
     assert.ok(idle.every((each) => each.destroyed), 'those in the pool')
-    assert.equal(dialer.snapshot().counters.severed, held)
+    // Those in the pool may have been closed before, when it hesitated (H11).
+    const { severed } = dialer.snapshot().counters
+    assert.ok(severed >= held - waiting && severed <= held, `${severed} of ${held}, of which ${waiting} in the pool`)
     assert.equal(dialer.snapshot().endpoints[0]?.sockets, 0)
     assert.equal((await client.get('/version')).server, at(plane, 1).name)
     session.destroy()
