@@ -32,7 +32,7 @@ interface Held {
   /** Undefined for an upgrade or CONNECT, whose answer is written to the socket. */
   readonly response: ServerResponse | undefined
   readonly socket: Duplex
-  state: 'waits' | 'half' | 'answered'
+  state: 'waits' | 'half' | 'answered' | 'cut'
   /** It waits for a 100. */
   expected: boolean
   /** Its connection is closed after the answer. */
@@ -169,7 +169,10 @@ export class ProgramServer {
   }
 
   cut(id: number): void {
-    this.#held.get(id)?.socket.destroy()
+    const held = this.#held.get(id)
+    if (held === undefined) return
+    held.state = 'cut'
+    held.socket.destroy()
   }
 
   async stop(): Promise<void> {

@@ -477,6 +477,7 @@ class Player {
     if (paused) return undefined
     const state = this.#server.stateOf(id)
     if (state === undefined) return 'is not there'
+    if (state === 'cut') return 'is cut, and open'
     if (state === 'half') {
       return sent.plan.reader === 'nobody' || sent.received === this.#server.halfOf(id) ? undefined : 'has not its half'
     }

@@ -62,6 +62,8 @@ export interface ModelSocket {
   readTold: number
   seenRead: number
   heardAt: number
+  /** When its pool last gave it to a request, and what it had carried then; undefined where no pool has. */
+  begun: { readonly at: number; readonly read: number; readonly written: number } | undefined
 }
 
 interface Arrival {
@@ -99,6 +101,8 @@ export class Model {
   readonly #invariants: Invariants
   readonly #arrivals: Arrival[] = []
   readonly #ended: Id[] = []
+  /** When sockets were last looked at. */
+  #lookedAt = -Infinity
   #nextCaller = 1
 
   constructor(options: ModelOptions) {
@@ -207,13 +211,20 @@ export class Model {
         each.seenRead = read
         each.heardAt = this.now
       }
-      const now = `${written} ${idle}`
+      const { begun } = each
+      const unanswered = begun !== undefined && !idle && read === begun.read && written > begun.written
+      const now = `${written} ${idle} ${unanswered}`
       if (reported === now && each.readTold === read) continue
       if (reported === now && !closely && this.#draws.chance(0.5)) continue
       each.reported = now
       each.readTold = read
-      readings.push({ socket, read, written, idle, heardAt: each.heardAt })
+      readings.push({
+        socket, read, written, idle, heardAt: each.heardAt,
+        ...(begun !== undefined && { unanswered }),
+        ...(begun !== undefined && unanswered && { begunAt: Math.max(begun.at, this.#lookedAt) }),
+      })
     }
+    this.#lookedAt = this.now
     return readings
   }
 
@@ -283,6 +294,7 @@ export class Model {
     if (socket === undefined) return
     if (this.#draws.chance(0.3)) {
       socket.idle = !socket.idle
+      if (!socket.idle) socket.begun = { at: this.now, read: socket.read, written: socket.written }
       if (!socket.idle && this.state.sampleAt === Infinity) this.dispatch({ type: 'trafficResumed' })
       return
     }
@@ -409,8 +421,8 @@ export class Model {
         assert.deepEqual({ dial, address }, { dial: effect.dial, address: effect.address }, 'it went to the wrong dial')
         this.#endDial(effect.dial)
         const fresh = {
-          read: 0, written: 0, idle: false, retired: false, reported: '0 false', readTold: 0, seenRead: 0,
-          heardAt: -Infinity,
+          read: 0, written: 0, idle: false, retired: false, reported: '0 false false', readTold: 0, seenRead: 0,
+          heardAt: -Infinity, begun: undefined,
         }
         return void this.sockets.set(effect.attempt, { address, madeAt, ...fresh })
       }
