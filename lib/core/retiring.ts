@@ -52,8 +52,10 @@ export function retireRefused(turn: Turn, socket: HandedSocket): void {
 
 /** H11: Gives when an endpoint in use hesitates: it is doubted, or surely owes an answer, and leaves ours out, too. */
 export function hesitatesAt(state: State, peer: Peer): number {
-  const { question, sockets, retired, heardAt, surelyOwedSince, quickestMs } = peer
+  const { question, voice, sockets, retired, heardAt, surelyOwedSince, quickestMs } = peer
   if (question === undefined || sockets === 0 || retired || heardAt >= question.sentAt) return Infinity
+  // H9: An overloaded one answers those at least that still go to it, and so is known to live.
+  if (voice.is !== 'well' && voice.is !== 'doubted' && voice.is !== 'suspect') return Infinity
   if (!isDoubted(peer) && question.sentAt < surelyOwedSince + OWED_AFTER) return Infinity
   const isAnother = [...state.peers.values()].some((other) => other.address !== peer.address && isAsGoodAsAny(other))
   if (!isAnother) return Infinity

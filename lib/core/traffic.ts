@@ -73,7 +73,8 @@ export function wakeSampling(turn: Turn): void {
 }
 
 /**
- * H11: Counts a socket no more. One that was closed without a word, or given up unanswered, has its endpoint doubted.
+ * H2, H11: Counts a socket no more. What it read at last is a byte of its endpoint's; one that was closed without a
+ * word, or given up unanswered, has it doubted.
  */
 export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }): void {
   const socket = rowOf(turn.state.sockets, event.socket)
@@ -81,6 +82,7 @@ export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }
   const sockets = withoutRow(turn.state.sockets, socket.id)
   turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
   countClosed(turn, socket.address, [socket])
+  if (event.read > socket.read) becomeHeard(turn, socket.address)
   if (turn.state.closed || !isTelling(socket, event, turn.now)) return
   // One that never said a word is as new ones are; one that fell silent is as the kept connection is (F4).
   doubt(turn, socket.address, event.read === 0 ? 'fresh' : 'kept')

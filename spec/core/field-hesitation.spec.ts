@@ -1,11 +1,15 @@
 // One that hesitates (H11), as rows: when its idle sockets are closed although it lives, and where dials begin then.
 
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { hesitatesAt } from '../../lib/core/retiring.ts'
 import type { Peer, State } from '../../lib/core/state.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, askDeep, asking, B, connect, connected, deliver, dialled, doubted, failing, given, keptSince, reading,
-  ready, refusing, reportFailover, retire, sampled, socketClosed, suspectSince, tick, unlisted, unready, used,
+  A, answered, askDeep, asking, B, connect, connected, deliver, dialled, doubted, failing, given, hollowSince,
+  keptSince, reading, ready, refusing, reportFailover, retire, sampled, sickSince, silentSince, slowSince,
+  socketClosed, suspectSince, tick, unlisted, unready, used,
 } from '../support/core-given.ts'
 
 /** Its connections take 5 ms, so that an answer is late after `attemptDelay`. */
@@ -128,3 +132,18 @@ const alone: readonly Row[] = ([
 }))
 
 runRows('hesitation', [...hesitating, ...alone])
+
+describe('one of which worse is known does not hesitate: its sockets are a matter of other rules', () => {
+  for (const [what, phase, expected] of [
+    ['nothing', {}, 1_250], ['that it is suspected', suspectSince(900), 1_250],
+    ['that it is slow', slowSince(500), Infinity], ['that it is silent', silentSince(500), Infinity],
+    ['that it refuses', refusing(), Infinity],
+    ['that it is hollow', hollowSince(500), Infinity], ['that it is sick', sickSince(500), Infinity],
+  ] as const) {
+    it(`H11, H9 ${what}: ${expected}`, () => {
+      const state = among({ [A]: { ...owing, ...phase }, [B]: ready })
+      const peer = state.peers.get(A)
+      assert.equal(peer && hesitatesAt(state, peer), expected)
+    })
+  }
+})

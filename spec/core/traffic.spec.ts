@@ -109,6 +109,14 @@ const toldLate: readonly Row[] = [
     ],
   },
   {
+    name: 'H2, H9 what a socket read at last, and was not told of, is a byte of its endpoint too',
+    given: given({ peers: { [A]: used }, sockets: { 1: { address: A, read: 90 }, 2: { address: A, read: 90 } } }),
+    phases: [
+      [700, socketClosed(1, { read: 90, written: 50 }), [], { peers: { [A]: { heardAt: 0 } } }],
+      [800, socketClosed(2, { read: 180, written: 50 }), [], { peers: { [A]: { heardAt: 800 } } }],
+    ],
+  },
+  {
     name: 'H3 a silent endpoint that spoke, as is told late, is severed `heartbeatTimeout` after that byte',
     given: given({
       peers: {
