@@ -189,11 +189,13 @@ export class HandedSockets {
 
   #closed(handed: Handed): void {
     this.#forget(handed)
-    const { id, socket, baseRead, baseWritten } = handed
+    const { id, socket, baseRead, baseWritten, seenRead, heardAt } = handed
+    const read = socket.bytesRead - baseRead
     this.#dispatch({
       type: 'socketClosed',
       socket: id,
-      read: socket.bytesRead - baseRead,
+      read,
+      heardAt: read === seenRead ? heardAt : performance.now(),
       written: socket.bytesWritten - baseWritten,
       byPeer: socket.errored === null || isOfPeer(socket.errored),
     })

@@ -121,7 +121,25 @@ it('H11 a socket that is closed tells what it carried, and by whom', async (t) =
   one.ours.on('error', () => undefined)
   one.theirs.resetAndDestroy()
   await new Promise((resolve) => one.ours.once('close', resolve))
-  assert.deepEqual(one.events, [{ type: 'socketClosed', socket: 1, read: 0, written: 10, byPeer: true }])
+  assert.deepEqual(one.events, [
+    { type: 'socketClosed', socket: 1, read: 0, written: 10, heardAt: -Infinity, byPeer: true },
+  ])
+})
+
+it('H2 a socket that is closed tells when its last byte came: just now, where nobody has looked since', async (t) => {
+  let now = 10_000
+  t.mock.method(performance, 'now', () => now)
+  const when: unknown[] = []
+  for (const looked of [true, false]) {
+    const one = await pair(t)
+    await answers(one)
+    if (looked) told(one.handed)
+    now += 700
+    one.ours.destroy()
+    await once(one.ours, 'close')
+    when.push(...one.events.map((event) => (event.type === 'socketClosed' ? event.heardAt : event)))
+  }
+  assert.deepEqual(when, [10_000, 11_400])
 })
 
 it('H3 what a socket is severed with is told in the asynchronous context of the request that has it', async (t) => {

@@ -49,6 +49,8 @@ export type Event =
       readonly type: 'socketClosed'
       readonly socket: Id
       readonly read: number
+      /** When the last byte came from it; where it is absent, just now if there is any that was not told of. */
+      readonly heardAt?: number
       readonly written: number
       readonly byPeer: boolean
     }

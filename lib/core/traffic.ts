@@ -35,8 +35,7 @@ export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
     if (socket === undefined) continue
     if (reading.read > socket.read) {
       const { heardAt = turn.now } = reading
-      // What is told late says nothing of now.
-      if (turn.now - heardAt < SAMPLE_EVERY) heard.add(socket.address)
+      if (isNews(turn, heardAt)) heard.add(socket.address)
       else becomeHeardThen(turn, socket.address, heardAt)
     }
     changed.push(sampled(socket, reading, turn.now))
@@ -55,6 +54,11 @@ export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
   }
   if (isActive) turn.set({ usedAt: turn.now, sampleAt: turn.now + SAMPLE_EVERY })
   else if (turn.state.sampleAt !== Infinity) turn.set({ sampleAt: Infinity })
+}
+
+/** H3: What is told late says nothing of now. */
+function isNews({ now }: Turn, heardAt: number): boolean {
+  return now - heardAt < SAMPLE_EVERY
 }
 
 /** H3: Tells whether it matters when each socket last spoke: an endpoint in use is being asked, or is in doubt. */
@@ -82,7 +86,11 @@ export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }
   const sockets = withoutRow(turn.state.sockets, socket.id)
   turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
   countClosed(turn, socket.address, [socket])
-  if (event.read > socket.read) becomeHeard(turn, socket.address)
+  if (event.read > socket.read) {
+    const { heardAt = turn.now } = event
+    if (isNews(turn, heardAt)) becomeHeard(turn, socket.address)
+    else becomeHeardThen(turn, socket.address, heardAt)
+  }
   if (turn.state.closed || !isTelling(socket, event, turn.now)) return
   // One that never said a word is as new ones are; one that fell silent is as the kept connection is (F4).
   doubt(turn, socket.address, event.read === 0 ? 'fresh' : 'kept')

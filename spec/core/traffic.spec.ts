@@ -117,6 +117,17 @@ const toldLate: readonly Row[] = [
     ],
   },
   {
+    name: 'H3 nor does that say anything of now if it came long before',
+    given: given({
+      peers: { [A]: { ...used, ...suspectSince(2_000) } }, sockets: { 1: { address: A, read: 90 }, 2: { address: A } },
+    }),
+    phases: [
+      [2_500, socketClosed(1, { read: 180, written: 50, heardAt: 700 }), [], {
+        peers: { [A]: { ...suspectSince(2_000), heardAt: 700 } },
+      }],
+    ],
+  },
+  {
     name: 'H3 a silent endpoint that spoke, as is told late, is severed `heartbeatTimeout` after that byte',
     given: given({
       peers: {

@@ -306,10 +306,11 @@ export class Model {
   #close(id: Id | undefined): void {
     const socket = id === undefined ? undefined : this.sockets.get(id)
     if (id === undefined || socket === undefined) return
-    const { read, written } = socket
+    const { read, written, seenRead } = socket
+    const heardAt = read === seenRead ? socket.heardAt : this.now
     this.sockets.delete(id)
     this.#ended.push(id)
-    this.dispatch(socketClosed(id, { read, written, byPeer: this.#draws.chance(0.2) }))
+    this.dispatch(socketClosed(id, { read, written, heardAt, byPeer: this.#draws.chance(0.2) }))
   }
 
   /** Events that answer nothing any more, or never did: they must change nothing. */
