@@ -181,13 +181,23 @@ interface Stage {
 
 /** The faults that are being played. */
 const playing = new Map<object, string>()
+/** What was done last, and when: a soak that fails says so. */
+const history: string[] = []
+
+function note(what: string): void {
+  history.push(`${(performance.now() / 1_000).toFixed(1)} s: ${what}`)
+  if (history.length > 40) history.shift()
+}
 
 /** One fault, from its beginning until it is over, `within` ms at most. */
 async function fault(stage: Stage, health: Health, within: number): Promise<string> {
   const played = {}
   playing.set(played, 'begun')
   try {
-    return await play(stage, health, within, (what) => playing.set(played, what))
+    return await play(stage, health, within, (what) => {
+      playing.set(played, what)
+      note(what)
+    })
   } finally {
     playing.delete(played)
   }
@@ -263,7 +273,11 @@ async function play(stage: Stage, health: Health, within: number, at: (what: str
       else if (kind === 'stop' || kind === 'long stop') {
         await server.stop()
         health.silenced(server)
-      } else await server.misbehave(pick(MISBEHAVIOURS) ?? 'deaf')
+      } else {
+        const how = pick(MISBEHAVIOURS) ?? 'deaf'
+        at(`${server.name} misbehaves: ${JSON.stringify(how)}`)
+        await server.misbehave(how)
+      }
       await pause(long)
       at(`${kind} of ${server.name} is to be over: it is ${server.state}`)
       if (server.state === 'stopped') await server.cont()
@@ -404,6 +418,10 @@ async function run(stage: Stage): Promise<void> {
   while (performance.now() - began < SECONDS * 1000 && problems.length === 0) {
     await pause(500)
     problems.push(...load.hung())
+  }
+  if (problems.length > 0) {
+    note(problems.join('; '))
+    console.log(`${history.join('\n')}\n${JSON.stringify(agent.dialer.snapshot(), undefined, 1)}`)
   }
   for (const timer of [requests, faulting, reports]) clearInterval(timer)
   progress = 'waiting for the last faults to be over'

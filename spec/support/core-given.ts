@@ -301,7 +301,7 @@ export function attemptFailed(dial: Id, id: Id, failure: Failure = refused): Eve
 
 /** By default closed by the caller, after nothing was carried. */
 export function socketClosed(
-  socket: Id, parts: { readonly read?: number; readonly written?: number; readonly heardAt?: number; readonly byPeer?: boolean } = {},
+  socket: Id, parts: Partial<Omit<Event & { type: 'socketClosed' }, 'type' | 'socket'>> = {},
 ): Event {
   return { type: 'socketClosed', socket, read: 0, written: 0, byPeer: false, ...parts }
 }
