@@ -60,7 +60,7 @@ export function hesitatesAt(state: State, peer: Peer): number {
   const isAnother = [...state.peers.values()].some((other) => other.address !== peer.address && isAsGoodAsAny(other))
   if (!isAnother) return Infinity
   const patience = patienceFor(state.settings, state.settings.attemptDelay, FAR_TIMES * quickestMs)
-  return Math.max(question.sentAt + patience, state.backAt + patience, state.hesitatedAt + HESITATES_AGAIN)
+  return Math.max(Math.max(question.sentAt, state.backAt) + patience, state.hesitatedAt + HESITATES_AGAIN)
 }
 
 /** H11: Doubts those that hesitate. */

@@ -21,31 +21,28 @@ interface Sum {
   owedSince: number
   surelyOwedSince: number
   active: boolean
-  heard: boolean
 }
 
 /**
  * H2: Takes what sockets carried since they were last looked at. Those that carried nothing are not among the readings.
  */
 export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
-  const heard = new Set<Address>()
+  const heard = new Map<Address, number>()
   const changed: HandedSocket[] = []
   for (const reading of readings) {
     const socket = rowOf(turn.state.sockets, reading.socket)
     if (socket === undefined) continue
-    if (reading.read > socket.read) {
-      const { heardAt = turn.now } = reading
-      if (isNews(turn, heardAt)) heard.add(socket.address)
-      else becomeHeardThen(turn, socket.address, heardAt)
+    const { heardAt = turn.now } = reading
+    if (reading.read > socket.read && heardAt > (heard.get(socket.address) ?? -Infinity)) {
+      heard.set(socket.address, heardAt)
     }
     changed.push(sampled(socket, reading, turn.now))
   }
   if (changed.length > 0) turn.set({ sockets: withRows(turn.state.sockets, changed) })
-  const sums = sumUp(turn, heard)
+  for (const [address, heardAt] of heard) hear(turn, address, heardAt)
   let isActive = false
-  for (const [address, { owedSince, surelyOwedSince, active, heard: wasHeard }] of sums) {
+  for (const [address, { owedSince, surelyOwedSince, active }] of sumUp(turn)) {
     isActive ||= active
-    if (wasHeard) becomeHeard(turn, address)
     turn.changePeer(address, ({ owedSince: owed, surelyOwedSince: surelyOwed, active: wasActive }) => (
       owed === owedSince && surelyOwed === surelyOwedSince && wasActive === active
         ? undefined
@@ -56,9 +53,10 @@ export function socketsSampled(turn: Turn, readings: readonly Reading[]): void {
   else if (turn.state.sampleAt !== Infinity) turn.set({ sampleAt: Infinity })
 }
 
-/** H3: What is told late says nothing of now. */
-function isNews({ now }: Turn, heardAt: number): boolean {
-  return now - heardAt < SAMPLE_EVERY
+/** H2, H3: A byte came from an endpoint then. What is told late says nothing of now. */
+function hear(turn: Turn, address: Address, heardAt: number): void {
+  if (turn.now - heardAt < SAMPLE_EVERY) becomeHeard(turn, address)
+  else becomeHeardThen(turn, address, heardAt)
 }
 
 /** H3: Tells whether it matters when each socket last spoke: an endpoint in use is being asked, or is in doubt. */
@@ -86,11 +84,7 @@ export function socketClosed(turn: Turn, event: Event & { type: 'socketClosed' }
   const sockets = withoutRow(turn.state.sockets, socket.id)
   turn.set({ sockets, ...(sockets.size === 0 ? { sampleAt: Infinity } : {}) })
   countClosed(turn, socket.address, [socket])
-  if (event.read > socket.read) {
-    const { heardAt = turn.now } = event
-    if (isNews(turn, heardAt)) becomeHeard(turn, socket.address)
-    else becomeHeardThen(turn, socket.address, heardAt)
-  }
+  if (event.read > socket.read) hear(turn, socket.address, event.heardAt ?? turn.now)
   if (turn.state.closed || !isTelling(socket, event, turn.now)) return
   // One that never said a word is as new ones are; one that fell silent is as the kept connection is (F4).
   doubt(turn, socket.address, event.read === 0 ? 'fresh' : 'kept')
@@ -130,7 +124,7 @@ export function countClosed(turn: Turn, address: Address, closed: readonly Hande
     }
     const isOldest = closed.some(({ owedSince }) => owedSince !== Infinity && owedSince <= peer.surelyOwedSince)
     if (!isOldest) return { sockets }
-    const sum = sumUp(turn, new Set()).get(address)
+    const sum = sumUp(turn).get(address)
     return { sockets, ...(sum && { owedSince: sum.owedSince, surelyOwedSince: sum.surelyOwedSince }) }
   })
 }
@@ -173,12 +167,12 @@ function sampled(socket: HandedSocket, reading: Reading, now: number): HandedSoc
   }
 }
 
-function sumUp(turn: Turn, heard: ReadonlySet<Address>): Map<Address, Sum> {
+function sumUp(turn: Turn): Map<Address, Sum> {
   const sums = new Map<Address, Sum>()
   for (const socket of rowsOf(turn.state.sockets)) {
     let sum = sums.get(socket.address)
     if (sum === undefined) {
-      sum = { owedSince: Infinity, surelyOwedSince: Infinity, active: false, heard: heard.has(socket.address) }
+      sum = { owedSince: Infinity, surelyOwedSince: Infinity, active: false }
       sums.set(socket.address, sum)
     }
     if (socket.owedSince < sum.owedSince) sum.owedSince = socket.owedSince

@@ -4,7 +4,7 @@ import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, attemptFailed, B, C, connect, connected, deliver, destroy, dialled, doubted, failing, given, pending, ready,
-  reportFailed, reportFailover, tick, unlisted, unready, used,
+  reportFailed, reportFailover, suspectSince, tick, unlisted, unready, used,
 } from '../support/core-given.ts'
 import type { Given } from '../support/core-given.ts'
 
@@ -96,6 +96,7 @@ const early: readonly Row[] = [
   },
   putOff('D8 not to one that failed', failing(900, 1)),
   putOff('D8 not to one that callers gave up on', doubted),
+  putOff('D8 not to one that is suspected', { ...ready, ...suspectSince(900) }),
   putOff('D8 not to one that leaves', { ...ready, ...unready }),
   putOff('D8, F1 not to one that is not listed', { ...ready, ...unlisted, origin: 'seed' }),
   putOff('D8, H4 not where the loop was late: it was this machine that was slow', ready, 30),
