@@ -33,6 +33,9 @@ if (!(SECONDS > 0) || !Number.isInteger(SEED)) {
 
 const HUNG = 10_000
 const REPORT_EVERY = 10_000
+const REFRESH_INTERVAL = 5_000
+/** ms after which an added server counts as one that works: by then the list that names it has been asked for. */
+const KNOWN_AFTER = 2 * REFRESH_INTERVAL
 /** For what is under way when the time is over: faults, draining servers, and the weighing. */
 const ENDS_WITHIN = 60_000
 const REQUESTS_PER_SECOND = 20
@@ -87,6 +90,8 @@ function place(fixture: string, name: string): void {
 class Health {
   #since = performance.now()
   readonly #hurt = new Set<ApiServer>()
+  /** Those that were added, and when. */
+  readonly #added = new Map<ApiServer, number>()
   /** Those that say nothing, by name, and since when. */
   readonly #silent = new Map<string, number>()
   readonly #plane: ControlPlane
@@ -102,7 +107,12 @@ class Health {
   }
 
   isWell(server: ApiServer): boolean {
-    return server.state === 'running' && !this.#hurt.has(server)
+    const isKnown = performance.now() - (this.#added.get(server) ?? -Infinity) > KNOWN_AFTER
+    return server.state === 'running' && !this.#hurt.has(server) && isKnown
+  }
+
+  added(server: ApiServer): void {
+    this.#added.set(server, performance.now())
   }
 
   hurt(server: ApiServer): void {
@@ -247,7 +257,7 @@ async function play(stage: Stage, health: Health, within: number, at: (what: str
       await alone(() => balancer.treat('forward'))
       return kind
     case 'scale':
-      if (plane.servers.length < 5) await alone(() => plane.addServer())
+      if (plane.servers.length < 5) health.added(await alone(() => plane.addServer()))
       else {
         const server = plane.servers.at(-1)
         if (server !== undefined && health.isWell(server) && health.victim() !== undefined) {
@@ -378,7 +388,7 @@ function line(
 function newAgent({ plane, balancer }: Stage): MultidialerAgent {
   return new MultidialerAgent({
     server: balancer.url, caFile: join(folder, 'ca.crt'), tokenFile: plane.tokenFile,
-    certFile: join(folder, 'tls.crt'), keyFile: join(folder, 'tls.key'), maxSockets: 50, refreshInterval: 5_000,
+    certFile: join(folder, 'tls.crt'), keyFile: join(folder, 'tls.key'), maxSockets: 50, refreshInterval: REFRESH_INTERVAL,
   })
 }
 
