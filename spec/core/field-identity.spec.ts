@@ -3,9 +3,10 @@
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, abandon, answered, askDeep, asking, attempt, attemptFailed, B, closed, closeMonitor, connect, connected, deliver,
-  destroy, dialled, doubted, given, identityChanged, keptSince, known, listOf, reaching, ready, refreshed,
-  reportEndpoints, retire, roundOf, save, sickSince, suspectSince, tick, used, ask,
+  A, abandon, answered, askDeep, asking, attempt, attemptFailed, B, closed, closeMonitor, connect, connected,
+  deliver, destroy, dialled, doubted, given, identityChanged, keptSince, known, listOf, noConnectionIn,
+  questionConnected, reaching, ready, refreshed, reportEndpoints, reportFailed, retire, roundOf, save, sever,
+  severDeaf, sickSince, suspectSince, tick, used, ask,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -36,23 +37,73 @@ const rows: readonly Row[] = [
     ],
   },
   {
-    name: 'I5 questions on their way are given up, the deaf one, too, and what they would have told is not known',
+    name: 'I5 questions on their way are given up, and what they would have told of one not in use is not known',
     given: given({
       peers: {
-        [A]: {
-          ...kept, ...suspectSince(5), deaf: { question: 8, since: 0, until: Infinity },
-          question: asking(9, 5, { misses: 1, on: 'fresh' }),
-        },
+        [A]: { ...ready, ...suspectSince(5), question: asking(9, 5) },
         [B]: { ...ready, ...doubted, question: reaching(10) },
       },
-      sockets: { 1: { address: A, retired: true } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
+      witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
     }),
-    phases: [[10, identityChanged, [abandon(A, 9), abandon(A, 8), closeMonitor(A), abandon(B, 10)], {
+    phases: [[10, identityChanged, [abandon(A, 9), abandon(B, 10)], {
       peers: {
-        [A]: { question: undefined, deaf: undefined, voice: { is: 'well' } },
+        [A]: { question: undefined, voice: { is: 'well' } },
         [B]: { question: undefined, voice: { is: 'well' } },
       },
     }]],
+  },
+  {
+    name: 'I5 one in use is asked again where its questions had come to, so that it is found out all the same',
+    given: given({
+      peers: {
+        [A]: {
+          ...kept, kept: undefined, connectMs: 5, ...suspectSince(2_000),
+          question: reaching(9, 2_000, { misses: 1, on: 'fresh', depth: 'deep' }),
+        },
+        [B]: { ...ready, ...keptSince(0), answeredAt: 2_010 },
+      },
+      sockets: { 1: { address: A, owedSince: 0, surelyOwed: true, retired: true } }, current: A,
+    }),
+    phases: [
+      [3_900, identityChanged, [abandon(A, 9), askDeep(100, A, { on: 'fresh' }), closeMonitor(B)], {
+        peers: { [A]: suspectSince(2_000) },
+      }],
+      [5_900, tick, [
+        abandon(A, 100), reportFailed(A, noConnectionIn(2_000)), sever(1, A, noConnectionIn(2_000).message),
+      ]],
+    ],
+  },
+  {
+    name: 'I5, F4 what its old connection left unanswered counts, and is listened to no longer',
+    given: given({
+      peers: {
+        [A]: {
+          ...kept, kept: undefined, connectMs: 5, ...suspectSince(2_000),
+          deaf: { question: 8, since: 0, until: Infinity },
+          question: reaching(9, 2_000, { misses: 1, on: 'fresh' }),
+        },
+      },
+      sockets: { 1: { address: A, retired: true } }, current: A,
+    }),
+    phases: [
+      [2_001, identityChanged, [abandon(A, 9), abandon(A, 8), ask(100, A, { on: 'fresh' })], {
+        peers: { [A]: { deaf: { question: undefined, since: 0, until: Infinity, replaced: true } } },
+      }],
+      [2_005, questionConnected(A, 100), []],
+      [2_010, answered(A, 100), []],
+      [4_010, tick, [severDeaf(1, A)]],
+    ],
+  },
+  {
+    name: 'I5, F4 one that is answered already, and waited for on the old connection, is cut in time as well',
+    given: given({
+      peers: { [A]: { ...kept, askedAt: 10, deaf: { question: 8, since: 5, until: 2_010 } } },
+      sockets: { 1: { address: A, retired: true } }, current: A,
+    }),
+    phases: [
+      [20, identityChanged, [abandon(A, 8), closeMonitor(A)]],
+      [2_010, tick, [severDeaf(1, A)]],
+    ],
   },
   {
     name: 'I5 attempts begin anew at the same endpoints, and those before count for nothing',
