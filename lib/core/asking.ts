@@ -15,6 +15,9 @@ import type { Turn } from './turn.ts'
 
 /** H2: For how long a written request may be without any answer before its endpoint is asked. */
 export const OWED_AFTER = 1_000
+/** H2: How often an endpoint is asked for what it surely owes, and until how long after the request it is. */
+const OWED_AGAIN = 2_000
+const OWED_LASTS = 10_000
 /** H12: For how long, although small answers come, before its endpoint is asked deep; it is found out within 10 s. */
 const OWED_DEEP = 3_000
 /** H12: For how long, although the kept connection answers, before it is asked with a full handshake. */
@@ -128,7 +131,7 @@ export function send(turn: Turn, address: Address, asking: Asking, attempt?: Id)
         ...asking, id, attempt, sentAt: now, connectedAt: isConnected ? now : undefined, deadline: now + bound,
       },
       askedAt: now,
-      askedDeepAt: depth === 'deep' ? now : peer.askedDeepAt,
+      askedDeepAt: depth === 'deep' && on !== 'full' ? now : peer.askedDeepAt,
       askedFullAt: on === 'full' ? now : peer.askedFullAt,
       kept: on === 'kept' && peer.kept !== undefined ? { ...peer.kept, usedAt: now } : peer.kept,
     }
@@ -157,11 +160,11 @@ export interface NextAsking {
 /** H2, H7, H10, H12: Gives when an endpoint in use is to be asked next, and how. */
 export function nextAsking(state: State, peer: Peer): NextAsking {
   const { heartbeatInterval, heartbeatTimeout } = state.settings
-  const { voice, active, askedAt, askedDeepAt, askedOwedAt, owedSince, surelyOwedSince } = peer
+  const { voice, active, askedAt, askedDeepAt, askedFullAt, askedOwedAt, owedSince, surelyOwedSince, kept } = peer
   if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0 || state.dormant) return NEVER
   const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval - peer.patience
   const silentAt = Math.max(peer.heardAt, askedAt) + peer.patience
-  const deepAt = active ? Math.max(askedDeepAt, peer.usedSince) + DEEP_EVERY : Infinity
+  const deepAt = active ? Math.max(askedDeepAt, askedFullAt, peer.usedSince) + DEEP_EVERY : Infinity
   const isHollow = voice.is === 'hollow' || voice.is === 'sick'
   const deepOn = isHollow && voice.full ? 'full' : 'kept'
   const anyhowAt = Math.min(busyAt, silentAt)
@@ -173,14 +176,17 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
   }
   consider(isHollow ? deepAt : deepAt + DEEP_WAITS, 'deep', deepOn)
   if (isHollow) {
-    if (voice.strikes < 2) consider(Math.max(askedAt, voice.since) + heartbeatTimeout, 'deep', deepOn)
-    return next
+    if (voice.strikes < 2) {
+      consider(Math.max(voice.full ? askedFullAt : askedAt, voice.since) + heartbeatTimeout, 'deep', deepOn)
+    }
+    // F4: What is asked beside the kept connection tells nothing of those in use, which may have gone deaf since.
+    if (!voice.full) return next
   }
   // Whoever is known to be silent or slow is asked at the normal interval, even while requests wait.
   if (isGivenUp(voice)) return next
   // F4: A connection of ours that is about as old as those in use goes deaf with them. What was asked since they were
   // made has made one, or has failed to.
-  if (active && peer.kept === undefined && askedAt <= peer.usedSince) {
+  if (active && kept === undefined && askedAt <= peer.usedSince) {
     consider(peer.usedSince + (peer.sockets > 1 ? KEPT_SOON : KEPT_AFTER), 'shallow', 'kept')
   }
   if (askedDeepAt < owedSince && askedAt < owedSince + OWED_AFTER) {
@@ -190,8 +196,14 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
   if (askedDeepAt < surelyOwedSince) {
     consider(Math.max(surelyOwedSince + OWED_DEEP, askedAt + OWED_AFTER), 'deep', 'kept', true)
   }
-  if (peer.askedFullAt < surelyOwedSince) {
-    consider(Math.max(surelyOwedSince + OWED_LONG, peer.askedFullAt + DEEP_EVERY), 'deep', 'full', true)
+  const keptAskedAt = kept?.usedAt ?? askedAt
+  const againAt = Math.max(surelyOwedSince + OWED_AFTER, keptAskedAt + OWED_AGAIN)
+  if (againAt < surelyOwedSince + OWED_LASTS) consider(againAt, 'shallow', 'kept', true)
+  if (askedFullAt < surelyOwedSince) {
+    // Beside the kept connection only while that one answers: else it is not the packets' length.
+    const at = Math.max(surelyOwedSince + OWED_LONG, askedFullAt + DEEP_EVERY)
+    if (keptAskedAt + OWED_AFTER >= at) consider(at, 'deep', 'full', true)
+    else consider(at, 'shallow', 'kept', true)
   }
   return next
 }

@@ -70,7 +70,7 @@ function proven(turn: Turn, peer: Peer, question: Question, answer: number | und
       ? peer.kept
       : { since: peer.kept?.since ?? question.connectedAt ?? now, usedAt: now },
   })
-  forgetOwed(turn, address)
+  if (question.on !== 'full') forgetOwed(turn, address)
   if (isProof) {
     becomeReady(turn, address)
     turn.unwarn(`identity ${address}`)

@@ -8,7 +8,7 @@ import type { Row } from '../support/core-rows.ts'
 import {
   A, abandon, answered, ask, askDeep, asking, B, front, given, keptSince, local, missed, noConnectionIn,
   questionConnected, reaching, reading, ready, refreshRequested, refused, reportFailed, retire, sampled, severDeaf,
-  silentSince, socketClosed, suspectSince, tick, used,
+  sickSince, silentSince, socketClosed, suspectSince, tick, used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0), connectMs: 5 }
@@ -334,7 +334,76 @@ const back: readonly Row[] = [
   },
 ]
 
+const full = { on: 'full' } as const
+/** A was found to lose full packets, and is used again for want of a better one. */
+const sick = { ...kept, ...sickSince(0, 2, true), askedOwedAt: 15_000, askedFullAt: 18_000, askedAt: 18_000 }
+
+const beside: readonly Row[] = [
+  {
+    name: 'F4 the kept connection is asked for what is surely owed, whatever others say, and a question beside it',
+    given: given({
+      peers: {
+        [A]: {
+          ...kept, kept: { since: 0, usedAt: 5_000 }, askedAt: 5_000, askedDeepAt: 3_000, askedFullAt: 5_000,
+          question: asking(9, 5_000, { depth: 'deep', ...full }),
+        },
+      },
+      sockets: { 1: { address: A, owedSince: 0, surelyOwed: true }, 2: { address: A, heardAt: 6_900 } }, current: A,
+    }),
+    phases: [
+      [5_010, answered(A, 9), []],
+      [6_950, sampled(reading(2, 10, 0)), []],
+      [7_000, tick, [ask(100, A)]],
+      [9_000, tick, [ask(101, A, { on: 'fresh' })]],
+      [9_005, questionConnected(A, 101), []],
+      [9_010, answered(A, 101), []],
+      [11_000, sampled(reading(2, 20, 0)), []],
+      [11_010, tick, [abandon(A, 100), severDeaf(1, A)]],
+    ],
+  },
+  {
+    name: 'F4 an answer beside the kept connection does not say that what is owed there was answered',
+    given: given({
+      peers: { [A]: { ...kept, question: asking(9, 5_000, { depth: 'deep', ...full }) } },
+      sockets: { 1: { address: A, owedSince: 4_500 } }, current: A,
+    }),
+    phases: [[5_010, answered(A, 9), [], { peers: { [A]: { owedSince: 4_500 } } }]],
+  },
+  {
+    name: 'F4 of one that is asked beside the kept connection, for it is sick, what is owed is asked on the kept one',
+    given: given({
+      peers: { [A]: sick, [B]: ready }, sockets: { 1: { address: A, owedSince: 20_000, surelyOwed: true } },
+      current: A,
+    }),
+    phases: [
+      [20_999, tick, []],
+      [21_000, tick, [ask(100, A)]],
+      [21_010, answered(A, 100), [], { peers: { [A]: sickSince(0, 2, true) } }],
+      [23_000, tick, [askDeep(101, A)]],
+      [25_000, tick, [askDeep(102, A, { on: 'fresh' })]],
+      [25_005, questionConnected(A, 102), []],
+      [25_010, answered(A, 102), [], { peers: { [A]: { deaf: { question: 101, since: 25_005, until: 27_010 } } } }],
+    ],
+  },
+  {
+    name: 'F4 once it is well, a deep question of before, beside the kept connection, was none for what is owed',
+    given: given({
+      peers: {
+        [A]: {
+          ...sick, voice: { is: 'well' }, kept: { since: 0, usedAt: 21_500 }, askedFullAt: 22_000, askedAt: 22_000,
+        },
+      },
+      sockets: { 1: { address: A, owedSince: 20_000, surelyOwed: true } }, current: A,
+    }),
+    phases: [
+      [22_999, tick, []],
+      [23_000, tick, [askDeep(100, A)]],
+    ],
+  },
+]
+
 runRows('deaf connections', rows)
+runRows('deaf connections, and an answer beside them', beside)
 runRows('deaf connections after all of it was silent', back)
 
 describe('when what owes nothing is cut', () => {

@@ -362,21 +362,28 @@ const packets: readonly Row[] = [
   {
     name: 'H12 a request owed for 5 s although its endpoint answers: asked deep beside the kept one, and found sick',
     given: given({
-      peers: { [A]: { ...kept, connectMs: 5, askedAt: 4_000, askedDeepAt: 4_000, answeredAt: 4_010 }, [B]: ready },
+      peers: {
+        [A]: {
+          ...kept, kept: { since: 0, usedAt: 4_010 }, connectMs: 5, askedAt: 4_000, askedDeepAt: 4_000,
+          answeredAt: 4_010,
+        }, [B]: ready,
+      },
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
     phases: [
       [4_999, tick, []],
-      [5_000, tick, [askDeep(100, A, full)], { peers: { [A]: { kept: { since: 0, usedAt: 0 } } } }],
+      [5_000, tick, [askDeep(100, A, full)], { peers: { [A]: { kept: { since: 0, usedAt: 4_010 } } } }],
       [7_000, tick, [abandon(A, 100), ask(101, A), askDeep(102, B)]],
       [7_010, answered(A, 101), [], { peers: { [A]: hollowSince(7_000, 1, true) } }],
       [
         7_015, answered(B, 102), [reportSick(A, true)],
         { peers: { [A]: sickSince(7_015, 1, true), [B]: { answeredDeepAt: 7_015 } } },
       ],
-      [9_015, tick, [askDeep(103, A, full)]],
-      [11_015, tick, [abandon(A, 103), ask(104, A)]],
-      [11_025, answered(A, 104), [severSick(1, A)]],
+      [9_010, tick, [ask(103, A)]],
+      [9_012, answered(A, 103), []],
+      [9_015, tick, [askDeep(104, A, full)]],
+      [11_015, tick, [abandon(A, 104), ask(105, A)]],
+      [11_025, answered(A, 105), [severSick(1, A)]],
     ],
   },
   {
@@ -403,6 +410,21 @@ const packets: readonly Row[] = [
       sockets: { 1: { address: A, ...owed } }, current: A, witness: { depth: 'shallow', asked: [], nextAt: 1e6, vain: 0 },
     }),
     phases: [[110, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' }, kept: { since: 0, usedAt: 0 } } } }]],
+  },
+  {
+    name: 'H12 one that is asked with full handshakes has its next deep question 15 s after the last of those',
+    given: given({
+      peers: {
+        [A]: {
+          ...kept, ...sickSince(0, 2, true), askedAt: 14_000, askedDeepAt: 0, askedFullAt: 10_000, heardAt: 24_000,
+        }, [B]: ready,
+      },
+      sockets: { 1: { address: A } }, current: B,
+    }),
+    phases: [
+      [24_999, tick, []],
+      [25_000, tick, [askDeep(100, A, full)], { peers: { [A]: { askedFullAt: 25_000, askedDeepAt: 0 } } }],
+    ],
   },
   {
     name: 'H12 a deep answer on the kept connection does not tell so',
@@ -466,11 +488,18 @@ const packets: readonly Row[] = [
     phases: [
       [7_000, tick, [askDeep(100, A)]],
       [7_010, answered(A, 100), []],
-      [12_010, tick, [ask(101, A)]],
-      [12_020, answered(A, 101), []],
-      [17_020, tick, [ask(102, A)]],
-      [17_030, answered(A, 102), []],
-      [20_000, tick, [askDeep(103, A, full)]],
+      [9_010, tick, [ask(101, A)]],
+      [9_020, answered(A, 101), []],
+      [11_020, tick, [ask(102, A)]],
+      [11_030, answered(A, 102), []],
+      [13_030, tick, [ask(103, A)]],
+      [13_040, answered(A, 103), []],
+      [15_040, tick, [ask(104, A)]],
+      [15_050, answered(A, 104), []],
+      [19_900, tick, [ask(105, A)]],
+      [19_910, answered(A, 105), []],
+      [19_999, tick, []],
+      [20_000, tick, [askDeep(106, A, full)]],
     ],
   },
   {
