@@ -17,14 +17,14 @@ const CONCURRENCIES = [1, 10, 50] as const
  * Each round has new processes, as the compiler makes different things of the same code in different processes. A
  * figure is the median of the rounds, so that one round with a disturbance does not decide it.
  */
-const ROUNDS = 5
+const ROUNDS = 3
 /** Of new connections there are fewer in a slice than of requests, and their p99 needs many. */
-const SLICES: Readonly<Record<Work['what'], number>> = { requests: 3, connections: 6, dials: 6, plain: 1 }
+const SLICES: Readonly<Record<Work['what'], number>> = { requests: 2, connections: 6, dials: 6, plain: 1 }
 /**
- * ms. What is done some hundred times a second is compiled within two seconds; until then the compiler, on one core of
- * two, would be most of a p99.
+ * ms, all clients side by side. What is done some hundred times a second is compiled within a second or two of its own;
+ * until then the compiler, on one core of two, would be most of a p99.
  */
-const WARM_UP: Readonly<Record<Work['what'], number>> = { requests: 500, connections: 2_000, dials: 2_000, plain: 0 }
+const WARM_UP: Readonly<Record<Work['what'], number>> = { requests: 1_500, connections: 3_000, dials: 3_000, plain: 0 }
 
 /** The slices of one round. */
 interface Round {
@@ -56,7 +56,7 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
           await client.ask({ what: 'start', side, port, dist })
         }
         for (const { name, work } of works) {
-          for (const each of clients) await each.ask({ ...work, ms: quick ? 100 : WARM_UP[work.what] })
+          await Promise.all(clients.map((each) => each.ask({ ...work, ms: quick ? 100 : WARM_UP[work.what] })))
           const [mine = [], stock = [], again = []] =
             await interleaved(clients, quick ? 2 : SLICES[work.what], (each) => each.ask(work))
           rounds.get(name)?.push({ mine, stock, again })

@@ -14,7 +14,7 @@ type Client = Worker<BurstQuestion, Burst>
 
 const REQUESTS = 1_000
 const LIMITS = [Infinity, 100] as const
-const TURNS = 3
+const TURNS = 2
 /** The stock agent stands in twice: what it differs from itself by is noise. */
 const SIDES: readonly Side[] = ['mine', 'stock', 'stock']
 /** ms: the default of the option. */

@@ -56,7 +56,7 @@ async function compare(
 ): Promise<Row[]> {
   const ms = quick ? 200 : 700
   for (const { worker } of contenders) await worker.ask({ what: 'calls', concurrency, ms: quick ? 200 : 1_000 })
-  const slices = await interleaved(contenders, quick ? 2 : 5, async ({ worker }): Promise<Slice> => {
+  const slices = await interleaved(contenders, quick ? 2 : 3, async ({ worker }): Promise<Slice> => {
     for (const server of plane.servers) await server.resetStats()
     const calls = await worker.ask({ what: 'calls', concurrency, ms })
     const stats = await Promise.all(plane.servers.map((server) => server.stats()))

@@ -4,32 +4,29 @@
  * simulated, and what is not, is in simulation.ts.
  */
 import { availableParallelism } from 'node:os'
-import type { Settings } from '../../lib/core/state.ts'
-import { type Core, loadCore } from '../support/dist.ts'
-import { Fleet } from './simulation.ts'
 import { CALM_AGAIN, FIELD, type FieldOutcome, type FieldPlay } from './field.ts'
+import type { Brief, StartUp } from './growth.ts'
 import {
-  AGE, BALANCED, BEST, MINUTE, MODES, type Outcome, type Play, type Scenario, SCENARIOS, spent,
+  AGE, BALANCED, BEST, MINUTE, MODES, type Outcome, type Play, type Scenario, SCENARIOS,
 } from './scenarios.ts'
-import { type Traffic, trafficOf, WORKLOADS } from './traffic.ts'
-import type { FleetQuestion } from './worker.ts'
+import { type Traffic, type TrafficPlay, WORKLOADS } from './traffic.ts'
+import type { FleetOutcome, FleetPlay, FleetQuestion } from './worker.ts'
 import type { Cell, Figure, Options, Report, Table } from '../report.ts'
 import { Worker } from '../support/worker.ts'
 
 const SIZES: readonly number[] = [3]
 const LONG_SIZES: readonly number[] = [3, 5, 7]
 /** Clients for each server: so many that chance alone keeps max/mean well below 1.1. */
-const ENOUGH = 800
+const ENOUGH = 500
 /** Clients in all, where no balance is promised. */
-const FEW = 300
+const FEW = 200
 const LONG_FEW = 1_000
 /** Clients whose questions are counted one by one. */
-const OBSERVED = 100
+const OBSERVED = 50
 /** Clients in all, where a peak is judged. In a smaller fleet the peak is far above the mean by chance. */
 const MANY = 10_000
 
 export async function run({ quick, long, dist, seed, only, clients }: Options): Promise<Report> {
-  const core = await loadCore(dist)
   const wanted = SCENARIOS.filter(({ name }) => name.includes(only))
   const field = FIELD.filter(({ name }) => name.includes(only))
   const few = long ? LONG_FEW : FEW
@@ -49,10 +46,12 @@ export async function run({ quick, long, dist, seed, only, clients }: Options): 
   ))
   const fieldOutcomes = await playAll<FieldPlay, FieldOutcome>(fieldPlays, dist, () => 1)
   const outcomes = await playAll<Play, Outcome>(plays, dist, (play) => play.clients * play.servers)
-  const startUps = quick ? [200, 1_000, 5_000] : long ? [1_000, 10_000, 100_000] : [1_000, 3_000, 10_000]
-  const settings = { ...core.defaults, balance: 'spread', maxConnectionAge: AGE } as const
-  const growing = only === '' ? startUps.map((size) => briefly(core, settings, size, seed)) : []
-  const traffics = only === '' ? WORKLOADS.map((each) => trafficOf(core, each, quick ? 20 : OBSERVED, seed)) : []
+  const startUps = quick ? [200, 1_000, 2_000] : long ? [1_000, 10_000, 100_000] : [300, 1_000, 5_000]
+  const growing = await playAll<StartUp, Brief>(
+    only === '' ? startUps.map((starting): StartUp => ({ starting, seed })) : [], dist, ({ starting }) => starting)
+  const observed = quick ? 20 : OBSERVED
+  const traffics = await playAll<TrafficPlay, Traffic>(
+    only === '' ? WORKLOADS.map((carried): TrafficPlay => ({ carried, clients: observed, seed })) : [], dist, () => 1)
   return {
     bench: 'fleet',
     tables: [
@@ -75,7 +74,7 @@ export async function run({ quick, long, dist, seed, only, clients }: Options): 
 }
 
 /** Plays them side by side, the longest first. The outcomes are in the order of `plays`. */
-async function playAll<P extends Play | FieldPlay, O extends Outcome | FieldOutcome>(
+async function playAll<P extends FleetPlay, O extends FleetOutcome>(
   plays: readonly P[], dist: string, sizeOf: (play: P) => number,
 ): Promise<O[]> {
   const outcomes = new Map<P, O>()
@@ -92,27 +91,6 @@ async function playAll<P extends Play | FieldPlay, O extends Outcome | FieldOutc
   }
   await Promise.all(Array.from({ length: availableParallelism() }, work))
   return plays.flatMap((play) => outcomes.get(play) ?? [])
-}
-
-interface Brief {
-  readonly clients: number
-  readonly microseconds: number
-  readonly events: number
-  readonly megabytes: number
-}
-
-/** Plays a start-up and two minutes: the cost of one client must not depend on how many there are. */
-function briefly(core: Core, settings: Settings, clients: number, seed: number): Brief {
-  globalThis.gc?.()
-  const before = process.memoryUsage()
-  const from = process.cpuUsage()
-  const fleet = new Fleet(core, { clients, servers: 3, settings, seed, startWithin: 10_000, workload: 'busy watch' })
-  fleet.runUntil(2 * MINUTE)
-  const microseconds = spent(from)
-  globalThis.gc?.()
-  const after = process.memoryUsage()
-  const megabytes = (after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers) / 1e6
-  return { clients: fleet.watching === clients ? clients : NaN, microseconds, events: fleet.events, megabytes }
 }
 
 function table(scenario: Scenario, all: readonly Outcome[]): Table {

@@ -11,6 +11,13 @@ const MINUTE = 60_000
 const SETTLED = 3 * MINUTE
 const MEASURED = 10 * MINUTE
 
+export interface TrafficPlay {
+  /** What the connections of its clients carry. */
+  readonly carried: Workload
+  readonly clients: number
+  readonly seed: number
+}
+
 export interface Traffic {
   readonly workload: Workload
   readonly clients: number
@@ -28,7 +35,7 @@ export const WORKLOADS: readonly Workload[] = [
   'busy watch', 'silent watch', 'requests, pooled', 'requests, never idle', 'one request',
 ]
 
-export function trafficOf(core: Core, workload: Workload, clients: number, seed: number): Traffic {
+export function trafficOf(core: Core, { carried: workload, clients, seed }: TrafficPlay): Traffic {
   const servers = 3
   const minutes = MEASURED / MINUTE
   const all = new Float64Array(clients * servers * minutes)

@@ -104,7 +104,7 @@ export async function run({ quick, dist }: Options): Promise<Report> {
   const seen = new Map<Contender, readonly (Probed | undefined)[]>()
   for (const judged of [true, false]) {
     const group = runnable.filter(({ isJudged = false }) => isJudged === judged)
-    const all = await interleaved(group, quick ? 2 : judged ? 21 : 3, ({ args }) => probe(args))
+    const all = await interleaved(group, quick ? 2 : judged ? 15 : 2, ({ args }) => probe(args))
     for (const [index, contender] of group.entries()) seen.set(contender, all[index] ?? [])
   }
   const rows = runnable.map((contender) => {

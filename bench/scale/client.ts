@@ -10,25 +10,24 @@ import { answerAll } from '../support/worker.ts'
 
 export type Side = 'mine' | 'stock'
 
-export interface ScaleQuestion {
-  readonly side: Side
-  readonly port: number
-  readonly dist: string
-  readonly watches: number
-  /** How long they are looked at once they are open, in ms. */
-  readonly ms: number
-}
+export type ScaleQuestion =
+  | { readonly what: 'open'; readonly side: Side; readonly port: number; readonly dist: string; readonly watches: number }
+  /** For so many ms. */
+  | { readonly what: 'watch'; readonly ms: number }
 
-export interface Weighed {
+export interface Opened {
   /** ms until every watch was answered. */
   readonly opening: number
   /** ms of CPU for that. */
   readonly openingCpu: number
-  /** Of a core while events came, 0 to 1 and more. */
-  readonly cpu: number
   /** Bytes of JavaScript's heap for each watch, and of the whole process. */
   readonly heap: number
   readonly resident: number
+}
+
+export interface Watched {
+  /** Of a core while events came, 0 to 1 and more. */
+  readonly cpu: number
   /** Events a second for each watch: below 1 one side was overloaded. */
   readonly events: number
 }
@@ -41,8 +40,13 @@ const AT_ONCE = 16
 const SETTLES = 1_000
 
 let events = 0
+let held = 0
 
-answerAll<ScaleQuestion, Weighed>(async ({ side, port, dist, watches, ms }) => {
+answerAll<ScaleQuestion, Opened | Watched>((question) => (
+  question.what === 'open' ? opened(question) : watched(question.ms)
+))
+
+async function opened({ side, port, dist, watches }: ScaleQuestion & { what: 'open' }): Promise<Opened> {
   const agent = await agentOf(side, port, dist)
   // The first one loads what is loaded once, and is not counted.
   await open(agent, port)
@@ -55,21 +59,23 @@ answerAll<ScaleQuestion, Weighed>(async ({ side, port, dist, watches, ms }) => {
       await open(agent, port)
     }
   }))
-  const { ms: took, cpu: openingCpu } = opening()
+  const { ms, cpu } = opening()
   await pause(SETTLES)
   const after = memory()
-  events = 0
+  held = watches + 1
+  return {
+    opening: ms, openingCpu: cpu,
+    heap: (after.heapUsed - before.heapUsed) / watches, resident: (after.rss - before.rss) / watches,
+  }
+}
+
+async function watched(ms: number): Promise<Watched> {
+  const before = events
   const watching = clock()
   await pause(ms)
-  const { ms: watched, cpu } = watching()
-  const seen = events
-  agent.destroy()
-  return {
-    opening: took, openingCpu, cpu: cpu / watched,
-    heap: (after.heapUsed - before.heapUsed) / watches, resident: (after.rss - before.rss) / watches,
-    events: seen / (watches + 1) / (watched / 1_000),
-  }
-})
+  const { ms: took, cpu } = watching()
+  return { cpu: cpu / took, events: (events - before) / held / (took / 1_000) }
+}
 
 async function agentOf(side: Side, port: number, dist: string): Promise<https.Agent> {
   const credentials = { ca: pem('ca.crt'), cert: pem('client-a.crt'), key: pem('client-a.key') }

@@ -1,22 +1,34 @@
 /**
  * Watches of an event a second each, from a hundred to twenty thousand, held by this module's agent and by
- * `https.Agent`: what they cost, what they weigh, and how long they take to open. Server and client are processes of
- * their own, and new ones each time; the two agents take turns.
+ * `https.Agent`: what they cost, what they weigh, and how long they take to open. Each agent has a client and a server
+ * in processes of their own. They open in turn; what they cost is measured at the same time, slice by slice.
  */
 import { spawnSync } from 'node:child_process'
-import type { ScaleQuestion, Side, Weighed } from './client.ts'
-import { interleaved, median, ratio } from '../measure.ts'
+import type { Opened, ScaleQuestion, Side, Watched } from './client.ts'
+import { median, pairedRatio } from '../measure.ts'
 import type { Cell, Figure, Options, Report } from '../report.ts'
 import type { ServerAnswer, ServerQuestion } from '../support/server.ts'
 import { Worker } from '../support/worker.ts'
 
-/** How many watches, how often each agent holds them, and whether the stock agent stands in a second time. */
-const LONG = { watches: 20_000, turns: 1, twice: false } as const
-const SIZES = [
-  { watches: 100, turns: 1, twice: false }, { watches: 1_000, turns: 1, twice: false },
-  { watches: 4_000, turns: 2, twice: true },
-] as const
-const QUICK = [{ watches: 100, turns: 1, twice: false }, { watches: 300, turns: 1, twice: true }] as const
+interface Size {
+  readonly watches: number
+  /** The stock agent stands in a second time. */
+  readonly twice: boolean
+  /** All are held at the same time. So many that two cores cannot serve them are held one after another. */
+  readonly together: boolean
+}
+
+const LONG: Size = { watches: 20_000, twice: false, together: false }
+const SIZES: readonly Size[] = [
+  { watches: 100, twice: false, together: true }, { watches: 1_000, twice: false, together: true },
+  { watches: 4_000, twice: true, together: true },
+]
+const QUICK: readonly Size[] = [
+  { watches: 100, twice: false, together: true }, { watches: 300, twice: true, together: true },
+]
+const SLICES = 5
+/** ms */
+const SLICE = 1_000
 /** From so many on something is promised; below, the process itself is most of what is measured. */
 const PROMISED = 4_000
 /** Descriptors that a process needs for itself. */
@@ -27,24 +39,33 @@ const HEAP = 2_000
 /** The stock agent stands in twice: what it differs from itself by is noise. */
 const SIDES: readonly Side[] = ['mine', 'stock', 'stock']
 
+type Client = Worker<ScaleQuestion, Opened | Watched>
+
+/** What one agent held. */
+interface Held extends Opened {
+  readonly slices: readonly Watched[]
+}
+
 interface Row {
   readonly watches: number
-  readonly mine: readonly Weighed[]
-  readonly stock: readonly Weighed[]
-  /** The stock one again; empty where it is not held again. */
-  readonly again: readonly Weighed[]
+  readonly mine: Held
+  readonly stock: Held
+  /** The stock one again; undefined where it is not held again. */
+  readonly again: Held | undefined
 }
 
 export async function run({ quick, long, dist, only }: Options): Promise<Report> {
   const most = Math.max(0, descriptors() - OWN_DESCRIPTORS)
   const rows: Row[] = []
-  for (const { watches: wanted, turns, twice } of quick ? QUICK : long ? [...SIZES, LONG] : SIZES) {
+  for (const { watches: wanted, twice, together } of quick ? QUICK : long ? [...SIZES, LONG] : SIZES) {
     const watches = Math.min(wanted, most)
     if (!String(wanted).includes(only)) continue
     const sides = twice ? SIDES : SIDES.slice(0, 2)
-    const [mine = [], stock = [], again = []] =
-      await interleaved(sides, turns, (side) => weigh({ side, dist, watches, ms: quick ? 1_000 : 4_000 }))
-    rows.push({ watches, mine, stock, again })
+    const slices = quick ? 1 : SLICES
+    const [mine, stock, again] = together
+      ? await holdAll(sides, { dist, watches }, slices)
+      : [...await holdAll(['mine'], { dist, watches }, slices), ...await holdAll(['stock'], { dist, watches }, slices)]
+    if (mine !== undefined && stock !== undefined) rows.push({ watches, mine, stock, again })
   }
   return {
     bench: 'scale',
@@ -57,7 +78,7 @@ export async function run({ quick, long, dist, only }: Options): Promise<Report>
       rows: rows.flatMap((row) => [
         cells('this module', row, ({ mine }) => mine, rows[0]),
         cells('https.Agent', row, ({ stock }) => stock, rows[0]),
-        ...(row.again.length > 0 ? [cells('https.Agent²', row, ({ again }) => again, rows[0])] : []),
+        ...(row.again === undefined ? [] : [cells('https.Agent²', row, ({ again, stock }) => again ?? stock, rows[0])]),
       ]),
     }],
     figures: rows.filter(({ watches }) => watches >= PROMISED).flatMap(figuresOf),
@@ -70,59 +91,68 @@ export async function run({ quick, long, dist, only }: Options): Promise<Report>
   }
 }
 
-async function weigh(question: Omit<ScaleQuestion, 'port'>): Promise<Weighed> {
-  const server = new Worker<ServerQuestion, ServerAnswer>(new URL('../support/server.ts', import.meta.url))
-  const client = new Worker<ScaleQuestion, Weighed>(new URL('client.ts', import.meta.url))
+/** They open in turn, and are then measured side by side: what disturbs the machine disturbs all of them. */
+async function holdAll(
+  sides: readonly Side[], question: { readonly dist: string; readonly watches: number }, slices: number,
+): Promise<Held[]> {
+  const workers: { end(): Promise<unknown> }[] = []
   try {
-    const { port } = await server.ask({ what: 'address' })
-    return await client.ask({ ...question, port })
+    const opened: { readonly client: Client; readonly its: Opened; readonly slices: Watched[] }[] = []
+    for (const side of sides) {
+      const server = new Worker<ServerQuestion, ServerAnswer>(new URL('../support/server.ts', import.meta.url))
+      const client: Client = new Worker(new URL('client.ts', import.meta.url))
+      workers.unshift(client, server)
+      const { port } = await server.ask({ what: 'address' })
+      const its = await client.ask({ what: 'open', side, port, ...question })
+      if ('opening' in its) opened.push({ client, its, slices: [] })
+    }
+    for (let slice = 0; slice < slices; slice += 1) {
+      await Promise.all(opened.map(async ({ client, slices }) => {
+        const watched = await client.ask({ what: 'watch', ms: SLICE })
+        if ('cpu' in watched) slices.push(watched)
+      }))
+    }
+    return opened.map(({ its, slices }) => ({ ...its, slices }))
   } finally {
-    await client.end()
-    await server.end()
+    for (const worker of workers) await worker.end()
   }
 }
 
-function cells(name: string, row: Row, its: (row: Row) => readonly Weighed[], first: Row | undefined): Cell[] {
-  const seen = its(row)
-  const of = (value: (weighed: Weighed) => number): number => median(seen.map(value))
+function cells(name: string, row: Row, its: (row: Row) => Held, first: Row | undefined): Cell[] {
+  const held = its(row)
   return [
-    row.watches, name, 100 * of(cpu), ratio(seen.map(cpu), row.stock.map(cpu)), cpuOfEvent(row, seen),
-    first === undefined ? NaN : cpuOfEvent(row, seen) / cpuOfEvent(first, its(first)),
-    of(heap) / 1_000, of(({ resident }) => resident) / 1_000,
-    of(opening) / 1_000, ratio(seen.map(opening), row.stock.map(opening)),
-    of(({ openingCpu }) => openingCpu) / row.watches, of(({ events }) => events),
+    row.watches, name, 100 * median(cpus(held)), pairedRatio(cpus(held), cpus(row.stock)), cpuOfEvent(row, held),
+    first === undefined ? NaN : cpuOfEvent(row, held) / cpuOfEvent(first, its(first)),
+    held.heap / 1_000, held.resident / 1_000, held.opening / 1_000, held.opening / row.stock.opening,
+    held.openingCpu / row.watches, median(held.slices.map(({ events }) => events)),
   ]
 }
 
 function figuresOf({ watches, mine, stock, again }: Row): Figure[] {
   const name = `${watches} watches`
-  const heapBeyond = (median(mine.map(heap)) - median(stock.map(heap))) / 1_000
-  const compared = (value: (weighed: Weighed) => number): Pick<Figure, 'value' | 'noise' | 'unit'> => ({
-    value: ratio(mine.map(value), stock.map(value)), unit: '×',
-    ...(again.length > 0 && { noise: ratio(again.map(value), stock.map(value)) }),
-  })
   return [
-    { name: `${name}: CPU over https.Agent's`, ...compared(cpu), most: 1.15 },
-    { name: `${name}: heap of a socket beyond https.Agent's`, value: heapBeyond, unit: 'kB', most: HEAP / 1_000 },
-    { name: `${name}: time to open them over https.Agent's`, ...compared(opening), most: 1.1 },
+    {
+      name: `${name}: CPU over https.Agent's`, value: pairedRatio(cpus(mine), cpus(stock)), unit: '×', most: 1.15,
+      ...(again !== undefined && { noise: pairedRatio(cpus(again), cpus(stock)) }),
+    },
+    {
+      name: `${name}: heap of a socket beyond https.Agent's`, value: (mine.heap - stock.heap) / 1_000, unit: 'kB',
+      most: HEAP / 1_000,
+    },
+    {
+      name: `${name}: time to open them over https.Agent's`, value: mine.opening / stock.opening, unit: '×', most: 1.1,
+      ...(again !== undefined && { noise: again.opening / stock.opening }),
+    },
   ]
 }
 
-function cpu(weighed: Weighed): number {
-  return weighed.cpu
-}
-
-function heap(weighed: Weighed): number {
-  return weighed.heap
-}
-
-function opening(weighed: Weighed): number {
-  return weighed.opening
+function cpus({ slices }: Held): number[] {
+  return slices.map(({ cpu }) => cpu)
 }
 
 /** In µs. */
-function cpuOfEvent({ watches }: Row, its: readonly Weighed[]): number {
-  return median(its.map((weighed) => weighed.cpu / (weighed.events * watches))) * 1e6
+function cpuOfEvent({ watches }: Row, { slices }: Held): number {
+  return median(slices.map(({ cpu, events }) => cpu / (events * watches))) * 1e6
 }
 
 /** How many descriptors a process may open here. */

@@ -18,7 +18,7 @@ const CLIENTS = 60
 const MORE = 200
 
 describe('what one client of a fleet asks', () => {
-  const traffic = (workload: Workload): Traffic => trafficOf(core, workload, 15, 1)
+  const traffic = (workload: Workload): Traffic => trafficOf(core, { carried: workload, clients: 15, seed: 1 })
 
   it('H7 a busy watch has its server asked at most 4 times in any minute, and no other', () => {
     const { most, questions } = traffic('busy watch')
