@@ -29,7 +29,7 @@ Runs the benches named, or all: ${BENCHES.join(', ')}.
   --quick        short runs: for a look, not for a verdict
   --long         also what takes minutes: scale with 20,000 watches, fleet with 5 and 7 servers and 100,000 clients
   --seed N       of what is random in the simulation (1)
-  --clients N    of the simulated fleet (300 to 10,000, as each scenario needs)
+  --clients N    of the simulated fleet (200 to 10,000, as each scenario needs)
   --only TEXT    only the rows whose name holds it
   --cluster      failover on the real control plane (KUBEBUILDER_ASSETS)
   --strict       exit 1 where a promised figure is not met`

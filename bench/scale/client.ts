@@ -11,7 +11,13 @@ import { answerAll } from '../support/worker.ts'
 export type Side = 'mine' | 'stock'
 
 export type ScaleQuestion =
-  | { readonly what: 'open'; readonly side: Side; readonly port: number; readonly dist: string; readonly watches: number }
+  | {
+    readonly what: 'open'
+    readonly side: Side
+    readonly port: number
+    readonly dist: string
+    readonly watches: number
+  }
   /** For so many ms. */
   | { readonly what: 'watch'; readonly ms: number }
 

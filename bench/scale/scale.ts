@@ -12,20 +12,19 @@ import { Worker } from '../support/worker.ts'
 
 interface Size {
   readonly watches: number
-  /** The stock agent stands in a second time. */
-  readonly twice: boolean
-  /** All are held at the same time. So many that two cores cannot serve them are held one after another. */
-  readonly together: boolean
+  /** Who holds them, a group at a time: those of a group at the same time. */
+  readonly groups: readonly (readonly Side[])[]
 }
 
-const LONG: Size = { watches: 20_000, twice: false, together: false }
+const BOTH: Size['groups'] = [['mine', 'stock']]
+/** The stock agent stands in twice: what it differs from itself by is noise. */
+const TWICE: Size['groups'] = [['mine', 'stock', 'stock']]
+/** So many that two cores cannot serve those of both at once. */
+const LONG: Size = { watches: 20_000, groups: [['mine'], ['stock']] }
 const SIZES: readonly Size[] = [
-  { watches: 100, twice: false, together: true }, { watches: 1_000, twice: false, together: true },
-  { watches: 4_000, twice: true, together: true },
+  { watches: 100, groups: BOTH }, { watches: 1_000, groups: BOTH }, { watches: 4_000, groups: TWICE },
 ]
-const QUICK: readonly Size[] = [
-  { watches: 100, twice: false, together: true }, { watches: 300, twice: true, together: true },
-]
+const QUICK: readonly Size[] = [{ watches: 100, groups: BOTH }, { watches: 300, groups: TWICE }]
 const SLICES = 5
 /** ms */
 const SLICE = 1_000
@@ -35,9 +34,6 @@ const PROMISED = 4_000
 const OWN_DESCRIPTORS = 100
 /** What a socket may weigh beyond the stock agent's, in bytes. */
 const HEAP = 2_000
-
-/** The stock agent stands in twice: what it differs from itself by is noise. */
-const SIDES: readonly Side[] = ['mine', 'stock', 'stock']
 
 type Client = Worker<ScaleQuestion, Opened | Watched>
 
@@ -57,14 +53,12 @@ interface Row {
 export async function run({ quick, long, dist, only }: Options): Promise<Report> {
   const most = Math.max(0, descriptors() - OWN_DESCRIPTORS)
   const rows: Row[] = []
-  for (const { watches: wanted, twice, together } of quick ? QUICK : long ? [...SIZES, LONG] : SIZES) {
+  for (const { watches: wanted, groups } of quick ? QUICK : long ? [...SIZES, LONG] : SIZES) {
     const watches = Math.min(wanted, most)
     if (!String(wanted).includes(only)) continue
-    const sides = twice ? SIDES : SIDES.slice(0, 2)
-    const slices = quick ? 1 : SLICES
-    const [mine, stock, again] = together
-      ? await holdAll(sides, { dist, watches }, slices)
-      : [...await holdAll(['mine'], { dist, watches }, slices), ...await holdAll(['stock'], { dist, watches }, slices)]
+    const held: Held[] = []
+    for (const sides of groups) held.push(...await holdAll(sides, { dist, watches }, quick ? 1 : SLICES))
+    const [mine, stock, again] = held
     if (mine !== undefined && stock !== undefined) rows.push({ watches, mine, stock, again })
   }
   return {

@@ -388,7 +388,8 @@ function line(
 function newAgent({ plane, balancer }: Stage): MultidialerAgent {
   return new MultidialerAgent({
     server: balancer.url, caFile: join(folder, 'ca.crt'), tokenFile: plane.tokenFile,
-    certFile: join(folder, 'tls.crt'), keyFile: join(folder, 'tls.key'), maxSockets: 50, refreshInterval: REFRESH_INTERVAL,
+    certFile: join(folder, 'tls.crt'), keyFile: join(folder, 'tls.key'), maxSockets: 50,
+    refreshInterval: REFRESH_INTERVAL,
   })
 }
 

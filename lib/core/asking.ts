@@ -160,11 +160,11 @@ export interface NextAsking {
 /** H2, H7, H10, H12: Gives when an endpoint in use is to be asked next, and how. */
 export function nextAsking(state: State, peer: Peer): NextAsking {
   const { heartbeatInterval, heartbeatTimeout } = state.settings
-  const { voice, active, askedAt, askedDeepAt, askedFullAt, askedOwedAt, owedSince, surelyOwedSince, kept } = peer
+  const { voice, active, askedAt, askedFullAt, kept } = peer
   if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0 || state.dormant) return NEVER
   const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval - peer.patience
   const silentAt = Math.max(peer.heardAt, askedAt) + peer.patience
-  const deepAt = active ? Math.max(askedDeepAt, askedFullAt, peer.usedSince) + DEEP_EVERY : Infinity
+  const deepAt = active ? Math.max(peer.askedDeepAt, askedFullAt, peer.usedSince) + DEEP_EVERY : Infinity
   const isHollow = voice.is === 'hollow' || voice.is === 'sick'
   const deepOn = isHollow && voice.full ? 'full' : 'kept'
   const anyhowAt = Math.min(busyAt, silentAt)
@@ -189,10 +189,20 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
   if (active && kept === undefined && askedAt <= peer.usedSince) {
     consider(peer.usedSince + (peer.sockets > 1 ? KEPT_SOON : KEPT_AFTER), 'shallow', 'kept')
   }
+  considerOwed(peer, consider)
+  return next
+}
+
+type Consider = (at: number, depth: Depth, on: Question['on'], owed: boolean) => void
+
+/** H2, H12: Considers when to ask an endpoint for what it owes: more often for what it surely does. */
+function considerOwed(peer: Peer, consider: Consider): void {
+  const { askedAt, askedDeepAt, askedFullAt, askedOwedAt, owedSince, surelyOwedSince, kept } = peer
   if (askedDeepAt < owedSince && askedAt < owedSince + OWED_AFTER) {
     const at = Math.max(owedSince, askedAt) + OWED_AFTER
     consider(at, at >= askedOwedAt + DEEP_EVERY ? 'deep' : 'shallow', 'kept', true)
   }
+  if (surelyOwedSince === Infinity) return
   if (askedDeepAt < surelyOwedSince) {
     consider(Math.max(surelyOwedSince + OWED_DEEP, askedAt + OWED_AFTER), 'deep', 'kept', true)
   }
@@ -205,7 +215,6 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
     if (keptAskedAt + OWED_AFTER >= at) consider(at, 'deep', 'full', true)
     else consider(at, 'shallow', 'kept', true)
   }
-  return next
 }
 
 const NEVER: NextAsking = { at: Infinity, depth: 'shallow', on: 'kept', owed: false }

@@ -251,7 +251,7 @@ export interface Peer {
   readonly retired: boolean
   /** When the last byte came from it, as far as has been seen. */
   readonly heardAt: number
-  /** When it was last asked at all, and last asked deep, and last with a full handshake. */
+  /** When it was last asked at all, last asked deep without a full handshake, and last with one. */
   readonly askedAt: number
   readonly askedDeepAt: number
   readonly askedFullAt: number
