@@ -129,6 +129,7 @@ export function send(turn: Turn, address: Address, asking: Asking, attempt?: Id)
     return {
       question: {
         ...asking, id, attempt, sentAt: now, connectedAt: isConnected ? now : undefined, deadline: now + bound,
+        hesitated: false,
       },
       askedAt: now,
       askedDeepAt: depth === 'deep' && on !== 'full' ? now : peer.askedDeepAt,
@@ -161,7 +162,10 @@ export interface NextAsking {
 export function nextAsking(state: State, peer: Peer): NextAsking {
   const { heartbeatInterval, heartbeatTimeout } = state.settings
   const { voice, active, askedAt, askedFullAt, kept } = peer
-  if (peer.sockets === 0 || peer.question !== undefined || heartbeatInterval === 0 || state.dormant) return NEVER
+  if (peer.question !== undefined || heartbeatInterval === 0 || state.dormant) return NEVER
+  // H11: What it was asked last did not end the doubt. Where no socket is left either, dials wait for it elsewhere.
+  const doubtedAt = voice.is === 'doubted' ? askedAt + DOUBT_AGAIN : Infinity
+  if (peer.sockets === 0) return { ...NEVER, at: doubtedAt }
   const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval - peer.patience
   const silentAt = Math.max(peer.heardAt, askedAt) + peer.patience
   const deepAt = active ? Math.max(peer.askedDeepAt, askedFullAt, peer.usedSince) + DEEP_EVERY : Infinity
@@ -175,6 +179,7 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
     if (at < next.at || (depth === 'deep' && at === next.at)) next = { at, depth, on, owed }
   }
   consider(isHollow ? deepAt : deepAt + DEEP_WAITS, 'deep', deepOn)
+  consider(doubtedAt, 'shallow', 'kept')
   if (isHollow) {
     if (voice.strikes < 2) {
       consider(Math.max(voice.full ? askedFullAt : askedAt, voice.since) + heartbeatTimeout, 'deep', deepOn)

@@ -7,8 +7,8 @@ import type { Asking } from './asking.ts'
 import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
 import {
-  becomeAlive, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeShown, becomeSilent,
-  becomeSlow, becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, measured, statusOf,
+  becomeAlive, becomeDoubted, becomeFailed, becomeHeard, becomeHollow, becomeReady, becomeRefusing, becomeShown,
+  becomeSilent, becomeSlow, becomeSuspect, becomeUndoubted, becomeWell, drawPatience, isFront, measured, statusOf,
 } from './peers.ts'
 import { isHeldAt, questionLost } from './holding.ts'
 import { hesitated } from './retiring.ts'
@@ -43,6 +43,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   if (peer?.deaf !== undefined && peer.deaf.question === event.question) return deafAnswered(turn, peer, peer.deaf)
   if (peer === undefined || question?.id !== event.question) return
   hesitated(turn, peer)
+  const isTooLate = turn.peer(address)?.question?.hesitated === true
   proven(turn, peer, question, authorized ? status : peer.answer)
   const isBad = status === 429 || status >= 500
   // 429 tells of load, in which the cache has no share.
@@ -53,6 +54,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   judge(turn, address, question, status, isBad)
   answered(turn, address, question, event)
   release(turn, address, question.id)
+  if (isTooLate && turn.state.settings.heartbeatInterval > 0) becomeDoubted(turn, address)
 }
 
 /** H1, H2: Any HTTP answer proves the endpoint alive; on a connection that was made since it failed, verified, too. */

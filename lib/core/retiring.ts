@@ -76,6 +76,7 @@ export function hesitated(turn: Turn, peer: Peer): void {
   if (hesitatesAt(turn.state, peer) > turn.now) return
   becomeDoubted(turn, peer.address)
   retireAll(turn, peer)
+  turn.changePeer(peer.address, ({ question }) => question && { question: { ...question, hesitated: true } })
   turn.set({ hesitatedAt: turn.now })
 }
 

@@ -213,6 +213,8 @@ export interface Question {
   readonly deadline: number
   /** The attempt on whose connection it went (F3). */
   readonly attempt: Id | undefined
+  /** It has waited for so long that its endpoint hesitates: its answer ends no doubt (H11). */
+  readonly hesitated: boolean
 }
 
 /** A question on the kept connection that went unanswered, and is still listened to (F4). */

@@ -7,7 +7,7 @@ import type { Peer, State } from '../../lib/core/state.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
-  A, answered, askDeep, asking, B, connect, connected, deliver, dialled, doubted, failing, given, hollowSince,
+  A, answered, ask, askDeep, asking, B, connect, connected, deliver, dialled, doubted, failing, given, hollowSince,
   keptSince, reading, ready, refusing, reportFailover, retire, sampled, sickSince, silentSince, slowSince,
   socketClosed, suspectSince, tick, unlisted, unready, used,
 } from '../support/core-given.ts'
@@ -72,11 +72,41 @@ const hesitating: readonly Row[] = [
     phases: [[1_050, sampled(reading(2, 10, 0)), []], [1_250, tick, [], { peers: { [A]: { retired: false } } }]],
   },
   {
-    name: 'H11 one that answers is trusted again, and its sockets are still closed when idle',
+    name: 'H11 an answer that is too late ends no doubt: the next one, a second later, does',
     given: inUse,
     phases: [
       [1_250, tick, all],
-      [1_500, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' }, retired: true } } }],
+      [1_500, answered(A, 9), [], {
+        peers: { [A]: { ...doubted, retired: true } }, deadline: { at: 2_000, why: 'silence' },
+      }],
+      [1_600, dialled(1), [connect(1, 100, B)]],
+      [1_605, connected(1, 100), [deliver(1, 100, B), reportFailover(A, B, 'callers gave up on it')], { current: B }],
+      [1_705, tick, [ask(101, B)]],
+      [2_000, tick, [ask(102, A)]],
+      [2_600, answered(A, 102), [], { peers: { [A]: { voice: { is: 'well' }, retired: true } } }],
+    ],
+  },
+  {
+    name: 'H11 it is asked for that, too, where all its sockets are closed meanwhile',
+    given: inUse,
+    phases: [
+      [1_250, tick, all],
+      [1_500, answered(A, 9), []],
+      [1_501, socketClosed(1, { read: 70, written: 70 }), []],
+      [1_502, socketClosed(2), []],
+      [1_503, socketClosed(3), [], { deadline: { at: 2_000, why: 'silence' } }],
+      [2_000, tick, [ask(100, A)]],
+      [2_010, answered(A, 100), [], { peers: { [A]: { voice: { is: 'well' } } } }],
+    ],
+  },
+  {
+    name: 'H11 without heartbeats nobody would be asked again: any answer ends the doubt',
+    given: given({
+      settings: { heartbeatInterval: 0 }, peers: { [A]: owing, [B]: ready }, sockets, current: A, sampleAt: 5_000,
+    }),
+    phases: [
+      [1_250, tick, all],
+      [1_500, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' } } } }],
     ],
   },
   {
@@ -92,7 +122,7 @@ const hesitating: readonly Row[] = [
     given: inUse,
     phases: [
       [1_300, answered(A, 9), all, {
-        peers: { [A]: { voice: { is: 'well' }, retired: true } }, state: { hesitatedAt: 1_300 },
+        peers: { [A]: { ...doubted, retired: true } }, state: { hesitatedAt: 1_300 },
       }],
     ],
   },
@@ -122,7 +152,7 @@ const alone: readonly Row[] = ([
   ['an unready one', { [B]: { ...ready, ...unready } }],
   ['one that failed', { [B]: failing(0) }],
   ['one that refuses', { [B]: { ...ready, ...refusing() } }],
-  ['one that is doubted, too', { [B]: { ...ready, ...doubted } }],
+  ['one that is doubted, too', { [B]: { ...ready, ...doubted, askedAt: 1_000 } }],
   ['one that is suspected of the same', { [B]: { ...ready, ...suspectSince(900) } }],
   ['one that is not listed', { [B]: { ...ready, ...unlisted, origin: 'alternate' } }],
 ] as const).map(([what, peers]) => ({

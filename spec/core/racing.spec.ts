@@ -95,7 +95,7 @@ const early: readonly Row[] = [
     ],
   },
   putOff('D8 not to one that failed', failing(900, 1)),
-  putOff('D8 not to one that callers gave up on', doubted),
+  putOff('D8 not to one that callers gave up on', { ...doubted, askedAt: 1_000 }),
   putOff('D8 not to one that is suspected', { ...ready, ...suspectSince(900) }),
   putOff('D8 not to one that leaves', { ...ready, ...unready }),
   putOff('D8, F1 not to one that is not listed', { ...ready, ...unlisted, origin: 'seed' }),

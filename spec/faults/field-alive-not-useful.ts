@@ -128,6 +128,29 @@ const limping: readonly Row[] = [
     },
   },
   {
+    // Nothing is dialled while it stands still: what was found out must outlast the late answers that end it.
+    name: 'H11 it limps, and one thing is asked after the other: served by another after two stops at the most',
+    body: async ({ client, server }) => {
+      await client.dialer.refresh()
+      await client.watch(`${CONFIGMAPS}?watch=1&resourceVersion=0`)
+      await client.get(CONFIGMAPS)
+      const over = await server(0).limp()
+      try {
+        const from = performance.now()
+        let elsewhere = 0
+        while (elsewhere < 3) {
+          const { server: name } = await client.get(CONFIGMAPS)
+          elsewhere = name === server(0).name ? 0 : elsewhere + 1
+          await delay(20)
+        }
+        const ms = performance.now() - from
+        assert.ok(ms < 4_000 + SLACK, `served by another after ${Math.round(ms)} ms`)
+      } finally {
+        await over()
+      }
+    },
+  },
+  {
     // The first stop may be over when it is known, as what is owed is asked for after 1 s: so it has two of them.
     name: 'H11 it limps when many of its connections wait in the pool: each of them is closed, and not waited on again',
     body: async (scene) => {

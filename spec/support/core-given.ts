@@ -209,6 +209,7 @@ export function asking(id: Id, sentAt = 0, change: Partial<Question> = {}): Ques
     connectedAt: sentAt,
     deadline: sentAt + DEFAULTS.heartbeatTimeout,
     attempt: undefined,
+    hesitated: false,
     ...change,
   }
 }
