@@ -223,7 +223,8 @@ export function hintsLoaded(turn: Turn, endpoints: readonly Endpoint[]): void {
 
 /** R3, R4: Puts a well-formed list that is not empty in the place of the last one. */
 function accepted(turn: Turn, address: Address, body: EndpointsBody & { kind: 'list' }, via: Via): void {
-  const before = turn.state
+  // A copy: the turn's own goes on changing.
+  const before = { ...turn.state }
   const endpoints = body.ready
   list(turn, body)
   hurryAges(turn, before)

@@ -126,8 +126,8 @@ function apply(turn: Turn, event: Event): void {
 function settle(turn: Turn, before: State): void {
   const { dials, peers } = turn.state
   if (dials.size > 0 && peers.size > before.peers.size) newcomersDue(turn)
-  for (let state: State | undefined; state !== turn.state;) {
-    state = turn.state
+  for (let changes = -1; changes !== turn.changes;) {
+    changes = turn.changes
     settleRound(turn)
     settleHeld(turn)
     settleDoubts(turn)

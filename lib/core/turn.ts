@@ -1,8 +1,9 @@
 /**
  * One turn of the machine: the state as it stands, the time, and the effects so far. The functions of this folder take
- * a turn and change it; the state inside is replaced, never changed. Here, too, is the one source of chance: a draw
- * takes a seed from the state and leaves the next one there, so that the same state and events give the same effects.
- * Nothing drawn here is, or may be used as, a secret.
+ * a turn and change it. The state that came in is never changed, nor is anything inside it: the first change of a turn
+ * copies it, and what is in it is replaced. Here, too, is the one source of chance: a draw takes a seed from the state
+ * and leaves the next one there, so that the same state and events give the same effects. Nothing drawn here is, or may
+ * be used as, a secret.
  */
 import type { Address } from './endpoint.ts'
 import type { Counters, Discovery, Effect, Id, Peer, Report, Seed, State } from './state.ts'
@@ -17,6 +18,8 @@ export class Turn {
   state: State
   readonly now: number
   readonly effects: Effect[] = []
+  /** How often the state was changed in this turn. */
+  changes = 0
 
   constructor(state: State, now: number) {
     this.state = state
@@ -31,9 +34,11 @@ export class Turn {
     this.effects.push({ type: 'report', report })
   }
 
-  /** Replaces parts of the state. */
+  /** Replaces parts of the state: of a copy that nobody else has seen, made for the first change of the turn. */
   set(change: Partial<State>): void {
-    this.state = { ...this.state, ...change }
+    if (this.changes === 0) this.state = { ...this.state }
+    this.changes += 1
+    Object.assign(this.state, change)
   }
 
   setDiscovery(change: Partial<Discovery>): void {
