@@ -13,18 +13,28 @@ type Client = Worker<ClientQuestion, Slice>
 
 const SIDES: readonly Side[] = ['mine', 'stock', 'stock']
 const CONCURRENCIES = [1, 10, 50] as const
-/**
- * Each round has new processes, as the compiler makes different things of the same code in different processes. A
- * figure is the median of the rounds, so that one round with a disturbance does not decide it.
- */
-const ROUNDS = 3
-/** Of new connections there are fewer in a slice than of requests, and their p99 needs many. */
-const SLICES: Readonly<Record<Work['what'], number>> = { requests: 2, connections: 6, dials: 6, plain: 1 }
-/**
- * ms, all clients side by side. What is done some hundred times a second is compiled within a second or two of its own;
- * until then the compiler, on one core of two, would be most of a p99.
- */
-const WARM_UP: Readonly<Record<Work['what'], number>> = { requests: 1_500, connections: 3_000, dials: 3_000, plain: 0 }
+
+/** How a work is measured. Times are in ms. */
+interface Manner {
+  /**
+   * Each has new processes, as the compiler makes different things of the same code in different processes. A figure is
+   * the median of the rounds, so that one with a disturbance does not decide it.
+   */
+  readonly rounds: number
+  /** Of a round: clients take turns at them. */
+  readonly slices: number
+  readonly slice: number
+  /**
+   * All clients side by side. What is done some hundred times a second is compiled within a second or two of its own;
+   * until then the compiler, on one core of two, would be most of a p99.
+   */
+  readonly warmUp: number
+}
+
+const REQUESTS: Manner = { rounds: 5, slices: 4, slice: 100, warmUp: 1_000 }
+/** There are fewer of these in a second, and their p99 needs many. */
+const CONNECTIONS: Manner = { rounds: 3, slices: 4, slice: 350, warmUp: 3_000 }
+const QUICK: Manner = { rounds: 1, slices: 2, slice: 100, warmUp: 100 }
 
 /** The slices of one round. */
 interface Round {
@@ -42,12 +52,12 @@ interface Compared {
 export async function run({ quick, dist, only }: Options): Promise<Report> {
   const server = new Worker<ServerQuestion, ServerAnswer>(new URL('../support/server.ts', import.meta.url))
   const { port } = await server.ask({ what: 'address' })
-  const ms = quick ? 100 : 350
-  const works = worksOf(ms).filter(({ name }) => name.includes(only))
+  const works = worksOf(quick).filter(({ name }) => name.includes(only))
+  const most = Math.max(...works.map(({ manner }) => manner.rounds))
   const rounds = new Map(works.map(({ name }): [string, Round[]] => [name, []]))
   const plain: number[] = []
   try {
-    for (let round = 0; round < (quick ? 1 : ROUNDS); round += 1) {
+    for (let round = 0; round < most; round += 1) {
       const clients: Client[] = []
       try {
         for (const side of SIDES) {
@@ -55,13 +65,13 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
           clients.push(client)
           await client.ask({ what: 'start', side, port, dist })
         }
-        for (const { name, work } of works) {
-          await Promise.all(clients.map((each) => each.ask({ ...work, ms: quick ? 100 : WARM_UP[work.what] })))
-          const [mine = [], stock = [], again = []] =
-            await interleaved(clients, quick ? 2 : SLICES[work.what], (each) => each.ask(work))
+        for (const { name, work, manner: { rounds: wanted, slices, warmUp } } of works) {
+          if (round >= wanted) continue
+          await Promise.all(clients.map((each) => each.ask({ ...work, ms: warmUp })))
+          const [mine = [], stock = [], again = []] = await interleaved(clients, slices, (each) => each.ask(work))
           rounds.get(name)?.push({ mine, stock, again })
         }
-        plain.push(await plainDials(clients, ms))
+        if (round < CONNECTIONS.rounds) plain.push(await plainDials(clients))
       } finally {
         for (const client of clients) await client.end()
       }
@@ -74,7 +84,7 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
     return {
       bench: 'agent',
       tables: [rates(requests), latencies(connections)],
-      figures: [...requests.flatMap(rateFigures), ...connections.flatMap(timeFigures)],
+      figures: [...rateFigures(requests), ...connections.flatMap(timeFigures)],
       notes: [
         'stock² is the stock one once more, in another process: two of the same differ by its ratio',
         `${resumed} of ${made} connections resumed a TLS session`,
@@ -86,18 +96,27 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
   }
 }
 
-function worksOf(ms: number): { readonly name: string; readonly work: Work }[] {
+interface Measured {
+  readonly name: string
+  readonly work: Work
+  readonly manner: Manner
+}
+
+function worksOf(quick: boolean): Measured[] {
+  const [requests, connections] = quick ? [QUICK, QUICK] : [REQUESTS, CONNECTIONS]
+  const ms = connections.slice
   return [
-    ...CONCURRENCIES.map((concurrency) => (
-      { name: `requests, ${concurrency} at a time`, work: { what: 'requests', concurrency, ms } } as const
-    )),
-    { name: 'a new connection for each request', work: { what: 'connections', ms } },
-    { name: 'connect() and tls.connect', work: { what: 'dials', ms } },
+    ...CONCURRENCIES.map((concurrency): Measured => ({
+      name: `requests, ${concurrency} at a time`, manner: requests,
+      work: { what: 'requests', concurrency, ms: requests.slice },
+    })),
+    { name: 'a new connection for each request', manner: connections, work: { what: 'connections', ms } },
+    { name: 'connect() and tls.connect', manner: connections, work: { what: 'dials', ms } },
   ]
 }
 
-async function plainDials([, stock]: readonly Client[], ms: number): Promise<number> {
-  return stock === undefined ? NaN : p50([await stock.ask({ what: 'plain', ms })])
+async function plainDials([, stock]: readonly Client[]): Promise<number> {
+  return stock === undefined ? NaN : p50([await stock.ask({ what: 'plain', ms: CONNECTIONS.slice })])
 }
 
 function rates(compared: readonly Compared[]): Table {
@@ -131,11 +150,12 @@ function latencies(compared: readonly Compared[]): Table {
   }
 }
 
-function rateFigures({ name, rounds }: Compared): Figure[] {
-  return [{
-    name: `${name}: rate over https.Agent's`, value: over(rounds, mine, rate), noise: noiseOf(rounds, rate),
-    unit: '×', least: 1,
-  }]
+/** What two of the same differ by is a matter of the machine and of the compiler, and so taken of all of them. */
+function rateFigures(requests: readonly Compared[]): Figure[] {
+  const noise = noiseOf(requests.flatMap(({ rounds }) => rounds), rate)
+  return requests.map(({ name, rounds }) => (
+    { name: `${name}: rate over https.Agent's`, value: over(rounds, mine, rate), noise, unit: '×', least: 1 }
+  ))
 }
 
 function timeFigures({ name, rounds }: Compared): Figure[] {

@@ -13,6 +13,8 @@ type Server = Worker<ServerQuestion, ServerAnswer>
 type Client = Worker<BurstQuestion, Burst>
 
 const REQUESTS = 1_000
+/** Before: what the compiler makes of the code is made then. */
+const WARM_UP = 300
 const LIMITS = [Infinity, 100] as const
 const TURNS = 2
 /** The stock agent stands in twice: what it differs from itself by is noise. */
@@ -82,8 +84,10 @@ async function alone(
   const sides = SIDES.map((side, index) => ({ side, client: clients[index] }))
   const ask = ({ side, client }: typeof sides[number]): Promise<Seen> =>
     burst(servers, client, { ...asked, side, server, alternates: [] })
-  // What the compiler makes of the code is made before.
-  for (const side of sides) await ask(side)
+  const few = Math.min(WARM_UP, asked.requests)
+  for (const { side, client } of sides) {
+    await burst(servers, client, { ...asked, requests: few, side, server, alternates: [] })
+  }
   const [mine = [], stock = [], again = []] = await interleaved(sides, turns, ask)
   return { maxSockets: asked.maxSockets, mine, stock, again }
 }

@@ -26,6 +26,8 @@ interface Manner {
    * do not disturb each other.
    */
   readonly lanes: number
+  /** RUNS unless told otherwise. */
+  readonly runs?: number
   readonly setting: Setting
   /** What is asked for; VERSION unless told otherwise. */
   readonly requestPath?: string
@@ -33,8 +35,8 @@ interface Manner {
   readonly isField?: boolean
 }
 
-/** What is over at once is measured alone: all clients dial at the same time. */
-const AT_ONCE: Manner = { window: 2_000, lanes: 1, setting: 'direct' }
+/** What is over at once is measured alone, as all clients dial at the same time, and more often: ms decide. */
+const AT_ONCE: Manner = { window: 2_000, lanes: 1, runs: 5, setting: 'direct' }
 const SILENT: Manner = { window: 11_000, lanes: 5, setting: 'direct' }
 const HANDSHAKE: Manner = { window: 1_500, unkeptPace: 100, lanes: 5, setting: 'direct' }
 /** Servers that start compete for the machine with the clients that wait for them: one runs at a time, or two. */
@@ -46,13 +48,14 @@ const REFUSAL: Manner = { window: 4_000, lanes: 5, setting: 'direct', isField: t
 const HOLLOW: Manner = { window: 33_000, lanes: 5, setting: 'direct', requestPath: OBJECT, isField: true }
 const FRONTED: Manner = { window: 14_000, lanes: 5, setting: 'balancer', isField: true }
 const KEPT_PACE = 20
-const SETTINGS: readonly Setting[] = ['direct', 'balancer', 'balancer, no list']
+/** Those of a group side by side: behind a balancer all is waiting. */
+const SETTINGS: readonly (readonly Setting[])[] = [['direct'], ['balancer', 'balancer, no list']]
 const FIELD_KINDS: readonly Kind[] = ['mine', 'stock', 'haproxy']
 const RUNS = 3
 /** Runs of dials that are measured by themselves, dials in each, and dials before them to compile the code. */
 const DIAL_RUNS = 3
 const DIAL_TURNS = 100
-const WARM_UP = 1_000
+const WARM_UP = 400
 
 function mannerOf(fault: FaultName): Manner {
   switch (fault) {
@@ -76,8 +79,8 @@ function mannerOf(fault: FaultName): Manner {
     case 'half of connections reset':
       return HANDSHAKE
     case 'graceful restart of each':
-    case 'flapping':
       return LASTING
+    case 'flapping':
     case 'all down for 4 s':
       return OUTAGE
     case '503 to everything':
@@ -116,28 +119,31 @@ export async function run(options: Options): Promise<Report> {
   const notes: string[] = []
   const contenders = contendersHere(options, notes)
   try {
-    const runs = options.quick ? 1 : RUNS
+    const runsOf = (fault: FaultName): number => (options.quick ? 1 : mannerOf(fault).runs ?? RUNS)
     const wanted = FAULTS.filter((fault) => fault.includes(options.only))
     const rows: Row[] = []
     let dial: Dials = { first: [], refused: [], fresh: [] }
-    for (const setting of SETTINGS) {
+    let made = 0
+    const lane = (setting: Setting): Promise<Lane> => laneOf(made++, setting, options)
+    const sufferIn = async (setting: Setting): Promise<void> => {
       const faults = wanted.filter((fault) => mannerOf(fault).setting === setting)
-      if (faults.length === 0 || (options.cluster && setting !== 'direct')) continue
-      const first = await laneOf(0, setting, options)
+      if (faults.length === 0 || (options.cluster && setting !== 'direct')) return
+      const first = await lane(setting)
       const lanes = [first]
       try {
         // This comes first, while there are no other lanes to share the machine with.
         if (setting === 'direct') dial = await dials(first, options)
         const widest = Math.max(...faults.map((fault) => mannerOf(fault).lanes))
-        const others = options.cluster || options.quick ? 0 : Math.min(widest, faults.length * runs) - 1
-        lanes.push(...await Promise.all(
-          Array.from({ length: others }, (_, index) => laneOf(index + 1, setting, options))))
+        const others = options.cluster || options.quick ? 0 : Math.min(widest, sum(faults.map(runsOf))) - 1
+        lanes.push(...await Promise.all(Array.from({ length: others }, () => lane(setting))))
         const possible = faults.filter((fault) => first.stage.faults.has(fault))
-        rows.push(...await suffer(possible, lanes, contenders, runs, options))
+        rows.push(...await suffer(possible, lanes, contenders, runsOf, options))
       } finally {
         for (const lane of lanes) await lane.stop()
       }
     }
+    for (const settings of SETTINGS) await Promise.all(settings.map(sufferIn))
+    rows.sort((one, other) => FAULTS.indexOf(one.fault) - FAULTS.indexOf(other.fault))
     return reportOf(rows, contenders, dial, notes)
   } finally {
     for (const { client } of contenders) await client.end()
@@ -161,7 +167,7 @@ function contendersHere({ cluster, nodes }: Options, notes: string[]): Contender
   return contenders
 }
 
-/** One control plane with a proxy in front of it. */
+/** One control plane with a proxy in front of it. Its number is its own. */
 interface Lane {
   readonly number: number
   readonly stage: Stage
@@ -189,7 +195,8 @@ async function laneOf(number: number, setting: Setting, { cluster }: Options): P
 
 /** Plays each fault so many times, spread over the lanes; those that may run side by side do, the longest first. */
 async function suffer(
-  faults: readonly FaultName[], lanes: readonly Lane[], all: readonly Contender[], runs: number, options: Options,
+  faults: readonly FaultName[], lanes: readonly Lane[], all: readonly Contender[],
+  runsOf: (fault: FaultName) => number, options: Options,
 ): Promise<Row[]> {
   const contendersOf = (fault: FaultName): readonly Contender[] => (
     mannerOf(fault).isField === true ? all.filter(({ kind }) => FIELD_KINDS.includes(kind)) : all
@@ -200,7 +207,7 @@ async function suffer(
   for (const width of new Set(faults.map((fault) => mannerOf(fault).lanes))) {
     const left = rows.filter(({ fault }) => mannerOf(fault).lanes === width)
       .toSorted((one, other) => mannerOf(one.fault).window - mannerOf(other.fault).window)
-      .flatMap((row) => Array.from({ length: runs }, () => row))
+      .flatMap((row) => Array.from({ length: runsOf(row.fault) }, () => row))
     const work = async (lane: Lane): Promise<void> => {
       for (let row = left.pop(); row !== undefined; row = left.pop()) {
         const { fault, samples } = row

@@ -44,14 +44,17 @@ export async function run({ quick, long, dist, seed, only, clients }: Options): 
   const fieldPlays = field.map(({ name, workload }): FieldPlay => (
     { field: name, workload, clients: clients ?? few, seed }
   ))
-  const fieldOutcomes = await playAll<FieldPlay, FieldOutcome>(fieldPlays, dist, () => 1)
-  const outcomes = await playAll<Play, Outcome>(plays, dist, (play) => play.clients * play.servers)
-  const startUps = quick ? [200, 1_000, 2_000] : long ? [1_000, 10_000, 100_000] : [300, 1_000, 5_000]
-  const growing = await playAll<StartUp, Brief>(
-    only === '' ? startUps.map((starting): StartUp => ({ starting, seed })) : [], dist, ({ starting }) => starting)
+  const startUps = quick ? [200, 1_000, 2_000] : long ? [1_000, 10_000, 100_000] : [300, 1_000, 4_000]
+  const growths = only === '' ? startUps.map((starting): StartUp => ({ starting, seed })) : []
   const observed = quick ? 20 : OBSERVED
-  const traffics = await playAll<TrafficPlay, Traffic>(
-    only === '' ? WORKLOADS.map((carried): TrafficPlay => ({ carried, clients: observed, seed })) : [], dist, () => 1)
+  const observations = only === ''
+    ? WORKLOADS.map((carried): TrafficPlay => ({ carried, clients: observed, seed }))
+    : []
+  const played = await playAll([...plays, ...growths, ...fieldPlays, ...observations], dist)
+  const outcomes = played.filter((outcome) => 'scenario' in outcome)
+  const growing = played.filter((outcome) => 'megabytes' in outcome)
+  const fieldOutcomes = played.filter((outcome) => 'field' in outcome)
+  const traffics = played.filter((outcome) => 'mostDeep' in outcome)
   return {
     bench: 'fleet',
     tables: [
@@ -73,14 +76,12 @@ export async function run({ quick, long, dist, seed, only, clients }: Options): 
   }
 }
 
-/** Plays them side by side, the longest first. The outcomes are in the order of `plays`. */
-async function playAll<P extends FleetPlay, O extends FleetOutcome>(
-  plays: readonly P[], dist: string, sizeOf: (play: P) => number,
-): Promise<O[]> {
-  const outcomes = new Map<P, O>()
-  const left = plays.toSorted((one, other) => sizeOf(one) - sizeOf(other))
+/** Plays them side by side, those that take longest first. The outcomes are in the order of `plays`. */
+async function playAll(plays: readonly FleetPlay[], dist: string): Promise<FleetOutcome[]> {
+  const outcomes = new Map<FleetPlay, FleetOutcome>()
+  const left = plays.toSorted((one, other) => costOf(one) - costOf(other))
   const work = async (): Promise<void> => {
-    const worker = new Worker<FleetQuestion, O>(new URL('worker.ts', import.meta.url))
+    const worker = new Worker<FleetQuestion, FleetOutcome>(new URL('worker.ts', import.meta.url))
     try {
       for (let play = left.pop(); play !== undefined; play = left.pop()) {
         outcomes.set(play, await worker.ask({ play, dist }))
@@ -91,6 +92,12 @@ async function playAll<P extends FleetPlay, O extends FleetOutcome>(
   }
   await Promise.all(Array.from({ length: availableParallelism() }, work))
   return plays.flatMap((play) => outcomes.get(play) ?? [])
+}
+
+/** What a play takes, roughly: by its clients, and by what happens to each of them. */
+function costOf(play: FleetPlay): number {
+  if ('starting' in play) return play.starting
+  return 'field' in play ? 8 * play.clients : 3 * play.clients
 }
 
 function table(scenario: Scenario, all: readonly Outcome[]): Table {

@@ -22,19 +22,19 @@ const INSTANCES = 1_000
  * The program of each fresh process. It is JavaScript as text, so that no loader has a share in what it measures. It
  * imports node:https and `what`, as a user's file does, and prints how long that took. `what` is the URL of an ES
  * module, or the name of a package as `from` finds it. A file with nothing in it is imported before: Node's loader then
- * has all that it needs for files. Of this module and of `https.Agent` it also makes instances.
+ * has all that it needs for files. If it is told so, it also makes instances of this module, or of `https.Agent`.
  */
 const PROBE = `
   import { readFileSync } from 'node:fs'
   import { createRequire } from 'node:module'
-  const [what, from, ca, empty] = process.argv.slice(1)
+  const [what, from, ca, empty, makes] = process.argv.slice(1)
   const target = from === '' ? what : createRequire(from).resolve(what)
   await import(empty)
   const startedAt = performance.now()
   const [{ default: https }, loaded] = await Promise.all([import('node:https'), import(target)])
   const imported = performance.now() - startedAt
   const options = { server: 'https://127.0.0.1:6443', ca: readFileSync(ca) }
-  const make = what === 'node:https' ? () => new https.Agent(options)
+  const make = makes === undefined ? undefined : what === 'node:https' ? () => new https.Agent(options)
     : loaded.Multidialer !== undefined ? () => new loaded.Multidialer(options) : undefined
   const result = { imported }
   if (make !== undefined) {
@@ -85,7 +85,7 @@ const OTHERS = ['https-proxy-agent', 'undici-7', 'client-node-1', 'client-node-2
 export async function run({ quick, dist }: Options): Promise<Report> {
   const folder = mkdtempSync(join(tmpdir(), 'footprint-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-  const probe = (args: readonly string[]): Probed | undefined => probed(args, fileOf(folder, 'first', ''))
+  const empty = fileOf(folder, 'first', '')
   const own = ownWeight(dist)
   const peer = installed(PEER).map((contender) => ({ ...contender, isJudged: true }))
   const contenders: Contender[] = [
@@ -100,22 +100,22 @@ export async function run({ quick, dist }: Options): Promise<Report> {
     ...peer, ...peer.map(({ name, ...rest }) => ({ ...rest, name: `${name}²`, weight: undefined })),
     ...OTHERS.flatMap(installed),
   ]
-  const runnable = contenders.filter((contender) => probe(contender.args) !== undefined)
-  const seen = new Map<Contender, readonly (Probed | undefined)[]>()
+  const made = new Map(contenders.flatMap((contender) => {
+    const its = probed(contender.args, empty, 'makes')
+    return its === undefined ? [] : [[contender, its] as const]
+  }))
+  const runnable = [...made.keys()]
+  const imported = new Map<Contender, readonly number[]>()
   for (const judged of [true, false]) {
     const group = runnable.filter(({ isJudged = false }) => isJudged === judged)
-    const all = await interleaved(group, quick ? 2 : judged ? 15 : 2, ({ args }) => probe(args))
-    for (const [index, contender] of group.entries()) seen.set(contender, all[index] ?? [])
+    const times = judged && !quick ? 25 : 2
+    const all = await interleaved(group, times, ({ args }) => probed(args, empty)?.imported ?? NaN)
+    for (const [index, contender] of group.entries()) imported.set(contender, all[index] ?? [])
   }
   const rows = runnable.map((contender) => {
     const { name, weight } = contender
-    const probes = (seen.get(contender) ?? []).flatMap((each) => each ?? [])
-    return {
-      name, weight,
-      imports: probes.map(({ imported }) => imported),
-      heap: median(probes.flatMap(({ heap }) => heap ?? [])),
-      handles: probes.flatMap(({ handles }) => handles ?? []),
-    }
+    const { heap = NaN, handles = [] } = made.get(contender) ?? {}
+    return { name, weight, imports: imported.get(contender) ?? [], heap, handles }
   })
   const [mine] = rows
   if (mine === undefined) throw new Error('no rows')
@@ -196,8 +196,8 @@ function builtinsOf(contents: readonly Buffer[]): string {
 }
 
 /** Undefined where it cannot be imported: some need a newer Node than this one. */
-function probed([what = '', from = '']: readonly string[], empty: string): Probed | undefined {
-  const args = ['--expose-gc', '--input-type=module', '-e', PROBE, what, from, CA, empty]
+function probed([what = '', from = '']: readonly string[], empty: string, ...more: 'makes'[]): Probed | undefined {
+  const args = ['--expose-gc', '--input-type=module', '-e', PROBE, what, from, CA, empty, ...more]
   const { status, stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' })
   if (status !== 0) return undefined
   const seen: Probed = JSON.parse(stdout)

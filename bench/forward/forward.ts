@@ -44,7 +44,7 @@ export async function run({ quick, dist }: Options): Promise<Report> {
       const haproxy = await startHAProxy([{ host: '127.0.0.1', port }])
       started.push({ name: `HAProxy ${version}`, port: haproxy.port, child: undefined, stop: () => haproxy.stop() })
     }
-    const [ms, repetitions] = quick ? [300, 2] : [900, 3]
+    const [ms, repetitions] = quick ? [300, 2] : [600, 3]
     const one = await interleaved(started, repetitions, async ({ port }) => (await client.ask({ what: 'bytes', port, pipes: 1, ms })).rate)
     const many = await interleaved(started, repetitions, async ({ port }) => (await client.ask({ what: 'bytes', port, pipes: 100, ms })).rate)
     const small = await interleaved(started, repetitions, async ({ port }) => (await client.ask({ what: 'echo', port, ms })).times)

@@ -20,14 +20,20 @@ export type ScaleQuestion =
   }
   /** For so many ms. */
   | { readonly what: 'watch'; readonly ms: number }
+  | { readonly what: 'weigh' }
 
 export interface Opened {
   /** ms until every watch was answered. */
   readonly opening: number
   /** ms of CPU for that. */
   readonly openingCpu: number
-  /** Bytes of JavaScript's heap for each watch, and of the whole process. */
+}
+
+/** For each watch. */
+export interface Weighed {
+  /** Bytes of JavaScript's heap. */
   readonly heap: number
+  /** Bytes of the whole process. */
   readonly resident: number
 }
 
@@ -42,21 +48,25 @@ const HOST = '127.0.0.1'
 const WATCH = '/api/v1/pods?watch=1'
 /** So many handshakes are under way at a time. */
 const AT_ONCE = 16
-/** Before heaps are compared and CPU is measured, in ms: what was made for the opening alone is done. */
-const SETTLES = 1_000
 
 let events = 0
 let held = 0
+/** With one watch. */
+let empty = process.memoryUsage()
 
-answerAll<ScaleQuestion, Opened | Watched>((question) => (
-  question.what === 'open' ? opened(question) : watched(question.ms)
-))
+answerAll<ScaleQuestion, Opened | Watched | Weighed>((question) => {
+  switch (question.what) {
+    case 'open': return opened(question)
+    case 'watch': return watched(question.ms)
+    case 'weigh': return weighed()
+  }
+})
 
 async function opened({ side, port, dist, watches }: ScaleQuestion & { what: 'open' }): Promise<Opened> {
   const agent = await agentOf(side, port, dist)
   // The first one loads what is loaded once, and is not counted.
   await open(agent, port)
-  const before = memory()
+  empty = memory()
   const opening = clock()
   let left = watches
   await Promise.all(Array.from({ length: AT_ONCE }, async () => {
@@ -66,13 +76,13 @@ async function opened({ side, port, dist, watches }: ScaleQuestion & { what: 'op
     }
   }))
   const { ms, cpu } = opening()
-  await pause(SETTLES)
-  const after = memory()
-  held = watches + 1
-  return {
-    opening: ms, openingCpu: cpu,
-    heap: (after.heapUsed - before.heapUsed) / watches, resident: (after.rss - before.rss) / watches,
-  }
+  held = watches
+  return { opening: ms, openingCpu: cpu }
+}
+
+function weighed(): Weighed {
+  const { heapUsed, rss } = memory()
+  return { heap: (heapUsed - empty.heapUsed) / held, resident: (rss - empty.rss) / held }
 }
 
 async function watched(ms: number): Promise<Watched> {
@@ -80,7 +90,7 @@ async function watched(ms: number): Promise<Watched> {
   const watching = clock()
   await pause(ms)
   const { ms: took, cpu } = watching()
-  return { cpu: cpu / took, events: (events - before) / held / (took / 1_000) }
+  return { cpu: cpu / took, events: (events - before) / (held + 1) / (took / 1_000) }
 }
 
 async function agentOf(side: Side, port: number, dist: string): Promise<https.Agent> {

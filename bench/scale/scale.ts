@@ -1,10 +1,11 @@
 /**
  * Watches of an event a second each, from a hundred to twenty thousand, held by this module's agent and by
  * `https.Agent`: what they cost, what they weigh, and how long they take to open. Each agent has a client and a server
- * in processes of their own. They open in turn; what they cost is measured at the same time, slice by slice.
+ * in processes of their own. They open in turn, while nothing is sent; what events cost is measured at the same time,
+ * slice by slice.
  */
 import { spawnSync } from 'node:child_process'
-import type { Opened, ScaleQuestion, Side, Watched } from './client.ts'
+import type { Opened, ScaleQuestion, Side, Watched, Weighed } from './client.ts'
 import { median, pairedRatio } from '../measure.ts'
 import type { Cell, Figure, Options, Report } from '../report.ts'
 import type { ServerAnswer, ServerQuestion } from '../support/server.ts'
@@ -28,6 +29,8 @@ const QUICK: readonly Size[] = [{ watches: 100, groups: BOTH }, { watches: 300, 
 const SLICES = 5
 /** ms */
 const SLICE = 1_000
+/** ms of events before that: what was made for the opening alone is done, and what takes events is compiled. */
+const WARM_UP = 2_000
 /** From so many on something is promised; below, the process itself is most of what is measured. */
 const PROMISED = 4_000
 /** Descriptors that a process needs for itself. */
@@ -35,10 +38,10 @@ const OWN_DESCRIPTORS = 100
 /** What a socket may weigh beyond the stock agent's, in bytes. */
 const HEAP = 2_000
 
-type Client = Worker<ScaleQuestion, Opened | Watched>
+type Client = Worker<ScaleQuestion, Opened | Watched | Weighed>
 
 /** What one agent held. */
-interface Held extends Opened {
+interface Held extends Opened, Weighed {
   readonly slices: readonly Watched[]
 }
 
@@ -89,27 +92,65 @@ export async function run({ quick, long, dist, only }: Options): Promise<Report>
 async function holdAll(
   sides: readonly Side[], question: { readonly dist: string; readonly watches: number }, slices: number,
 ): Promise<Held[]> {
-  const workers: { end(): Promise<unknown> }[] = []
+  const holders: Holder[] = []
+  const each = <T>(ask: (holder: Holder, index: number) => Promise<T>): Promise<T[]> => (
+    Promise.all(holders.map(ask))
+  )
   try {
-    const opened: { readonly client: Client; readonly its: Opened; readonly slices: Watched[] }[] = []
+    const opened: Opened[] = []
     for (const side of sides) {
-      const server = new Worker<ServerQuestion, ServerAnswer>(new URL('../support/server.ts', import.meta.url))
-      const client: Client = new Worker(new URL('client.ts', import.meta.url))
-      workers.unshift(client, server)
-      const { port } = await server.ask({ what: 'address' })
-      const its = await client.ask({ what: 'open', side, port, ...question })
-      if ('opening' in its) opened.push({ client, its, slices: [] })
+      const holder = new Holder()
+      holders.push(holder)
+      opened.push(await holder.open(side, question))
     }
-    for (let slice = 0; slice < slices; slice += 1) {
-      await Promise.all(opened.map(async ({ client, slices }) => {
-        const watched = await client.ask({ what: 'watch', ms: SLICE })
-        if ('cpu' in watched) slices.push(watched)
-      }))
-    }
-    return opened.map(({ its, slices }) => ({ ...its, slices }))
+    // Their parts of a second's events do not meet.
+    await each((holder, index) => holder.send(index / holders.length))
+    await each((holder) => holder.watch(WARM_UP))
+    const seen: Watched[][] = []
+    for (let slice = 0; slice < slices; slice += 1) seen.push(await each((holder) => holder.watch(SLICE)))
+    const weighed = await each((holder) => holder.weigh())
+    return opened.flatMap((its, index) => {
+      const weight = weighed[index]
+      return weight === undefined ? [] : [{ ...its, ...weight, slices: seen.flatMap((slice) => slice[index] ?? []) }]
+    })
   } finally {
-    for (const worker of workers) await worker.end()
+    for (const holder of holders) await holder.end()
   }
+}
+/** One agent, with a server of its own. */
+class Holder {
+  readonly #server = new Worker<ServerQuestion, ServerAnswer>(new URL('../support/server.ts', import.meta.url))
+  readonly #client: Client = new Worker(new URL('client.ts', import.meta.url))
+
+  async open(side: Side, question: { readonly dist: string; readonly watches: number }): Promise<Opened> {
+    const { port } = await this.#server.ask({ what: 'address' })
+    const answer = await this.#client.ask({ what: 'open', side, port, ...question })
+    return 'opening' in answer ? answer : unanswered('open')
+  }
+
+  /** Events come from now on. */
+  async send(share: number): Promise<void> {
+    await this.#server.ask({ what: 'send', share })
+  }
+
+  async watch(ms: number): Promise<Watched> {
+    const answer = await this.#client.ask({ what: 'watch', ms })
+    return 'cpu' in answer ? answer : unanswered('watch')
+  }
+
+  async weigh(): Promise<Weighed> {
+    const answer = await this.#client.ask({ what: 'weigh' })
+    return 'heap' in answer ? answer : unanswered('weigh')
+  }
+
+  async end(): Promise<void> {
+    await this.#client.end()
+    await this.#server.end()
+  }
+}
+
+function unanswered(what: ScaleQuestion['what']): never {
+  throw new Error(`the client does not answer '${what}'`)
 }
 
 function cells(name: string, row: Row, its: (row: Row) => Held, first: Row | undefined): Cell[] {

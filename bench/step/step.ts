@@ -91,7 +91,7 @@ class Machine {
 
 export async function run({ quick, dist }: Options): Promise<Report> {
   const core = await load(dist)
-  const time = quick ? 60 : 700
+  const time = quick ? 60 : 400
   const rows = SIZES.map((endpoints) => {
     const dial = costOf(new Machine(core, endpoints), time, (machine) => machine.dial())
     const failover = costOf(new Machine(core, endpoints), time, (machine) => machine.failover())

@@ -1,7 +1,7 @@
 /**
  * A TLS server in a process of its own that answers every request with the same bytes, as cheaply as Node can. The
  * client is what is measured, so the server must not be what it waits for. Of Kubernetes it knows a list of endpoints,
- * in which it stands alone until it is told otherwise, and watches of an event a second.
+ * in which it stands alone until it is told otherwise, and watches of an event a second, once it is told to send them.
  */
 import tls, { type TLSSocket } from 'node:tls'
 import { endpointsBody, pem, response } from '../../spec/support/tls-servers.ts'
@@ -11,6 +11,11 @@ export type ServerQuestion =
   | { readonly what: 'address' | 'counts' }
   /** From now on the list holds these, each 'host:port'. */
   | { readonly what: 'list'; readonly addresses: readonly string[] }
+  /**
+   * From now on events are sent: each part of them at this share of its time, from 0 to 1, by the clock of the machine.
+   * Servers of different shares never send at the same moment.
+   */
+  | { readonly what: 'send'; readonly share: number }
 
 export interface ServerAnswer {
   readonly port: number
@@ -29,6 +34,8 @@ const EVENT_BODY = `${JSON.stringify({
 const EVENT = `${EVENT_BODY.length.toString(16)}\r\n${EVENT_BODY}\r\n`
 /** Events of one second are sent in so many parts, so that neither side has a rush and a rest. */
 const PARTS = 50
+/** ms */
+const PART = 1_000 / PARTS
 
 const counts = { connections: 0, resumed: 0, requests: 0 }
 /** A watch stands in one part for its life. */
@@ -61,15 +68,18 @@ function watch(socket: TLSSocket): void {
   socket.write(WATCH_BEGINS)
 }
 
-/** Sends the parts that are due, and again soon. */
-function send(next: number, dueAt: number): void {
-  const due = Math.floor((performance.now() - dueAt) / (1_000 / PARTS)) + 1
+/** Sends the parts from `next` on that are due, and the others in their time. Parts are counted since 1970. */
+function send(next: number, share: number): void {
+  const due = partAt(Date.now(), share) + 1
   // One that was late does not send the same part twice at once.
-  for (let part = 0; part < Math.min(due, PARTS); part += 1) {
-    for (const socket of watches[(next + part) % PARTS] ?? []) socket.write(EVENT)
+  for (let part = Math.max(next, due - PARTS); part < due; part += 1) {
+    for (const socket of watches[part % PARTS] ?? []) socket.write(EVENT)
   }
-  const wait = dueAt + due * 1_000 / PARTS
-  setTimeout(send, Math.max(1, wait - performance.now()), (next + due) % PARTS, wait)
+  setTimeout(send, (due + share) * PART - Date.now(), due, share)
+}
+
+function partAt(time: number, share: number): number {
+  return Math.floor(time / PART - share)
 }
 
 const port = await new Promise<number>((resolve) => {
@@ -80,9 +90,9 @@ const port = await new Promise<number>((resolve) => {
   })
 })
 let listed: readonly string[] = [`${HOST}:${port}`]
-send(0, performance.now())
 
 answerAll<ServerQuestion, ServerAnswer>((question) => {
   if (question.what === 'list') listed = question.addresses
+  if (question.what === 'send') send(partAt(Date.now(), question.share) + 1, question.share)
   return { port, ...counts }
 })
