@@ -93,39 +93,34 @@ async function holdAll(
   sides: readonly Side[], question: { readonly dist: string; readonly watches: number }, slices: number,
 ): Promise<Held[]> {
   const holders: Holder[] = []
-  const each = <T>(ask: (holder: Holder, index: number) => Promise<T>): Promise<T[]> => (
-    Promise.all(holders.map(ask))
-  )
+  const each = <T>(ask: (holder: Holder, index: number) => Promise<T>): Promise<T[]> => Promise.all(holders.map(ask))
   try {
-    const opened: Opened[] = []
     for (const side of sides) {
       const holder = new Holder()
       holders.push(holder)
-      opened.push(await holder.open(side, question))
+      await holder.open(side, question)
     }
     // Their parts of a second's events do not meet.
     await each((holder, index) => holder.send(index / holders.length))
     await each((holder) => holder.watch(WARM_UP))
-    const seen: Watched[][] = []
-    for (let slice = 0; slice < slices; slice += 1) seen.push(await each((holder) => holder.watch(SLICE)))
-    const weighed = await each((holder) => holder.weigh())
-    return opened.flatMap((its, index) => {
-      const weight = weighed[index]
-      return weight === undefined ? [] : [{ ...its, ...weight, slices: seen.flatMap((slice) => slice[index] ?? []) }]
-    })
+    for (let slice = 0; slice < slices; slice += 1) await each((holder) => holder.measure())
+    return await each((holder) => holder.held())
   } finally {
     for (const holder of holders) await holder.end()
   }
 }
+
 /** One agent, with a server of its own. */
 class Holder {
   readonly #server = new Worker<ServerQuestion, ServerAnswer>(new URL('../support/server.ts', import.meta.url))
   readonly #client: Client = new Worker(new URL('client.ts', import.meta.url))
+  readonly #slices: Watched[] = []
+  #opened: Opened = { opening: NaN, openingCpu: NaN }
 
-  async open(side: Side, question: { readonly dist: string; readonly watches: number }): Promise<Opened> {
+  async open(side: Side, question: { readonly dist: string; readonly watches: number }): Promise<void> {
     const { port } = await this.#server.ask({ what: 'address' })
     const answer = await this.#client.ask({ what: 'open', side, port, ...question })
-    return 'opening' in answer ? answer : unanswered('open')
+    this.#opened = 'opening' in answer ? answer : unanswered('open')
   }
 
   /** Events come from now on. */
@@ -138,9 +133,14 @@ class Holder {
     return 'cpu' in answer ? answer : unanswered('watch')
   }
 
-  async weigh(): Promise<Weighed> {
+  async measure(): Promise<void> {
+    this.#slices.push(await this.watch(SLICE))
+  }
+
+  async held(): Promise<Held> {
     const answer = await this.#client.ask({ what: 'weigh' })
-    return 'heap' in answer ? answer : unanswered('weigh')
+    const weighed = 'heap' in answer ? answer : unanswered('weigh')
+    return { ...this.#opened, ...weighed, slices: this.#slices }
   }
 
   async end(): Promise<void> {
