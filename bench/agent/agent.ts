@@ -31,7 +31,7 @@ interface Manner {
   readonly warmUp: number
 }
 
-const REQUESTS: Manner = { rounds: 5, slices: 4, slice: 100, warmUp: 1_000 }
+const REQUESTS: Manner = { rounds: 4, slices: 4, slice: 100, warmUp: 2_000 }
 /** There are fewer of these in a second, and their p99 needs many. */
 const CONNECTIONS: Manner = { rounds: 3, slices: 4, slice: 350, warmUp: 3_000 }
 const QUICK: Manner = { rounds: 1, slices: 2, slice: 100, warmUp: 100 }

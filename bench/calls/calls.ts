@@ -54,7 +54,7 @@ export async function run({ quick, dist, nodes }: Options): Promise<Report> {
 async function compare(
   plane: ControlPlane, contenders: readonly Contender[], concurrency: number, quick: boolean,
 ): Promise<Row[]> {
-  const ms = quick ? 200 : 700
+  const ms = quick ? 200 : 500
   for (const { worker } of contenders) await worker.ask({ what: 'calls', concurrency, ms: quick ? 200 : 1_000 })
   const slices = await interleaved(contenders, quick ? 2 : 3, async ({ worker }): Promise<Slice> => {
     for (const server of plane.servers) await server.resetStats()

@@ -33,6 +33,8 @@ const SLICE = 1_000
 const WARM_UP = 2_000
 /** From so many on something is promised; below, the process itself is most of what is measured. */
 const PROMISED = 4_000
+/** Below so many, what a process gives back to the system meanwhile is more than what they take. */
+const WEIGHTY = 1_000
 /** Descriptors that a process needs for itself. */
 const OWN_DESCRIPTORS = 100
 /** What a socket may weigh beyond the stock agent's, in bytes. */
@@ -158,7 +160,7 @@ function cells(name: string, row: Row, its: (row: Row) => Held, first: Row | und
   return [
     row.watches, name, 100 * median(cpus(held)), pairedRatio(cpus(held), cpus(row.stock)), cpuOfEvent(row, held),
     first === undefined ? NaN : cpuOfEvent(row, held) / cpuOfEvent(first, its(first)),
-    held.heap / 1_000, held.resident / 1_000, held.opening / 1_000, held.opening / row.stock.opening,
+    held.heap / 1_000, row.watches < WEIGHTY ? NaN : held.resident / 1_000, held.opening / 1_000, held.opening / row.stock.opening,
     held.openingCpu / row.watches, median(held.slices.map(({ events }) => events)),
   ]
 }
