@@ -54,6 +54,7 @@ export function questionAnswered(turn: Turn, event: Event & { type: 'questionAns
   judge(turn, address, question, status, isBad)
   answered(turn, address, question, event)
   release(turn, address, question.id)
+  // H11: It is asked again soon, unless there are no heartbeats: then nothing would end the doubt.
   if (isTooLate && turn.state.settings.heartbeatInterval > 0) becomeDoubted(turn, address)
 }
 
