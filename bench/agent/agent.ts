@@ -52,7 +52,8 @@ interface Compared {
 export async function run({ quick, dist, only }: Options): Promise<Report> {
   const server = new Worker<ServerQuestion, ServerAnswer>(new URL('../support/server.ts', import.meta.url))
   const { port } = await server.ask({ what: 'address' })
-  const works = worksOf(quick).filter(({ name }) => name.includes(only))
+  const connections = quick ? QUICK : CONNECTIONS
+  const works = worksOf(quick ? QUICK : REQUESTS, connections).filter(({ name }) => name.includes(only))
   const most = Math.max(...works.map(({ manner }) => manner.rounds))
   const rounds = new Map(works.map(({ name }): [string, Round[]] => [name, []]))
   const plain: number[] = []
@@ -71,23 +72,23 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
           const [mine = [], stock = [], again = []] = await interleaved(clients, slices, (each) => each.ask(work))
           rounds.get(name)?.push({ mine, stock, again })
         }
-        if (round < CONNECTIONS.rounds) plain.push(await plainDials(clients))
+        if (round < connections.rounds) plain.push(await plainDials(clients, connections.slice))
       } finally {
         for (const client of clients) await client.end()
       }
     }
-    const { connections: made, resumed } = await server.ask({ what: 'counts' })
+    const { connections: opened, resumed } = await server.ask({ what: 'counts' })
     const of = (what: Work['what']): Compared[] =>
       works.filter(({ work }) => work.what === what).map(({ name }) => ({ name, rounds: rounds.get(name) ?? [] }))
     const requests = of('requests')
-    const connections = [...of('connections'), ...of('dials')]
+    const made = [...of('connections'), ...of('dials')]
     return {
       bench: 'agent',
-      tables: [rates(requests), latencies(connections)],
-      figures: [...rateFigures(requests), ...connections.flatMap(timeFigures)],
+      tables: [rates(requests), latencies(made)],
+      figures: [...rateFigures(requests), ...made.flatMap(timeFigures)],
       notes: [
         'stock² is the stock one once more, in another process: two of the same differ by its ratio',
-        `${resumed} of ${made} connections resumed a TLS session`,
+        `${resumed} of ${opened} connections resumed a TLS session`,
         `tls.connect without a kept context and session, as one would write it: p50 ${median(plain).toFixed(2)} ms`,
       ],
     }
@@ -102,8 +103,7 @@ interface Measured {
   readonly manner: Manner
 }
 
-function worksOf(quick: boolean): Measured[] {
-  const [requests, connections] = quick ? [QUICK, QUICK] : [REQUESTS, CONNECTIONS]
+function worksOf(requests: Manner, connections: Manner): Measured[] {
   const ms = connections.slice
   return [
     ...CONCURRENCIES.map((concurrency): Measured => ({
@@ -115,8 +115,8 @@ function worksOf(quick: boolean): Measured[] {
   ]
 }
 
-async function plainDials([, stock]: readonly Client[]): Promise<number> {
-  return stock === undefined ? NaN : p50([await stock.ask({ what: 'plain', ms: CONNECTIONS.slice })])
+async function plainDials([, stock]: readonly Client[], ms: number): Promise<number> {
+  return stock === undefined ? NaN : p50([await stock.ask({ what: 'plain', ms })])
 }
 
 function rates(compared: readonly Compared[]): Table {

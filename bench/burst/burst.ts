@@ -4,7 +4,7 @@
  * accepts connections and does nothing else. Servers and clients are processes of their own; clients take turns.
  */
 import type { Burst, BurstQuestion, Side } from './client.ts'
-import { interleaved, median, quantile } from '../measure.ts'
+import { interleaved, median, pairedRatio, quantile } from '../measure.ts'
 import type { Cell, Figure, Options, Report, Table } from '../report.ts'
 import type { ServerAnswer, ServerQuestion } from '../support/server.ts'
 import { Worker } from '../support/worker.ts'
@@ -82,13 +82,10 @@ async function alone(
 ): Promise<Row> {
   const [server = ''] = addresses
   const sides = SIDES.map((side, index) => ({ side, client: clients[index] }))
-  const ask = ({ side, client }: typeof sides[number]): Promise<Seen> =>
-    burst(servers, client, { ...asked, side, server, alternates: [] })
-  const few = Math.min(WARM_UP, asked.requests)
-  for (const { side, client } of sides) {
-    await burst(servers, client, { ...asked, requests: few, side, server, alternates: [] })
-  }
-  const [mine = [], stock = [], again = []] = await interleaved(sides, turns, ask)
+  const ask = ({ side, client }: typeof sides[number], requests = asked.requests): Promise<Seen> =>
+    burst(servers, client, { ...asked, requests, side, server, alternates: [] })
+  for (const side of sides) await ask(side, Math.min(WARM_UP, asked.requests))
+  const [mine = [], stock = [], again = []] = await interleaved(sides, turns, (side) => ask(side))
   return { maxSockets: asked.maxSockets, mine, stock, again }
 }
 
@@ -175,7 +172,8 @@ function cells(bursts: readonly Seen[]): number[] {
 function coldFigures(requests: number, { maxSockets, mine, stock, again }: Row): Figure[] {
   const name = `${requests} at once, maxSockets ${limitText(maxSockets)}`
   const over = (value: (seen: Seen) => number): Pick<Figure, 'value' | 'noise' | 'unit' | 'most'> => ({
-    value: pairs(mine, stock, value), noise: pairs(again, stock, value), unit: '×', most: 1.1,
+    value: pairedRatio(mine.map(value), stock.map(value)), noise: pairedRatio(again.map(value), stock.map(value)),
+    unit: '×', most: 1.1,
   })
   return [
     { name: `${name}: p50 over https.Agent's`, ...over(p50) },
@@ -183,14 +181,6 @@ function coldFigures(requests: number, { maxSockets, mine, stock, again }: Row):
     { name: `${name}: handshakes over https.Agent's`, ...over((seen) => seen.handshakes) },
     { name: `${name}: requests that failed`, value: median(mine.map(({ failed }) => failed)), unit: '', most: 0 },
   ]
-}
-
-/** The median of the ratios of bursts that followed each other. */
-function pairs(ones: readonly Seen[], others: readonly Seen[], value: (seen: Seen) => number): number {
-  return median(ones.flatMap((one, turn) => {
-    const other = others[turn]
-    return other === undefined ? [] : value(one) / value(other)
-  }))
 }
 
 function hungFigures({ maxSockets, calm, hung }: HungRow): Figure[] {

@@ -112,11 +112,9 @@ export async function run({ quick, dist }: Options): Promise<Report> {
     const all = await interleaved(group, times, ({ args }) => probed(args, empty)?.imported ?? NaN)
     for (const [index, contender] of group.entries()) imported.set(contender, all[index] ?? [])
   }
-  const rows = runnable.map((contender) => {
-    const { name, weight } = contender
-    const { heap = NaN, handles = [] } = made.get(contender) ?? {}
-    return { name, weight, imports: imported.get(contender) ?? [], heap, handles }
-  })
+  const rows = [...made].map(([contender, { heap = NaN, handles = [] }]) => (
+    { name: contender.name, weight: contender.weight, imports: imported.get(contender) ?? [], heap, handles }
+  ))
   const [mine] = rows
   if (mine === undefined) throw new Error('no rows')
   const imports = (name: string): readonly number[] => rows.find((row) => row.name === name)?.imports ?? []

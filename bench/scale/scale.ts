@@ -160,7 +160,8 @@ function cells(name: string, row: Row, its: (row: Row) => Held, first: Row | und
   return [
     row.watches, name, 100 * median(cpus(held)), pairedRatio(cpus(held), cpus(row.stock)), cpuOfEvent(row, held),
     first === undefined ? NaN : cpuOfEvent(row, held) / cpuOfEvent(first, its(first)),
-    held.heap / 1_000, row.watches < WEIGHTY ? NaN : held.resident / 1_000, held.opening / 1_000, held.opening / row.stock.opening,
+    held.heap / 1_000, row.watches < WEIGHTY ? NaN : held.resident / 1_000,
+    held.opening / 1_000, held.opening / row.stock.opening,
     held.openingCpu / row.watches, median(held.slices.map(({ events }) => events)),
   ]
 }

@@ -165,7 +165,7 @@ export function nextAsking(state: State, peer: Peer): NextAsking {
   if (peer.question !== undefined || heartbeatInterval === 0 || state.dormant) return NEVER
   // H11: What it was asked last did not end the doubt. Where no socket is left either, dials wait for it elsewhere.
   const doubtedAt = voice.is === 'doubted' ? askedAt + DOUBT_AGAIN : Infinity
-  if (peer.sockets === 0) return { ...NEVER, at: doubtedAt }
+  if (peer.sockets === 0) return doubtedAt === Infinity ? NEVER : { ...NEVER, at: doubtedAt }
   const busyAt = Math.max(askedAt, peer.usedSince) + BUSY_INTERVALS * heartbeatInterval - peer.patience
   const silentAt = Math.max(peer.heardAt, askedAt) + peer.patience
   const deepAt = active ? Math.max(peer.askedDeepAt, askedFullAt, peer.usedSince) + DEEP_EVERY : Infinity
