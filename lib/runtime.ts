@@ -289,17 +289,18 @@ export class Runtime implements DialerPool {
     }
     // Weakly: a dialer that nobody has any more need not wait for its last deadline to be collected (H10).
     const self = this.#self
-    const delay = Math.min(MAX_MS, Math.max(0, Math.ceil(at - performance.now())))
+    const now = performance.now()
+    const delay = Math.min(MAX_MS, Math.max(0, Math.ceil(at - now)))
     // What has arrived by now is read first: it may be just what is being waited for.
-    this.#timer = setTimeout(() => setImmediate(() => Runtime.#wakeIfAlive(self)), delay)
+    this.#timer = setTimeout(() => setImmediate(() => Runtime.#wakeIfAlive(self, now + delay)), delay)
   }
 
-  static #wakeIfAlive(self: WeakRef<Runtime>): void {
+  static #wakeIfAlive(self: WeakRef<Runtime>, due: number): void {
     const runtime = self.deref()
-    if (runtime !== undefined) runtime.#wake()
+    if (runtime !== undefined) runtime.#wake(due)
   }
 
-  #wake(): void {
+  #wake(due: number): void {
     this.#timer = undefined
     this.#timerAt = Infinity
     const deadline = nextDeadline(this.#state)
@@ -307,7 +308,7 @@ export class Runtime implements DialerPool {
     // Bytes are looked at several times a second: that would hide the rest.
     if (deadline.why !== 'sample') debug('woken: %s', deadline.why)
     this.#look(deadline.why !== 'sample' || isCloselyWatched(this.#state))
-    this.#dispatch({ type: 'deadlineReached' })
+    this.#dispatch({ type: 'deadlineReached', due })
   }
 
   #look(closely: boolean): void {

@@ -415,7 +415,7 @@ export class Fleet {
     const at = this.#deadlineOf(client)
     if (at <= this.now) {
       this.#sample(client, number)
-      return this.#tell(client, number, { type: 'deadlineReached' })
+      return this.#tell(client, number, { type: 'deadlineReached', due: this.now })
     }
     client.timerAt = at
     if (at !== Infinity) this.#queue.push(at, TIMER, number)

@@ -85,7 +85,7 @@ class Machine {
   traffic(socket: number, carried: number): void {
     this.now += 250
     this.step({ type: 'socketsSampled', readings: [{ socket, read: carried, written: carried, idle: false }] })
-    this.step({ type: 'deadlineReached' })
+    this.step({ type: 'deadlineReached', due: this.now })
   }
 }
 

@@ -242,6 +242,11 @@ function askIfDue(turn: Turn, peer: Peer): void {
   ask(turn, peer.address, depth, on)
 }
 
+/** H2, H11: Gives since when an answer is waited for: its connection was there, or else it was sent. */
+export function beganAt({ connectedAt, sentAt }: Question): number {
+  return connectedAt ?? sentAt
+}
+
 // ---- the end of a question
 
 /** Forgets a question that is over. */

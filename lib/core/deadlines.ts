@@ -67,11 +67,11 @@ export function nextDeadline(state: State): Deadline | undefined {
 }
 
 /**
- * H4: Handles every deadline whose time has come. Whoever is late has been away, and silence until now tells nothing.
+ * H4: Handles every deadline whose time has come. Who wakes late has been away, and silence until now tells nothing. A
+ * deadline tells less: what was just learned may have set one in the past.
  */
-export function deadlineReached(turn: Turn): void {
-  const deadline = nextDeadline(turn.state)
-  if (deadline !== undefined && turn.now - deadline.at > LATE) turn.set({ backAt: turn.now })
+export function deadlineReached(turn: Turn, due: number): void {
+  if (turn.now - due > LATE) turn.set({ backAt: turn.now })
   for (const entry of ENTRIES) {
     if (entry.handle !== undefined && dueAt(entry, turn.state) <= turn.now) entry.handle(turn)
   }

@@ -76,7 +76,8 @@ export type Event =
   | { readonly type: 'identityChanged' }
   | { readonly type: 'warningRaised'; readonly kind: string; readonly message: string; readonly error?: unknown }
   | { readonly type: 'warningPassed'; readonly kind: string }
-  | { readonly type: 'deadlineReached' }
+  /** The clock is looked at, as was to be done at `due`. */
+  | { readonly type: 'deadlineReached'; readonly due: number }
   | { readonly type: 'closed' }
 
 export type Rejection =

@@ -2,7 +2,7 @@
  * The heartbeat (H2): what an answer, or its absence, says of an endpoint. Who is asked when is in asking.ts, what its
  * list means in discovery.ts, what becomes of its sockets in severing.ts.
  */
-import { askAgain, endDeaf, release, replaced, send } from './asking.ts'
+import { askAgain, beganAt, endDeaf, release, replaced, send } from './asking.ts'
 import type { Asking } from './asking.ts'
 import { answered, refreshSoon, roundMissed } from './discovery.ts'
 import type { Address } from './endpoint.ts'
@@ -68,6 +68,7 @@ function proven(turn: Turn, peer: Peer, question: Question, answer: number | und
     answer,
     heardAt: now,
     answeredAt: now,
+    quickestMs: Math.min(peer.quickestMs, now - beganAt(question)),
     patience: drawPatience(turn),
     kept: question.on === 'full' || question.attempt !== undefined
       ? peer.kept
@@ -101,11 +102,6 @@ function judge(turn: Turn, address: Address, question: Question, status: number,
   const strikes = question.after === 'silence' ? 2 : 1
   becomeHollow(turn, address, question.missedAt ?? turn.now, strikes, question.after === 'full')
   struck(turn, address)
-}
-
-/** When its connection was there, or else when it was sent. */
-function beganAt({ connectedAt, sentAt }: Question): number {
-  return connectedAt ?? sentAt
 }
 
 /** F4: Its kept connection left a question unanswered, which is listened to beside the next, or none could be made. */

@@ -1,7 +1,7 @@
 /**
  * Retiring (H5, H11, F1, ages): which sockets are told to close as soon as they are idle. None in use is touched here.
  */
-import { OWED_AFTER } from './asking.ts'
+import { beganAt, OWED_AFTER } from './asking.ts'
 import { isAnyReady, restedAt } from './candidates.ts'
 import { viewFronts } from './fronts.ts'
 import {
@@ -15,8 +15,10 @@ import type { Turn } from './turn.ts'
 const MADE_JUST_NOW = 1_000
 /** H11: One endpoint in so long: where all are slow, connections are not made anew again and again. */
 const HESITATES_AGAIN = 5_000
-/** H11: Of one that is far, how many times what a connection takes makes an answer late: it may need one of its own. */
-const FAR_TIMES = 3
+/** H11: How long a question may go unanswered, in attempt delays, and in times the least that an answer has taken. */
+const WHERE_CONNECTED = { delays: 0.5, times: 2 }
+/** The same where it waits for a connection of its own. */
+const WHERE_NOT = { delays: 1, times: 3 }
 
 /**
  * H5, F1: Retires, after any event, the sockets of an endpoint that is leaving while another is ready, and those of a
@@ -53,14 +55,17 @@ export function retireRefused(turn: Turn, socket: HandedSocket): void {
 /** H11: Gives when an endpoint in use hesitates: it is doubted, or surely owes an answer, and leaves ours out, too. */
 export function hesitatesAt(state: State, peer: Peer): number {
   const { question, voice, sockets, retired, heardAt, surelyOwedSince, quickestMs } = peer
+  const { settings, backAt, hesitatedAt } = state
   if (question === undefined || sockets === 0 || retired || heardAt >= question.sentAt) return Infinity
   // H9: An overloaded one answers those at least that still go to it, and so is known to live.
   if (voice.is !== 'well' && voice.is !== 'doubted' && voice.is !== 'suspect') return Infinity
-  if (!isDoubted(peer) && question.sentAt < surelyOwedSince + OWED_AFTER) return Infinity
+  const owedAt = isDoubted(peer) ? -Infinity : surelyOwedSince + OWED_AFTER
+  if (owedAt === Infinity) return Infinity
   const isAnother = [...state.peers.values()].some((other) => other.address !== peer.address && isAsGoodAsAny(other))
   if (!isAnother) return Infinity
-  const patience = patienceFor(state.settings, state.settings.attemptDelay, FAR_TIMES * quickestMs)
-  return Math.max(Math.max(question.sentAt, state.backAt) + patience, state.hesitatedAt + HESITATES_AGAIN)
+  const { delays, times } = question.connectedAt === undefined ? WHERE_NOT : WHERE_CONNECTED
+  const patience = patienceFor(settings, delays * settings.attemptDelay, times * quickestMs)
+  return Math.max(owedAt, Math.max(beganAt(question), backAt) + patience, hesitatedAt + HESITATES_AGAIN)
 }
 
 /** H11: Doubts those that hesitate. */

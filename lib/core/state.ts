@@ -278,7 +278,10 @@ export interface Peer {
   readonly kept: { readonly since: number; readonly usedAt: number } | undefined
   /** How long it took to make the last connection to it; undefined before the first. */
   readonly connectMs: number | undefined
-  /** The least that one ever took; Infinity before the first. Those of a burst, or of a slow hour, take far longer. */
+  /**
+   * The least that a connection, or an answer on one, ever took; Infinity before the first. Those of a burst, or of a
+   * slow hour, take far longer.
+   */
   readonly quickestMs: number
 }
 

@@ -116,7 +116,7 @@ function apply(turn: Turn, event: Event): void {
     case 'warningPassed':
       return turn.unwarn(event.kind)
     case 'deadlineReached':
-      return turn.state.closed ? undefined : deadlineReached(turn)
+      return turn.state.closed ? undefined : deadlineReached(turn, event.due)
     case 'closed':
       return close(turn)
   }

@@ -176,8 +176,8 @@ const asked: readonly Row[] = [
     name: 'H2 one that is known to be silent, or slow, is asked at the normal interval, even while requests wait',
     given: given({
       peers: {
-        [A]: { ...used, ...failing(0), ...silentSince(0), askedAt: 2_000, askedDeepAt: 0 },
-        [B]: { ...used, ...slowSince(0), askedAt: 3_000, askedDeepAt: 0 },
+        [A]: { ...used, ...failing(0), ...silentSince(0, Infinity), askedAt: 2_000, askedDeepAt: 0 },
+        [B]: { ...used, ...slowSince(0, undefined, Infinity), askedAt: 3_000, askedDeepAt: 0 },
       },
       sockets: { 1: { address: A, owedSince: 10 }, 2: { address: B, owedSince: 10 } },
       witness: { depth: 'shallow', asked: [], nextAt: 1e6, vain: 0 },

@@ -33,7 +33,7 @@ class World {
     this.happen({ type: 'attemptConnected', dial, attempt: connect.attempt })
     this.now += 300
     // Who is in use is asked, and answers.
-    for (const effect of this.happen({ type: 'deadlineReached' })) {
+    for (const effect of this.happen({ type: 'deadlineReached', due: this.now })) {
       if (effect.type !== 'ask') continue
       const address = addressOf(effect.endpoint)
       this.happen({ type: 'questionAnswered', address, question: effect.question, status: 403, authorized: true })

@@ -9,8 +9,8 @@ import { checkedStep, runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, askDeep, asking, attempt, B, cause, closeMonitor, connect, connected, deliver, destroy, dialled, failing, given,
-  keptSince, known, noConnection, noDial, ready, reject, rejectFailed, removed, reportFailed, reportFailover,
-  slowSince, suspectSince, tick, used,
+  keptSince, known, noConnection, noDial, reading, ready, reject, rejectFailed, removed, reportFailed, reportFailover,
+  sampled, severSlow, slowSince, suspectSince, tick, tickFor, used,
 } from '../support/core-given.ts'
 
 const late: readonly Row[] = [
@@ -81,6 +81,37 @@ const late: readonly Row[] = [
   },
 ]
 
+/** One in use, silent: it may be cut 2 s after this machine was back. */
+const awaited = {
+  peers: { [A]: { ...used, ...slowSince(4_000), askedAt: 39_000, askedDeepAt: 39_000 }, [B]: ready },
+  sockets: { 1: { address: A } }, usedAt: 39_000,
+}
+
+const away: readonly Row[] = [
+  {
+    name: 'H4 who wakes more than 1 s late was away',
+    given: given(awaited),
+    phases: [[31_001, tickFor(30_000), [], { state: { backAt: 31_001 } }]],
+  },
+  {
+    name: 'H4 who wakes 1 s late was not',
+    given: given(awaited),
+    phases: [[31_000, tickFor(30_000), [severSlow(1, A, 31)], { state: { backAt: -Infinity } }]],
+  },
+  {
+    // Its requests are over before bytes are looked at, until one is not: then its deep question has long been due.
+    name: 'H4 nor is who wakes in time, and learns then what should have been done long ago',
+    given: given({
+      peers: { [A]: { ...used, ...keptSince(0), heardAt: 21_000, askedAt: 21_000 } },
+      sockets: { 1: { address: A, idle: true } }, usedAt: 21_000,
+    }),
+    phases: [
+      [22_000, sampled(reading(1, 10, 10)), [], { deadline: { at: 20_000, why: 'silence' } }],
+      [22_000, tickFor(22_000), [askDeep(100, A)], { state: { backAt: -Infinity } }],
+    ],
+  },
+]
+
 const monitors: readonly Row[] = [
   {
     name: 'H10 the monitor connection is closed when it was unused for 75 s',
@@ -103,6 +134,7 @@ const monitors: readonly Row[] = [
 ]
 
 runRows('late deadlines of dials', late)
+runRows('away', away)
 runRows('connections that are kept', monitors)
 
 describe('nextDeadline', () => {

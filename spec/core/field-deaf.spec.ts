@@ -8,7 +8,7 @@ import type { Row } from '../support/core-rows.ts'
 import {
   A, abandon, answered, ask, askDeep, asking, B, front, given, keptSince, local, missed, noConnectionIn,
   questionConnected, reaching, reading, ready, refreshRequested, refused, reportFailed, retire, sampled, severDeaf,
-  sickSince, silentSince, socketClosed, suspectSince, tick, used,
+  sickSince, silentSince, socketClosed, suspectSince, tick, tickFor, used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0), connectMs: 5 }
@@ -151,7 +151,7 @@ const rows: readonly Row[] = [
       current: A,
     }),
     phases: [
-      [10_011, tick, [], { deadline: { at: 12_011, why: 'deaf' } }],
+      [10_011, tickFor(9_010), [], { deadline: { at: 12_011, why: 'deaf' } }],
       [12_010, answered(A, 8), []],
     ],
   },

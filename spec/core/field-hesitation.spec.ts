@@ -3,16 +3,16 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { hesitatesAt } from '../../lib/core/retiring.ts'
-import type { Peer, State } from '../../lib/core/state.ts'
+import type { Peer, Question, State } from '../../lib/core/state.ts'
 import { runRows } from '../support/core-rows.ts'
 import type { Row } from '../support/core-rows.ts'
 import {
   A, answered, ask, askDeep, asking, B, connect, connected, deliver, dialled, doubted, failing, given, hollowSince,
-  keptSince, reading, ready, refusing, reportFailover, retire, sampled, sickSince, silentSince, slowSince,
-  socketClosed, suspectSince, tick, unlisted, unready, used,
+  keptSince, questionConnected, reading, ready, refusing, reportFailover, retire, sampled, sickSince, silentSince,
+  slowSince, socketClosed, suspectSince, tick, tickFor, unlisted, unready, used,
 } from '../support/core-given.ts'
 
-/** Its connections take 5 ms, so that an answer is late after `attemptDelay`. */
+/** Its connections take 5 ms, so that an answer is late after half of `attemptDelay`. */
 const quick = { ...used, ...keptSince(0), quickestMs: 5 }
 /** A request waits on one socket, and two others wait in a pool, when A has been silent since 0. */
 const sockets = {
@@ -28,24 +28,26 @@ function among(peers: Readonly<Record<string, Partial<Peer>>>, hesitatedAt: numb
   return given({ peers: { [A]: owing, ...peers }, sockets, current: A, sampleAt: 5_000, hesitatedAt })
 }
 const inUse = among({ [B]: {} })
-const far = (quickestMs: number): State => among({ [A]: { ...owing, quickestMs }, [B]: ready })
+const far = (quickestMs: number, question: Partial<Question> = {}): State => (
+  among({ [A]: { ...owing, quickestMs, question: asking(9, 1_000, question) }, [B]: ready })
+)
 const all = [retire(1), retire(2), retire(3)]
 
 const hesitating: readonly Row[] = [
   {
-    name: 'H11 what is owed for 1 s has it asked; 250 ms later its sockets are retired, and dials go elsewhere',
+    name: 'H11 what is owed for 1 s has it asked; 125 ms later its sockets are retired, and dials go elsewhere',
     given: given({ peers: { [A]: quick, [B]: {} }, sockets, current: A, sampleAt: 5_000 }),
     phases: [
-      [1_000, tick, [askDeep(100, A)], { deadline: { at: 1_250, why: 'hesitation' } }],
-      [1_249, tick, []],
-      [1_250, tick, all, { peers: { [A]: { ...doubted, retired: true } }, state: { hesitatedAt: 1_250 } }],
-      [1_251, tick, []],
+      [1_000, tick, [askDeep(100, A)], { deadline: { at: 1_125, why: 'hesitation' } }],
+      [1_124, tick, []],
+      [1_125, tick, all, { peers: { [A]: { ...doubted, retired: true } }, state: { hesitatedAt: 1_125 } }],
+      [1_126, tick, []],
       [1_300, dialled(1), [connect(1, 101, B)]],
       [1_305, connected(1, 101), [deliver(1, 101, B), reportFailover(A, B, 'callers gave up on it')], { current: B }],
     ],
   },
   {
-    name: 'H11 the same where it is doubted: nothing need be owed',
+    name: 'H11 the same where it is doubted, and after 250 ms without a connection: nothing need be owed',
     given: given({
       peers: { [A]: quick, [B]: ready }, sockets: { 1: { address: A }, 2: { address: A, idle: true } }, current: A,
       sampleAt: 5_000,
@@ -57,25 +59,49 @@ const hesitating: readonly Row[] = [
     ],
   },
   {
-    name: 'H11 where it is far, three times what a connection took at the least is late',
+    name: 'H11 a connection that is made meanwhile has 125 ms for the answer',
+    given: far(5, { connectedAt: undefined }),
+    phases: [
+      [1_200, questionConnected(A, 9), [], { deadline: { at: 1_325, why: 'hesitation' } }],
+      [1_325, tick, all],
+    ],
+  },
+  {
+    name: 'H11 where it is far, twice what a connection took at the least is late',
     given: far(200),
+    phases: [[1_399, tick, [], { deadline: { at: 1_400, why: 'hesitation' } }], [1_400, tick, all]],
+  },
+  {
+    name: 'H11 three times that where the question waits for a connection',
+    given: far(200, { connectedAt: undefined }),
     phases: [[1_599, tick, [], { deadline: { at: 1_600, why: 'hesitation' } }], [1_600, tick, all]],
   },
   {
+    name: 'H11 what was measured in a burst is not how far it is: an answer tells that, too',
+    given: given({
+      peers: { [A]: { ...quick, quickestMs: 600, question: asking(9, 700) }, [B]: ready }, sockets, current: A,
+      sampleAt: 5_000,
+    }),
+    phases: [
+      [703, answered(A, 9), [], { peers: { [A]: { quickestMs: 3 } } }],
+      [1_703, tick, [askDeep(100, A)], { deadline: { at: 1_828, why: 'hesitation' } }],
+    ],
+  },
+  {
     name: 'H11 where it is farther than that, four delays are',
-    given: far(400),
+    given: far(600),
     phases: [[1_999, tick, [], { deadline: { at: 2_000, why: 'hesitation' } }], [2_000, tick, all]],
   },
   {
     name: 'H11 a byte, or the answer, and it does not hesitate',
     given: inUse,
-    phases: [[1_050, sampled(reading(2, 10, 0)), []], [1_250, tick, [], { peers: { [A]: { retired: false } } }]],
+    phases: [[1_050, sampled(reading(2, 10, 0)), []], [1_125, tick, [], { peers: { [A]: { retired: false } } }]],
   },
   {
     name: 'H11 an answer that is too late ends no doubt: the next one, a second later, does',
     given: inUse,
     phases: [
-      [1_250, tick, all],
+      [1_125, tick, all],
       [1_500, answered(A, 9), [], {
         peers: { [A]: { ...doubted, retired: true } }, deadline: { at: 2_000, why: 'silence' },
       }],
@@ -90,7 +116,7 @@ const hesitating: readonly Row[] = [
     name: 'H11 it is asked for that, too, where all its sockets are closed meanwhile',
     given: inUse,
     phases: [
-      [1_250, tick, all],
+      [1_125, tick, all],
       [1_500, answered(A, 9), []],
       [1_501, socketClosed(1, { read: 70, written: 70 }), []],
       [1_502, socketClosed(2), []],
@@ -105,7 +131,7 @@ const hesitating: readonly Row[] = [
       settings: { heartbeatInterval: 0 }, peers: { [A]: owing, [B]: ready }, sockets, current: A, sampleAt: 5_000,
     }),
     phases: [
-      [1_250, tick, all],
+      [1_125, tick, all],
       [1_500, answered(A, 9), [], { peers: { [A]: { voice: { is: 'well' } } } }],
     ],
   },
@@ -113,7 +139,7 @@ const hesitating: readonly Row[] = [
     name: 'H11 where all are slow, one in 5 s: connections are not made anew again and again',
     given: among({ [B]: ready }, -3_000),
     phases: [
-      [1_250, tick, [], { deadline: { at: 2_000, why: 'hesitation' } }],
+      [1_125, tick, [], { deadline: { at: 2_000, why: 'hesitation' } }],
       [2_000, tick, all, { state: { hesitatedAt: 2_000 } }],
     ],
   },
@@ -121,28 +147,36 @@ const hesitating: readonly Row[] = [
     name: 'H11 an answer that is as late tells the same, although a late loop reads it first',
     given: inUse,
     phases: [
-      [1_300, answered(A, 9), all, {
-        peers: { [A]: { ...doubted, retired: true } }, state: { hesitatedAt: 1_300 },
+      [1_130, answered(A, 9), all, {
+        peers: { [A]: { ...doubted, retired: true } }, state: { hesitatedAt: 1_130 },
       }],
     ],
   },
   {
     name: 'H11 one that comes in time does not',
     given: inUse,
-    phases: [[1_249, answered(A, 9), [], { peers: { [A]: { retired: false } } }]],
+    phases: [[1_124, answered(A, 9), [], { peers: { [A]: { retired: false } } }]],
   },
   {
     name: 'H11, H4 a machine that was away has heard nobody, and waits as long once more',
     given: inUse,
     phases: [
-      [2_251, tick, [], { deadline: { at: 2_501, why: 'hesitation' }, peers: { [A]: { retired: false } } }],
-      [2_501, tick, all],
+      [2_126, tickFor(1_125), [], { deadline: { at: 2_251, why: 'hesitation' }, peers: { [A]: { retired: false } } }],
+      [2_251, tick, all],
     ],
   },
   {
-    name: 'H11 a question that nothing is owed for, and no doubt, may take its time',
-    given: among({ [A]: { ...owing, question: asking(9, 900) }, [B]: ready }),
-    phases: [[1_250, tick, [], { peers: { [A]: { retired: false } } }]],
+    name: 'H11 what it was asked for before counts as well, once something is owed for 1 s',
+    given: among({ [A]: { ...owing, question: asking(9, 700) }, [B]: ready }),
+    phases: [[999, tick, [], { deadline: { at: 1_000, why: 'hesitation' } }], [1_000, tick, all]],
+  },
+  {
+    name: 'H11 a question beside which nothing is owed, and no doubt, may take its time',
+    given: given({
+      peers: { [A]: owing, [B]: ready }, sockets: { 1: { address: A }, 2: { address: A, idle: true } }, current: A,
+      sampleAt: 5_000,
+    }),
+    phases: [[2_999, tick, [], { peers: { [A]: { retired: false } } }]],
   },
 ]
 
@@ -158,14 +192,14 @@ const alone: readonly Row[] = ([
 ] as const).map(([what, peers]) => ({
   name: `H11 beside ${what} it keeps its sockets`,
   given: among(peers),
-  phases: [[1_250, tick, [], { peers: { [A]: { voice: { is: 'well' }, retired: false } } }]],
+  phases: [[1_125, tick, [], { peers: { [A]: { voice: { is: 'well' }, retired: false } } }]],
 }))
 
 runRows('hesitation', [...hesitating, ...alone])
 
 describe('one of which worse is known does not hesitate: its sockets are a matter of other rules', () => {
   for (const [what, phase, expected] of [
-    ['nothing', {}, 1_250], ['that it is suspected', suspectSince(900), 1_250],
+    ['nothing', {}, 1_125], ['that it is suspected', suspectSince(900), 1_125],
     ['that it is slow', slowSince(500), Infinity], ['that it is silent', silentSince(500), Infinity],
     ['that it refuses', refusing(), Infinity],
     ['that it is hollow', hollowSince(500), Infinity], ['that it is sick', sickSince(500), Infinity],

@@ -6,7 +6,7 @@ import {
   A, abandon, answered, ask, askDeep, asking, attempt, B, broken, C, connect, connected, deliver, dialled, given,
   hollowSince, keptSince, missed, noAnswer, noConnection, noConnectionIn, questionConnected, reaching, reading, ready,
   refused, refusing, reportFailed, reportFailover, reportSick, retire, sampled, severSick, sickSince, silentSince,
-  slowSince, tick, used,
+  slowSince, tick, tickFor, used,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -315,7 +315,7 @@ const witnesses: readonly Row[] = [
       sockets: { 1: { address: A, ...owed }, 2: { address: A } }, current: B,
     }),
     phases: [
-      [9_000, tick, []],
+      [9_000, tickFor(7_999), []],
       [9_010, answered(A, 9), [severSick(1, A)], { peers: { [A]: { sockets: 1 } } }],
     ],
   },
@@ -524,6 +524,7 @@ const load: readonly Row[] = [
     }),
     phases: [
       [1_101, answered(A, 9), [
+        retire(1),
         reportFailed(A, { kind: 'late', message: 'it took 1001 ms to answer from its cache' }),
       ], {
         peers: {
@@ -542,7 +543,7 @@ const load: readonly Row[] = [
       },
       sockets: { 1: { address: A, ...owed } }, current: A,
     }),
-    phases: [[1_100, answered(A, 9), [reportSick(A), severSick(1, A)]]],
+    phases: [[1_100, answered(A, 9), [retire(1), reportSick(A), severSick(1, A)]]],
   },
   {
     name: 'H12, H9 no answer from the cache either: slow',

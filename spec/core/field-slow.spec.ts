@@ -5,7 +5,7 @@ import type { Row } from '../support/core-rows.ts'
 import {
   A, abandon, answered, ask, asking, attempt, B, connect, connected, deliver, dialled, given, keptSince, known, missed,
   noAnswer, questionConnected, reaching, reading, ready, refreshRequested, refused, reportFailed, reportFailover,
-  sampled, severSlow, slowSince, tick, used, askDeep, silentSince, failing, sever, noConnection,
+  sampled, severSlow, slowSince, tick, tickFor, used, askDeep, silentSince, failing, sever, noConnection,
 } from '../support/core-given.ts'
 
 const kept = { ...used, ...keptSince(0) }
@@ -82,7 +82,10 @@ const becoming: readonly Row[] = [
     name: 'H9 while nobody else answers nothing is severed, however long it is silent',
     given: given({
       peers: {
-        [A]: { ...kept, ...keptSince(0, 99_000), ...slowSince(4_000), askedAt: 99_000, askedDeepAt: 99_000 },
+        [A]: {
+          ...kept, ...keptSince(0, 99_000), ...slowSince(4_000, undefined, Infinity), askedAt: 99_000,
+          askedDeepAt: 99_000,
+        },
         [B]: { ...ready, answeredAt: 3_999 },
       },
       sockets: { 1: { address: A } }, witness: { depth: 'shallow', asked: [B], nextAt: 1e6, vain: 0 },
@@ -99,7 +102,7 @@ const becoming: readonly Row[] = [
       sockets: { 1: { address: A } }, usedAt: 30_000,
     }),
     phases: [
-      [40_000, tick, [], { deadline: { at: 42_000, why: 'slow' } }],
+      [40_000, tickFor(38_999), [], { deadline: { at: 42_000, why: 'slow' } }],
       [41_999, sampled(reading(1, 10, 0)), []],
       [42_000, tick, [], { peers: { [A]: { sockets: 1 } } }],
     ],
@@ -117,7 +120,7 @@ const becoming: readonly Row[] = [
       sockets: { 1: { address: A } }, usedAt: 3_000, recovery: { nextAt: 1e6, pause: 5_000 },
     }),
     phases: [
-      [5_000, tick, [], { deadline: { at: 7_000, why: 'slow' } }],
+      [5_000, tickFor(3_999), [], { deadline: { at: 7_000, why: 'slow' } }],
       [7_000, tick, [sever(1, A, noConnection.message)]],
     ],
   },

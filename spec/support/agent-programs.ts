@@ -70,7 +70,10 @@ export function programOf(random: Random): Program {
   const how = (): How => one('destroy', 'destroy(error)', 'abort', 'signal')
   for (let sent = 0; sent < sends;) {
     if (random(5) < 3) {
-      steps.push({ do: 'send', plan: planOf(random, one, how, keepAlive), rest: random(3) === 0 })
+      const plan = planOf(random, one, how, keepAlive)
+      // The stock agent's request has its socket before it is connected: whose place one that ends there leaves is free
+      // a turn later. Here it is when the connection is made; others that are sent in that turn would tell the two.
+      steps.push({ do: 'send', plan, rest: random(3) === 0 || plan.giveUp?.at === 'socket' })
       sent++
     } else {
       steps.push(stepOf(random, one, how))

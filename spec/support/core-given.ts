@@ -273,7 +273,9 @@ export function cause(address: Address, failure: Failure): Cause {
 
 // ---- events
 
-export const tick: Event = { type: 'deadlineReached' }
+/** It wakes in time; where it was to wake at `due`, and could not, `tickFor(due)`. */
+export const tick: Event = { type: 'deadlineReached', due: Infinity }
+export const tickFor = (due: number): Event => ({ ...tick, due })
 export const closed: Event = { type: 'closed' }
 export const trafficResumed: Event = { type: 'trafficResumed' }
 export const identityChanged: Event = { type: 'identityChanged' }

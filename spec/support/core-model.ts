@@ -196,7 +196,7 @@ export class Model {
       if (late > LATE) dial.excused = true
     }
     this.#look(deadline.why !== 'sample' || isCloselyWatched(this.state))
-    this.dispatch({ type: 'deadlineReached' })
+    this.dispatch({ type: 'deadlineReached', due: this.now - late })
     const next = nextDeadline(this.state)
     if (next !== undefined) assert.ok(next.at > this.now, `a busy loop: ${next.why} is due again at once`)
     for (const [id, dial] of this.dials) assert.ok(this.now < dial.bound, `dial ${id} outlived its bound`)
