@@ -81,6 +81,8 @@ export class Runtime implements DialerPool {
   #lastId = 0
   #timer: NodeJS.Timeout | undefined
   #timerAt = Infinity
+  /** When it was to wake: one that is replaced when it is overdue has been overdue all the same (H4). */
+  #dueAt = Infinity
   readonly #self = new WeakRef(this)
 
   constructor(options: RuntimeOptions) {
@@ -285,24 +287,28 @@ export class Runtime implements DialerPool {
     this.#timerAt = at
     if (at === Infinity) {
       this.#timer = undefined
+      this.#dueAt = Infinity
       return
     }
     // Weakly: a dialer that nobody has any more need not wait for its last deadline to be collected (H10).
     const self = this.#self
     const now = performance.now()
     const delay = Math.min(MAX_MS, Math.max(0, Math.ceil(at - now)))
+    this.#dueAt = Math.min(this.#dueAt, now + delay)
     // What has arrived by now is read first: it may be just what is being waited for.
-    this.#timer = setTimeout(() => setImmediate(() => Runtime.#wakeIfAlive(self, now + delay)), delay)
+    this.#timer = setTimeout(() => setImmediate(() => Runtime.#wakeIfAlive(self)), delay)
   }
 
-  static #wakeIfAlive(self: WeakRef<Runtime>, due: number): void {
+  static #wakeIfAlive(self: WeakRef<Runtime>): void {
     const runtime = self.deref()
-    if (runtime !== undefined) runtime.#wake(due)
+    if (runtime !== undefined) runtime.#wake()
   }
 
-  #wake(due: number): void {
+  #wake(): void {
+    const due = this.#dueAt
     this.#timer = undefined
     this.#timerAt = Infinity
+    this.#dueAt = Infinity
     const deadline = nextDeadline(this.#state)
     if (deadline === undefined || deadline.at > performance.now()) return this.#arm()
     // Bytes are looked at several times a second: that would hide the rest.

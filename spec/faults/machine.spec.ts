@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
 import type { LookupFunction } from 'node:net'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Multidialer } from '../../lib/multidialer.ts'
 import type { DialRequest } from '../../lib/pool.ts'
 import { at, Client, dialError, rejection, timed, until } from '../support/client.ts'
@@ -53,6 +54,28 @@ describe('time', () => {
     assertUnmoved(client, heartbeats)
     watch.destroy()
   }))
+
+  it('H4 an event loop stalled for 4 s while a question is open: its server has not hesitated', () => (
+    withoutLeaks(async () => {
+      // An answer is late after half of attemptDelay, which the stall outlasts; it comes 500 ms after the stall.
+      const server = at(plane, 0)
+      await using client = new Client(plane, { attemptDelay: 4_000, heartbeatTimeout: 10_000 })
+      await client.dialer.refresh()
+      await Promise.all([client.get('/version'), client.get('/version')])
+      const idle = client.pooled.length
+      assert.ok(idle > 1)
+      await server.misbehave({ slow: 4_500 })
+      const { heartbeats } = client.dialer.snapshot().counters
+      const owed = client.get('/slow?ms=3500')
+      await until('it is asked for what it owes', () => client.dialer.snapshot().counters.heartbeats > heartbeats)
+      const until4s = performance.now() + 4_000
+      while (performance.now() < until4s);
+      await delay(1_000)
+      assert.equal(client.pooled.length, idle - 1, 'its idle connections were closed')
+      await server.misbehave()
+      assert.equal((await owed).server, server.name)
+    })
+  ))
 
   it('H4 a process suspended for 3 s and resumed: nothing failed for it', async () => {
     const program = startProgram(`
