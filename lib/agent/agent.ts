@@ -62,7 +62,8 @@ const Agent: new (options: https.AgentOptions) => https.Agent = DialerAgent
  * connection for each request would be a handshake for each), `keepAliveMsecs`, `maxSockets`, `maxTotalSockets`,
  * `maxFreeSockets`, `scheduling`, `timeout`. The limits count the connections that are still being dialled, and
  * `maxSockets` is for the whole cluster: all its apiservers share one pool. A connection that has been idle for 50 s is
- * closed, or earlier where `timeout` says so.
+ * closed, or earlier where `timeout` says so. A request's 'socket' event comes when its connection has been made and
+ * verified; that of the stock agent comes before.
  */
 export class MultidialerAgent extends Agent {
   /** For its events, its snapshot and connections outside the pool. */
