@@ -56,7 +56,8 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
   const server = new Worker<ServerQuestion, ServerAnswer>(new URL('../support/server.ts', import.meta.url))
   const { port } = await server.ask({ what: 'address' })
   const connections = quick ? QUICK : CONNECTIONS
-  const works = worksOf(quick ? [QUICK, QUICK] : [REQUESTS, MORE_REQUESTS], connections).filter(({ name }) => name.includes(only))
+  const requests = quick ? [QUICK, QUICK] as const : [REQUESTS, MORE_REQUESTS] as const
+  const works = worksOf(requests, connections).filter(({ name }) => name.includes(only))
   const most = Math.max(...works.map(({ manner }) => manner.rounds))
   const rounds = new Map(works.map(({ name }): [string, Round[]] => [name, []]))
   const plain: number[] = []
@@ -84,12 +85,12 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
     const of = (what: Work['what']): Compared[] => works
       .filter(({ work }) => work.what === what)
       .map(({ name, work }) => ({ name, work, rounds: rounds.get(name) ?? [] }))
-    const requests = of('requests')
+    const kept = of('requests')
     const made = [...of('connections'), ...of('dials')]
     return {
       bench: 'agent',
-      tables: [rates(requests), latencies(made)],
-      figures: [...rateFigures(requests), ...made.flatMap(timeFigures)],
+      tables: [rates(kept), latencies(made)],
+      figures: [...rateFigures(kept), ...made.flatMap(timeFigures)],
       notes: [
         'stock² is the stock one once more, in another process: two of the same differ by its ratio',
         `${resumed} of ${opened} connections resumed a TLS session`,
