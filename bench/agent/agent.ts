@@ -12,7 +12,6 @@ import { Worker } from '../support/worker.ts'
 type Client = Worker<ClientQuestion, Slice>
 
 const SIDES: readonly Side[] = ['mine', 'stock', 'stock']
-const CONCURRENCIES = [1, 10, 50] as const
 
 /** How a work is measured. Times are in ms. */
 interface Manner {
@@ -38,6 +37,16 @@ const MORE_REQUESTS: Manner = { ...REQUESTS, warmUp: 2_000 }
 const CONNECTIONS: Manner = { rounds: 3, slices: 4, slice: 350, warmUp: 3_000 }
 const QUICK: Manner = { rounds: 1, slices: 2, slice: 100, warmUp: 100 }
 
+/**
+ * Requests, so many at a time, and what is promised of the stock agent's rate: a pooled connection is asked for, and
+ * given an idle timeout, between two requests, which shows where the client is the bottleneck.
+ */
+const AT_A_TIME: readonly { readonly concurrency: number; readonly manner: Manner; readonly least: number }[] = [
+  { concurrency: 1, manner: REQUESTS, least: 1 },
+  { concurrency: 10, manner: MORE_REQUESTS, least: 0.9 },
+  { concurrency: 50, manner: MORE_REQUESTS, least: 0.9 },
+]
+
 /** The slices of one round. */
 interface Round {
   readonly mine: readonly Slice[]
@@ -48,7 +57,7 @@ interface Round {
 
 interface Compared {
   readonly name: string
-  readonly work: Work
+  readonly least: number | undefined
   readonly rounds: readonly Round[]
 }
 
@@ -56,8 +65,7 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
   const server = new Worker<ServerQuestion, ServerAnswer>(new URL('../support/server.ts', import.meta.url))
   const { port } = await server.ask({ what: 'address' })
   const connections = quick ? QUICK : CONNECTIONS
-  const requests = quick ? [QUICK, QUICK] as const : [REQUESTS, MORE_REQUESTS] as const
-  const works = worksOf(requests, connections).filter(({ name }) => name.includes(only))
+  const works = worksOf(quick, connections).filter(({ name }) => name.includes(only))
   const most = Math.max(...works.map(({ manner }) => manner.rounds))
   const rounds = new Map(works.map(({ name }): [string, Round[]] => [name, []]))
   const plain: number[] = []
@@ -84,7 +92,7 @@ export async function run({ quick, dist, only }: Options): Promise<Report> {
     const { connections: opened, resumed } = await server.ask({ what: 'counts' })
     const of = (what: Work['what']): Compared[] => works
       .filter(({ work }) => work.what === what)
-      .map(({ name, work }) => ({ name, work, rounds: rounds.get(name) ?? [] }))
+      .map(({ name, least }) => ({ name, least, rounds: rounds.get(name) ?? [] }))
     const kept = of('requests')
     const made = [...of('connections'), ...of('dials')]
     return {
@@ -106,15 +114,18 @@ interface Measured {
   readonly name: string
   readonly work: Work
   readonly manner: Manner
+  /** Of the stock agent's rate, where one is promised. */
+  readonly least?: number
 }
 
-function worksOf([first, more]: readonly [Manner, Manner], connections: Manner): Measured[] {
+function worksOf(quick: boolean, connections: Manner): Measured[] {
   const ms = connections.slice
   return [
-    ...CONCURRENCIES.map((concurrency): Measured => ({
-      name: `requests, ${concurrency} at a time`, manner: concurrency === 1 ? first : more,
-      work: { what: 'requests', concurrency, ms: first.slice },
-    })),
+    ...AT_A_TIME.map(({ concurrency, manner: whole, least }): Measured => {
+      const manner = quick ? QUICK : whole
+      const name = `requests, ${concurrency} at a time`
+      return { name, work: { what: 'requests', concurrency, ms: manner.slice }, manner, least }
+    }),
     { name: 'a new connection for each request', manner: connections, work: { what: 'connections', ms } },
     { name: 'connect() and tls.connect', manner: connections, work: { what: 'dials', ms } },
   ]
@@ -155,15 +166,12 @@ function latencies(compared: readonly Compared[]): Table {
   }
 }
 
-/** Of the stock agent's rate. A pooled connection is asked for, and given an idle timeout, between two requests. */
-const RATE = { alone: 1, together: 0.9 }
-
 /** What two of the same differ by is a matter of the machine and of the compiler, and so taken of all of them. */
 function rateFigures(requests: readonly Compared[]): Figure[] {
   const noise = noiseOf(requests.flatMap(({ rounds }) => rounds), rate)
-  return requests.map(({ name, rounds, work }) => ({
+  return requests.map(({ name, rounds, least }) => ({
     name: `${name}: rate over https.Agent's`, value: over(rounds, mine, rate), noise, unit: '×',
-    least: 'concurrency' in work && work.concurrency === 1 ? RATE.alone : RATE.together,
+    ...(least === undefined ? {} : { least }),
   }))
 }
 

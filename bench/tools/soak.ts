@@ -308,7 +308,7 @@ class Load {
   readonly #stage: Stage
   readonly #health: Health
   /** What waits for an outcome, and since when. */
-  readonly #waiting = new Map<ClientRequest, { since: number; what: string; server?: string; through: boolean }>()
+  readonly #waiting = new Map<ClientRequest, { since: number; what: string; server?: string }>()
 
   constructor(agent: MultidialerAgent, stage: Stage, health: Health) {
     this.#agent = agent
@@ -328,14 +328,14 @@ class Load {
       const request = https.get(balancer.url + path, {
         agent: this.#agent, headers: { authorization: `Bearer ${plane.token}` },
       }, (response) => {
-        // A watch may be silent for as long as its server is not.
-        const server = String(response.headers['x-served-by'])
-        const through = response.socket.remotePort === balancer.port
-        if (what === 'watch') this.#waiting.set(request, { since: Infinity, what, server, through })
+        // A watch may be silent for as long as its server is not; README promises nothing of one through the balancer.
+        const isDirect = response.socket.remotePort !== balancer.port
+        const served = isDirect ? { server: String(response.headers['x-served-by']) } : {}
+        if (what === 'watch') this.#waiting.set(request, { since: Infinity, what, ...served })
         response.on('error', (error) => end(codeOf(error))).resume().once('end', () => end(String(response.statusCode)))
       })
       request.on('error', (error) => end(codeOf(error))).once('close', () => end('closed'))
-      this.#waiting.set(request, { since: performance.now(), what, through: false })
+      this.#waiting.set(request, { since: performance.now(), what })
     })
   }
 
@@ -347,17 +347,14 @@ class Load {
     }
   }
 
-  /**
-   * Those without an outcome for too long, although a server has worked all the while. Of a silent watch that leads
-   * through the balancer README promises nothing.
-   */
+  /** Those without an outcome for too long, although a server has worked all the while. */
   hung(): string[] {
     const now = performance.now()
     const worked = this.#health.workedFor
-    return [...this.#waiting.values()].flatMap(({ since, what, server = '', through }) => {
+    return [...this.#waiting.values()].flatMap(({ since, what, server = '' }) => {
       if (now - since > HUNG && worked > HUNG) return [`a ${what} has had no outcome for ${Math.round(now - since)} ms`]
       const silent = this.#health.silentFor(server)
-      if (through || silent < SEVERED_WITHIN || worked < SEVERED_WITHIN) return []
+      if (silent < SEVERED_WITHIN || worked < SEVERED_WITHIN) return []
       return [`a ${what} goes on at ${server}, which has been silent for ${Math.round(silent)} ms`]
     })
   }
